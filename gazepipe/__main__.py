@@ -1,0 +1,5 @@
+"""`python -m gazepipe`."""
+
+from gazepipe.cli import main
+
+main()

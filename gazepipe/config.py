@@ -1,0 +1,413 @@
+"""The study configuration `gazepipe.toml`: one frozen, validated object a stage; defaults live here and nowhere else.
+
+An unknown key is refused with the nearest valid name. `digest` of a section is part of the recipe of everything
+that stage makes.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from gazepipe.errors import ConfigError
+from gazepipe.geometry import Screen
+
+__all__ = [
+    "CONFIG_NAME",
+    "CsvConfig",
+    "EmbeddingConfig",
+    "EvaluationConfig",
+    "IngestConfig",
+    "IvtConfig",
+    "PsmConfig",
+    "RefinerConfig",
+    "ScreenConfig",
+    "SplitConfig",
+    "StudyConfig",
+    "TrialsConfig",
+    "UniversalConfig",
+    "load_config",
+]
+
+CONFIG_NAME = "gazepipe.toml"
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """Base of all sections: frozen, no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ScreenConfig(Section):
+    """The screen and the distance of the eyes from it."""
+
+    width_px: Count = Field(1920, description="screen resolution")
+    height_px: Count = 1080
+    width_mm: Positive = Field(531.0, description="size of the visible picture, not of the case")
+    height_mm: Positive = 299.0
+    distance_mm: Positive = Field(650.0, description="from the eyes to the screen's centre")
+
+    def screen(self) -> Screen:
+        """Return the geometry that the kernels work with."""
+        return Screen(self.width_px, self.height_px, self.width_mm, self.height_mm, self.distance_mm)
+
+
+def _regex(pattern: str, *groups: str) -> str:
+    """Check that a pattern compiles and names the groups it must have."""
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        msg = f"{pattern!r} is not a regular expression: {error}"
+        raise ValueError(msg) from None
+    missing = [g for g in groups if g not in compiled.groupindex]
+    if missing:
+        msg = f"{pattern!r} has no named group (?P<{missing[0]}>…)"
+        raise ValueError(msg)
+    return pattern
+
+
+class IngestConfig(Section):
+    """Which files are recordings, and whose they are."""
+
+    include: tuple[str, ...] = Field(
+        ("*.asc", "*.asc.gz", "*.csv", "*.csv.gz", "*.tsv", "*.tsv.gz"),
+        description="file names taken as recordings, below the recordings folder",
+    )
+    exclude: tuple[str, ...] = Field((), description="file names or folders left out")
+    user_pattern: str = Field(
+        r"(?P<user>[^/]+?)(_(?P<session>ses-[^/_.]+))?\.[^/]+$",
+        description="matched against the path below the recordings folder; groups: user, and optionally session",
+    )
+
+    @field_validator("user_pattern")
+    @classmethod
+    def _pattern(cls, value: str) -> str:
+        return _regex(value, "user")
+
+
+class CsvConfig(Section):
+    """Columns of generic CSV/TSV recordings. Empty names mean: not in the file."""
+
+    delimiter: str = Field("", max_length=2, description="empty: found from the file; '\\t' for a tab")
+    header: bool = Field(True, description="false: the columns are named by number, '1' is the first")
+    time: str = "time_ms"
+    time_unit: Literal["s", "ms", "us", "ns"] = "ms"
+    x: str = Field("x_px", description="gaze of both eyes together (or of the only eye)")
+    y: str = "y_px"
+    pupil: str = ""
+    left_x: str = Field("", description="gaze of each eye; used instead of x and y where named")
+    left_y: str = ""
+    left_pupil: str = ""
+    right_x: str = ""
+    right_y: str = ""
+    right_pupil: str = ""
+    trial: str = Field("", description="trial number; a change starts a new trial")
+    stimulus: str = Field("", description="file name of the image shown")
+    message: str = Field("", description="event texts, used by [trials] like a tracker's messages")
+    position_unit: Literal["px", "normalised"] = Field("px", description="normalised: 0 … 1 over the screen")
+    missing: tuple[float, ...] = Field(
+        (), description="numbers that stand for missing gaze, besides empty and NaN"
+    )
+    sampling_rate_hz: NonNegative = Field(0.0, description="0: found from the times")
+
+
+class TrialsConfig(Section):
+    """How the presentations of images are found, and where the image stands on the screen."""
+
+    source: Literal["auto", "messages", "columns", "blocks"] = Field(
+        "auto", description="auto: columns where the file has them, else messages"
+    )
+    start: str = Field(
+        r"(?i)^(?:SYNCTIME|DISPLAY ON|start_trial(?: .*)?|IMAGE_ON(?:SET)?(?:\s+(?P<stimulus>\S+))?)$",
+        description="message that begins a presentation; a group 'stimulus' may name the image",
+    )
+    stop: str = Field(
+        r"(?i)^(?:TRIAL_RESULT.*|stop_trial|IMAGE_OFF(?:SET)?(?:\s.*)?|blank_screen|TRIAL OK)$",
+        description="message that ends it; without one it ends at `duration_ms`, the next start or the block's end",
+    )
+    stimulus: str = Field(
+        r"(?i)^(?:!V IMGLOAD (?:FILL|TOP_LEFT|CENTER) (?:.*[/\\])?(?P<stimulus>\S+).*"
+        r"|!V TRIAL_VAR (?:image|stimulus|img)\s+(?:.*[/\\])?(?P<stimulus_var>\S+)"
+        r"|var (?:image|stimulus|img)\s+(?:.*[/\\])?(?P<stimulus_os>\S+))$",
+        description="message that names the image shown; any group whose name begins with 'stimulus'",
+    )
+    duration_ms: NonNegative = Field(0.0, description="longest presentation used; 0: no limit")
+    min_duration_ms: NonNegative = Field(200.0, description="shorter presentations are reported and left out")
+    placement: Literal["fit", "centre", "stretch"] = Field(
+        "fit",
+        description="fit: as large as the screen allows, aspect kept, centred; centre: one to one; stretch",
+    )
+
+    @field_validator("start", "stop", "stimulus")
+    @classmethod
+    def _pattern(cls, value: str) -> str:
+        return _regex(value)
+
+
+class IvtConfig(Section):
+    """Velocity-threshold fixation detection, with the stages and defaults of Olsen (2012)."""
+
+    eye: Literal["average", "strict_average", "left", "right"] = Field(
+        "average", description="average takes one eye where only one is there; strict_average needs both"
+    )
+    max_gap_ms: NonNegative = Field(75.0, description="shorter gaps are filled by a straight line; 0: none")
+    noise_filter: Literal["none", "moving_average", "median"] = "none"
+    noise_window: Count = Field(3, description="samples, odd")
+    velocity_window_ms: Positive = Field(20.0, description="velocity is taken over this window")
+    velocity_threshold_deg_s: Positive = Field(
+        30.0, description="at or above it a sample is not of a fixation"
+    )
+    merge_max_gap_ms: NonNegative = Field(75.0, description="neighbouring fixations closer than this …")
+    merge_max_angle_deg: NonNegative = Field(0.5, description="… in time and in angle become one; 0: none")
+    min_fixation_ms: NonNegative = Field(60.0, description="shorter fixations are discarded")
+
+    @field_validator("noise_window")
+    @classmethod
+    def _odd(cls, value: int) -> int:
+        if value % 2 == 0:
+            msg = "must be odd"
+            raise ValueError(msg)
+        return value
+
+
+class PsmConfig(Section):
+    """Personal saliency maps."""
+
+    width: Count = 160
+    height: Count = 120
+    sigma_deg: Positive = Field(1.0, description="standard deviation of the Gaussian")
+    pixels_per_degree: NonNegative = Field(
+        0.0, description="of the image; 0: from the screen and where the image stands on it"
+    )
+    weighting: Literal["count", "duration"] = Field("count", description="what each fixation weighs")
+    normalisation: Literal["max", "sum"] = Field(
+        "max", description="of each repeat's map, before the mean over repeats"
+    )
+    border: Literal["cut", "reflect", "renormalise"] = Field(
+        "cut",
+        description="of the part of a Gaussian that falls off the image: lost, mirrored, or made up for",
+    )
+    drop_first_fixation: bool = Field(
+        False, description="leave out the fixation already there at image onset"
+    )
+
+
+class SplitConfig(Section):
+    """Who and what is trained on, validated on and tested on."""
+
+    protocol: Literal["open", "closed"] = Field("open", description="open: test users are unseen in training")
+    users: tuple[Fraction, Fraction, Fraction] = Field((0.6, 0.2, 0.2), description="train, validation, test")
+    images: tuple[Fraction, Fraction, Fraction] = (0.8, 0.1, 0.1)
+    seed: int = 0
+
+    @field_validator("users", "images")
+    @classmethod
+    def _sum(cls, value: tuple[float, float, float]) -> tuple[float, float, float]:
+        if abs(sum(value) - 1) > 1e-6:
+            msg = f"must add up to 1, not {sum(value):g}"
+            raise ValueError(msg)
+        return value
+
+
+class EmbeddingConfig(Section):
+    """The embedding network and its training (defaults: the paper's)."""
+
+    inputs: Literal["rgb+psm", "psm", "rgb+discrepancy", "discrepancy"] = Field(
+        "rgb+psm", description="channels the network sees; discrepancy is PSM − USM of the training users"
+    )
+    widths: tuple[Count, Count, Count, Count] = Field(
+        (32, 64, 128, 256), description="channels of the four blocks"
+    )
+    dimension: Count = 32
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    m: Count = Field(8, description="image–PSM pairs that make one embedding in training")
+    batch: Count = Field(256, description="embeddings in a batch")
+    pairs_per_user: Count = Field(
+        64, description="pairs encoded for each user in a step; embeddings are drawn from these"
+    )
+    margin: Positive = 0.05
+    learning_rate: Positive = 0.001
+    steps: Count = 1500
+    validate_every: Count = 50
+    patience: Count = Field(10, description="validations without improvement after which training stops")
+    minutes: NonNegative = Field(0.0, description="stop training after this long; 0: no limit")
+
+
+class RefinerConfig(Section):
+    """The personal saliency network and its training (defaults: the paper's)."""
+
+    m: Count = Field(32, description="image–PSM pairs that make one embedding of the pool")
+    pool: Count = Field(100, description="embeddings made for each user")
+    usm: Literal["mean", "leave_one_out"] = Field("mean", description="universal map that is refined")
+    learning_rate: Positive = 0.02
+    momentum: Fraction = 0.9
+    weight_decay: NonNegative = 0.0005
+    batch: Count = 32
+    halve_every: Count = Field(25, description="epochs after which the learning rate is halved")
+    epochs: Count = 60
+    patience: Count = Field(15, description="epochs without improvement after which training stops")
+    minutes: NonNegative = Field(0.0, description="stop training after this long; 0: no limit")
+
+
+class UniversalConfig(Section):
+    """The built-in universal predictor, for images nobody in the study has seen."""
+
+    epochs: Count = 30
+    learning_rate: Positive = 0.002
+    minutes: NonNegative = Field(0.0, description="stop training after this long; 0: no limit")
+
+
+class EvaluationConfig(Section):
+    """What `gazepipe evaluate` reports."""
+
+    m: tuple[Count, ...] = Field((4, 8, 16, 32), description="pairs that make one embedding")
+    embeddings_per_user: Count = 20
+    repetitions: Count = Field(20, description="random draws that precision at one is averaged over")
+
+
+class StudyConfig(Section):
+    """The whole of `gazepipe.toml`."""
+
+    name: str = Field("study", description="shown in reports")
+    recordings: str = Field(".", description="folder of recordings; relative paths start at this file")
+    stimuli: str = Field("stimuli", description="folder of the images")
+    store: str = Field("store", description="folder for everything gazepipe makes")
+    seed: int = 0
+    screen: ScreenConfig = ScreenConfig()
+    ingest: IngestConfig = IngestConfig()
+    csv: CsvConfig = CsvConfig()
+    trials: TrialsConfig = TrialsConfig()
+    ivt: IvtConfig = IvtConfig()
+    psm: PsmConfig = PsmConfig()
+    split: SplitConfig = SplitConfig()
+    embedding: EmbeddingConfig = EmbeddingConfig()
+    refiner: RefinerConfig = RefinerConfig()
+    universal: UniversalConfig = UniversalConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+    @model_validator(mode="after")
+    def _window(self) -> StudyConfig:
+        if self.ivt.velocity_window_ms <= 0:
+            msg = "velocity_window_ms must be positive"
+            raise ValueError(msg)
+        return self
+
+
+def load_config(path: Path) -> StudyConfig:
+    """Read and check a `gazepipe.toml`.
+
+    Raises
+    ------
+    ConfigError
+        If the file is missing, not TOML, or says something that is not understood; the message names the key,
+        what was found, what was expected and, for a key that does not exist, the nearest one that does.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        msg = f"{path}: no such file; write one with `gazepipe init`."
+        raise ConfigError(msg) from None
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"{path}: cannot be read ({error})."
+        raise ConfigError(msg) from None
+    try:
+        return parse_config(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        msg = f"{path}: not valid TOML: {error}."
+        raise ConfigError(msg) from None
+    except ConfigError as error:
+        msg = f"{path}: {error}"
+        raise ConfigError(msg) from None
+
+
+def parse_config(values: dict[str, Any]) -> StudyConfig:
+    """Check a nested mapping, as `tomllib` returns it.
+
+    Raises
+    ------
+    ConfigError
+        As `load_config`, without the file's name.
+    """
+    try:
+        return StudyConfig.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_describe(error)) from None
+
+
+def _describe(error: ValidationError) -> str:
+    """Return one sentence for the first thing that is wrong."""
+    first = error.errors()[0]
+    place = [str(p) for p in first["loc"]]
+    key = _toml_name(place)
+    if first["type"] == "extra_forbidden":
+        model: Any = StudyConfig
+        for part in place[:-1]:
+            model = model.model_fields[part].annotation
+        known = list(model.model_fields)
+        near = difflib.get_close_matches(place[-1], known, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}."
+        return f"unknown key {key}; {hint}"
+    found = first.get("input")
+    reason = first["msg"].removeprefix("Value error, ")
+    return f"{key} is {found!r}; {reason[0].lower()}{reason[1:]}."
+
+
+def _toml_name(place: list[str]) -> str:
+    """`['ivt', 'max_gap_ms']` → `[ivt] max_gap_ms`."""
+    if not place:
+        return "the configuration"
+    if len(place) == 1:
+        return place[0]
+    return f"[{place[0]}] {'.'.join(place[1:])}"
+
+
+def template(**overrides: Any) -> str:
+    """Write a commented `gazepipe.toml`; every key with its default, or with the value given.
+
+    `overrides` are nested like the file: ``template(name="x", screen={"width_px": 800})``.
+    """
+    config = parse_config(overrides)
+    lines = [
+        "# gazepipe study configuration. Every key is optional; what stands here are the values in force.",
+        "",
+    ]
+    tables: list[str] = []
+    for name, info in StudyConfig.model_fields.items():
+        value = getattr(config, name)
+        if isinstance(value, Section):
+            tables += ["", f"# {(type(value).__doc__ or '').strip().splitlines()[0]}", f"[{name}]"]
+            tables += [
+                _line(k, getattr(value, k), f.description) for k, f in type(value).model_fields.items()
+            ]
+        else:
+            lines.append(_line(name, value, info.description))
+    return "\n".join(lines + tables) + "\n"
+
+
+def _line(key: str, value: Any, comment: str | None) -> str:
+    text = f"{key} = {_toml(value)}"
+    return f"{text}  # {comment}" if comment else text
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple | list):
+        return "[" + ", ".join(_toml(v) for v in value) + "]"
+    if isinstance(value, str):
+        quoted = "'" not in value and "\n" not in value
+        if quoted and ("\\" in value or '"' in value):
+            return f"'{value}'"
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t")
+        return f'"{escaped}"'
+    return repr(value)

@@ -1,0 +1,135 @@
+"""Every error gazepipe raises on purpose.
+
+::
+
+    GazepipeError                exit code 1   something failed that has no code of its own
+    ├── ConfigError                         2   gazepipe.toml or an option is wrong
+    ├── InputError                          3   a file given to gazepipe cannot be used
+    │   ├── RecordingError                      a recording (or a data set file) cannot be read
+    │   └── StimulusError                       an image is missing or cannot be read
+    ├── NothingToDoError                    4   no input matched, or an earlier stage has not run
+    ├── LockedError                         6   another run is writing this store
+    ├── StorageError                        7   the disk is full, read-only or failing
+    └── StoreError                          8   a stored file is damaged, foreign or of another version
+
+Messages are one sentence in one order: file, place in it, what was found, what was expected, what to do.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+__all__ = [
+    "ConfigError",
+    "GazepipeError",
+    "InputError",
+    "LockedError",
+    "NothingToDoError",
+    "RecordingError",
+    "StimulusError",
+    "StorageError",
+    "StoreError",
+]
+
+
+class GazepipeError(Exception):
+    """Base of all errors raised on purpose; `exit_code` is what the command line ends with."""
+
+    exit_code = 1
+
+
+class ConfigError(GazepipeError):
+    """The study configuration or an option is wrong: correct it and run again."""
+
+    exit_code = 2
+
+
+class InputError(GazepipeError):
+    """A file given to gazepipe cannot be used; other files are not affected."""
+
+    exit_code = 3
+
+
+class RecordingError(InputError):
+    """A recording cannot be read.
+
+    Parameters
+    ----------
+    path
+        The file at fault.
+    found
+        What stands there ("line 12 has 3 columns").
+    expected
+        What should stand there, as a noun phrase or None.
+    remedy
+        What the user can do about it, as an imperative, or None.
+    line
+        One-based line number in the file, where that is known.
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        found: str,
+        *,
+        expected: str | None = None,
+        remedy: str | None = None,
+        line: int | None = None,
+    ) -> None:
+        self.path, self.found, self.expected, self.remedy, self.line = (
+            Path(path),
+            found,
+            expected,
+            remedy,
+            line,
+        )
+        where = f"{path}, line {line}" if line is not None else f"{path}"
+        text = f"{where}: {found}"
+        if expected:
+            text += f"; expected {expected}"
+        if remedy:
+            text += f"; {remedy}"
+        super().__init__(text + ".")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Worker processes hand errors back by pickling; the default would lose the keyword arguments.
+        return (_rebuild, (type(self), self.path, self.found, self.expected, self.remedy, self.line))
+
+
+def _rebuild(
+    cls: type[RecordingError],
+    path: Path,
+    found: str,
+    expected: str | None,
+    remedy: str | None,
+    line: int | None,
+) -> RecordingError:
+    return cls(path, found, expected=expected, remedy=remedy, line=line)
+
+
+class StimulusError(InputError):
+    """An image is missing or cannot be decoded."""
+
+
+class NothingToDoError(GazepipeError):
+    """Nothing matched what was asked for, or the stage before has not run yet."""
+
+    exit_code = 4
+
+
+class LockedError(GazepipeError):
+    """Another run holds the store."""
+
+    exit_code = 6
+
+
+class StorageError(GazepipeError):
+    """Writing failed: disk full, no permission, I/O error. What was stored before is untouched."""
+
+    exit_code = 7
+
+
+class StoreError(GazepipeError):
+    """A stored file is damaged, not made by gazepipe, or of a version this gazepipe cannot read."""
+
+    exit_code = 8
