@@ -12,7 +12,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from gazepipe.errors import ConfigError
 from gazepipe.geometry import Screen
@@ -86,7 +86,7 @@ class IngestConfig(Section):
     exclude: tuple[str, ...] = Field((), description="file names or folders left out")
     user_pattern: str = Field(
         r"(?P<user>[^/]+?)(_(?P<session>ses-[^/_.]+))?\.[^/]+$",
-        description="matched against the path below the recordings folder; groups: user, and optionally session",
+        description="matched against the path below the recordings folder; groups: user, session (optional)",
     )
 
     @field_validator("user_pattern")
@@ -115,9 +115,7 @@ class CsvConfig(Section):
     stimulus: str = Field("", description="file name of the image shown")
     message: str = Field("", description="event texts, used by [trials] like a tracker's messages")
     position_unit: Literal["px", "normalised"] = Field("px", description="normalised: 0 … 1 over the screen")
-    missing: tuple[float, ...] = Field(
-        (), description="numbers that stand for missing gaze, besides empty and NaN"
-    )
+    missing: tuple[float, ...] = Field((), description="numbers that stand for missing gaze, besides empty and NaN")
     sampling_rate_hz: NonNegative = Field(0.0, description="0: found from the times")
 
 
@@ -164,9 +162,7 @@ class IvtConfig(Section):
     noise_filter: Literal["none", "moving_average", "median"] = "none"
     noise_window: Count = Field(3, description="samples, odd")
     velocity_window_ms: Positive = Field(20.0, description="velocity is taken over this window")
-    velocity_threshold_deg_s: Positive = Field(
-        30.0, description="at or above it a sample is not of a fixation"
-    )
+    velocity_threshold_deg_s: Positive = Field(30.0, description="at or above it a sample is not of a fixation")
     merge_max_gap_ms: NonNegative = Field(75.0, description="neighbouring fixations closer than this …")
     merge_max_angle_deg: NonNegative = Field(0.5, description="… in time and in angle become one; 0: none")
     min_fixation_ms: NonNegative = Field(60.0, description="shorter fixations are discarded")
@@ -197,9 +193,7 @@ class PsmConfig(Section):
         "cut",
         description="of the part of a Gaussian that falls off the image: lost, mirrored, or made up for",
     )
-    drop_first_fixation: bool = Field(
-        False, description="leave out the fixation already there at image onset"
-    )
+    drop_first_fixation: bool = Field(False, description="leave out the fixation already there at image onset")
 
 
 class SplitConfig(Section):
@@ -225,9 +219,7 @@ class EmbeddingConfig(Section):
     inputs: Literal["rgb+psm", "psm", "rgb+discrepancy", "discrepancy"] = Field(
         "rgb+psm", description="channels the network sees; discrepancy is PSM − USM of the training users"
     )
-    widths: tuple[Count, Count, Count, Count] = Field(
-        (32, 64, 128, 256), description="channels of the four blocks"
-    )
+    widths: tuple[Count, Count, Count, Count] = Field((32, 64, 128, 256), description="channels of the four blocks")
     dimension: Count = 32
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
     m: Count = Field(8, description="image–PSM pairs that make one embedding in training")
@@ -294,13 +286,6 @@ class StudyConfig(Section):
     refiner: RefinerConfig = RefinerConfig()
     universal: UniversalConfig = UniversalConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
-
-    @model_validator(mode="after")
-    def _window(self) -> StudyConfig:
-        if self.ivt.velocity_window_ms <= 0:
-            msg = "velocity_window_ms must be positive"
-            raise ValueError(msg)
-        return self
 
 
 def load_config(path: Path) -> StudyConfig:
@@ -386,9 +371,7 @@ def template(**overrides: Any) -> str:
         value = getattr(config, name)
         if isinstance(value, Section):
             tables += ["", f"# {(type(value).__doc__ or '').strip().splitlines()[0]}", f"[{name}]"]
-            tables += [
-                _line(k, getattr(value, k), f.description) for k, f in type(value).model_fields.items()
-            ]
+            tables += [_line(k, getattr(value, k), f.description) for k, f in type(value).model_fields.items()]
         else:
             lines.append(_line(name, value, info.description))
     return "\n".join(lines + tables) + "\n"

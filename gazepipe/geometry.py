@@ -65,9 +65,7 @@ class Screen:
         (sx, sy), (cx, cy) = self.mm_per_px, self.centre_px
         return np.stack([(x - cx) * sx, (y - cy) * sy, np.full(np.shape(x), self.distance_mm)], axis=-1)
 
-    def angle_deg(
-        self, x0_px: npt.ArrayLike, y0_px: npt.ArrayLike, x1_px: npt.ArrayLike, y1_px: npt.ArrayLike
-    ) -> F64:
+    def angle_deg(self, x0_px: npt.ArrayLike, y0_px: npt.ArrayLike, x1_px: npt.ArrayLike, y1_px: npt.ArrayLike) -> F64:
         """Visual angle between two gaze points, in degrees, ``atan2(|a × b|, a · b)`` (exact, also when tiny)."""
         a, b = self.direction(x0_px, y0_px), self.direction(x1_px, y1_px)
         cross = np.linalg.norm(np.cross(a, b), axis=-1)
