@@ -223,10 +223,7 @@ class EmbeddingConfig(Section):
     dimension: Count = 32
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
     m: Count = Field(8, description="image–PSM pairs that make one embedding in training")
-    batch: Count = Field(256, description="embeddings in a batch")
-    pairs_per_user: Count = Field(
-        64, description="pairs encoded for each user in a step; embeddings are drawn from these"
-    )
+    batch: Count = Field(256, description="embeddings in a batch; fewer where the images do not reach")
     margin: Positive = 0.05
     learning_rate: Positive = 0.001
     steps: Count = 1500

@@ -1,0 +1,456 @@
+"""The command line. Each command parses, calls one stage and prints; everything heavy is imported inside it."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import traceback
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gazepipe import __version__
+from gazepipe.errors import GazepipeError
+
+if TYPE_CHECKING:
+    from gazepipe.study import Failure, Study
+
+__all__ = ["main"]
+
+EXIT_CODES = """\b
+Exit codes: 0 all done; 1 unexpected error; 2 wrong option or configuration;
+3 some inputs could not be used (the others are done); 4 nothing to do;
+6 another run holds the store; 7 writing failed (disk full …);
+8 a stored file is damaged; 130 interrupted."""
+
+
+class _Group(click.Group):
+    """Turns errors into one sentence and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except GazepipeError as error:
+            if ctx.params.get("show_traceback"):
+                traceback.print_exc()
+            click.echo(f"gazepipe: {error}", err=True)
+            ctx.exit(error.exit_code)
+        except KeyboardInterrupt:
+            click.echo("gazepipe: interrupted; what was finished is stored, run again to go on.", err=True)
+            ctx.exit(130)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)
+@click.version_option(__version__, message="gazepipe %(version)s")
+@click.option("-q", "--quiet", is_flag=True, help="No progress, no summary; errors only.")
+@click.option("--traceback", "show_traceback", is_flag=True, help="Show where in the program an error arose.")
+@click.pass_context
+def main(ctx: click.Context, quiet: bool, show_traceback: bool) -> None:
+    """From raw gaze to a person's embedding and personal saliency maps.
+
+    A study is a folder with a gazepipe.toml, recordings and images. The usual order is init, run; or, stage by stage,
+    ingest, build-psm, train, enrol, predict, evaluate. Every stage does only what is not up to date.
+    """
+    from gazepipe import compute
+
+    compute.prepare()
+    ctx.obj = {"quiet": quiet}
+
+
+# ---- shared options ---------------------------------------------------------------------------------------------------
+
+PathArgument = click.Path(path_type=Path)
+
+
+def _study_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    options = [
+        click.option("--config", type=PathArgument, help="gazepipe.toml, if it is neither in the folder nor here."),
+        click.option("--store", "to", type=PathArgument, help="Store, if not where the configuration says."),
+    ]
+    return functools.reduce(lambda c, option: option(c), reversed(options), command)
+
+
+def _network_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    options = [
+        click.option(
+            "--device", default="auto", show_default=True, help="cpu, cuda, or auto: a GPU where there is one."
+        ),
+        click.option("--threads", type=click.IntRange(1), help="CPU threads of the networks; default: the idle cores."),
+    ]
+    return functools.reduce(lambda c, option: option(c), reversed(options), command)
+
+
+def _open(where: Path | None, config: Path | None, to: Path | None) -> Study:
+    from gazepipe.study import Study
+
+    return Study.open(where, config=config, to=to)
+
+
+class _Show:
+    """One progress display after another, as the stages come."""
+
+    def __init__(self, ctx: click.Context, unit: str = "") -> None:
+        self.quiet, self.unit, self.task = ctx.obj["quiet"], unit, ""
+        self.display: Any = None
+
+    def __call__(self, task: str, done: int, total: int, note: str = "") -> None:
+        from gazepipe.progress import Progress
+
+        if task != self.task:
+            self.close()
+            self.task, self.display = task, Progress(task, total, self.unit, quiet=self.quiet)
+        self.display.update(done, total, note)
+
+    def of(self, task: str) -> Callable[[int, int, str], None]:
+        return lambda done, total, note="": self(task, done, total, note)
+
+    def close(self) -> None:
+        if self.display is not None:
+            self.display.__exit__()
+            self.display = None
+
+    def __enter__(self) -> _Show:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _say(ctx: click.Context, text: str) -> None:
+    if not ctx.obj["quiet"]:
+        click.echo(text)
+
+
+def _finish(ctx: click.Context, failures: Iterable[Failure], store: Path, warnings: Iterable[str] = ()) -> None:
+    """List warnings and failures; exit 3 if anything could not be used."""
+    for warning in warnings:
+        if not ctx.obj["quiet"]:
+            click.echo(f"note: {warning}", err=True)
+    failed = list(failures)
+    for failure in failed:
+        click.echo(f"{'partly used' if failure.partial else 'not used'}: {failure.message}", err=True)
+    if failed:
+        click.echo(
+            f"gazepipe: {len(failed)} of the inputs could not be used fully; listed in {store / 'failures.jsonl'}.",
+            err=True,
+        )
+        ctx.exit(3)
+
+
+# ---- setting up -------------------------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.argument("folder", type=PathArgument, default=".")
+@click.option("--force", is_flag=True, help="Replace a gazepipe.toml that is there.")
+@click.pass_context
+def init(ctx: click.Context, folder: Path, force: bool) -> None:
+    """Write a commented gazepipe.toml into FOLDER.
+
+    Set [screen] to your screen and viewing distance before anything else: all angles come from it.
+    """
+    from gazepipe import store
+    from gazepipe.config import CONFIG_NAME, template
+    from gazepipe.errors import ConfigError
+
+    path = folder / CONFIG_NAME
+    if path.exists() and not force:
+        msg = f"{path}: is there already; edit it, or replace it with --force."
+        raise ConfigError(msg)
+    store.write_atomically(path, template(name=folder.resolve().name).encode())
+    _say(ctx, f"{path} written; set [screen], then `gazepipe run {folder}`.")
+
+
+@main.command()
+@click.argument("out", type=PathArgument)
+@click.option("--users", default=12, show_default=True, type=click.IntRange(1), help="Simulated observers.")
+@click.option("--images", default=48, show_default=True, type=click.IntRange(1), help="Drawn scenes.")
+@click.option("--rate", "rate_hz", default=250.0, show_default=True, help="Sampling rate in Hz.")
+@click.option("--seconds", default=2.0, show_default=True, help="Viewing time of each image.")
+@click.option("--repeats", default=1, show_default=True, type=click.IntRange(1), help="Presentations of each image.")
+@click.option("--seed", default=1, show_default=True, help="The same seed gives the same bytes.")
+@click.option("--store", "store_name", default="store", show_default=True, help="Store named in its gazepipe.toml.")
+@click.option("--force", is_flag=True, help="Replace a simulated study that is there.")
+@click.pass_context
+def simulate(ctx: click.Context, out: Path, store_name: str, force: bool, **options: Any) -> None:
+    """Make a study whose truth is known: scenes, observers with preferences, recordings.
+
+    Writes EyeLink ASC and CSV recordings, the images, a gazepipe.toml and the truth behind them into OUT.
+    """
+    from gazepipe.simulate import simulate_study
+
+    study = simulate_study(out, store=store_name, overwrite=force, **options)
+    _say(ctx, f"{out}: {len(study.users)} users, {study.objects['stimulus'].nunique()} images; `gazepipe run {out}`.")
+
+
+@main.command(name="import")
+@click.argument("dataset", type=click.Choice(["osie", "ps"]))
+@click.argument("path", type=PathArgument)
+@click.option(
+    "--study", "folder", type=PathArgument, help="Study folder to make or add to; default: the data set's name."
+)
+@click.option("--images", type=PathArgument, help="Folder of the images, for data sets that come without.")
+@click.pass_context
+def import_(ctx: click.Context, dataset: str, path: Path, folder: Path | None, images: Path | None) -> None:
+    """Import a fixation-level data set: osie (Xu et al. 2014) or ps (Xu et al. 2017).
+
+    PATH is the data set's folder. The next step is `gazepipe run` on the study folder.
+    """
+    from gazepipe.importing import import_dataset
+
+    folder = folder or Path(dataset)
+    folder.mkdir(parents=True, exist_ok=True)
+    options = {"images": images} if images else {}
+    with _Show(ctx, "user") as show:
+        study, notes = import_dataset(dataset, path, folder, show=show.of("import"), **options)
+    for note in notes:
+        _say(ctx, f"note: {note}")
+    n = len(study.manifest("import")["recordings"])
+    _say(ctx, f"import: {n} users of {dataset} in {study.store}; next: `gazepipe run {folder}`.")
+
+
+# ---- stages -----------------------------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.argument("recordings", type=PathArgument, required=False)
+@_study_options
+@click.option("--jobs", type=click.IntRange(1), help="Processes; default: the cores, for sixteen files and more.")
+@click.option("--force", is_flag=True, help="Read everything again.")
+@click.option("-n", "--dry-run", is_flag=True, help="Only list which files would be read as whose recordings.")
+@click.pass_context
+def ingest(
+    ctx: click.Context,
+    recordings: Path | None,
+    config: Path | None,
+    to: Path | None,
+    jobs: int | None,
+    force: bool,
+    dry_run: bool,
+) -> None:
+    """Read recordings: samples, trials, fixations, quality.
+
+    RECORDINGS is a folder of EyeLink ASC or CSV files (.gz too). One bad file never stops the others.
+    """
+    from gazepipe import ingest as stage
+
+    study = _open(recordings, config, to)
+    if dry_run:
+        jobs_planned, failures = stage.plan(study)
+        for job in jobs_planned:
+            _say(ctx, f"{job.source}: user {job.user}" + (f", session {job.session}" if job.session else ""))
+        _finish(ctx, failures, study.store)
+        return
+    with _Show(ctx, "recording") as show:
+        report = stage.ingest(study, jobs=jobs, force=force, show=show.of("ingest"))
+    text = f"ingest: {len(report.written)} written, {len(report.current)} up to date, {report.failed} not usable"
+    _say(ctx, f"{text}, in {study.store / 'recordings'}.")
+    _finish(ctx, report.failures, study.store, report.warnings)
+
+
+@main.command("build-psm")
+@click.argument("folder", type=PathArgument, required=False)
+@_study_options
+@click.option("--force", is_flag=True, help="Build everything again.")
+@click.pass_context
+def build_psm(ctx: click.Context, folder: Path | None, config: Path | None, to: Path | None, force: bool) -> None:
+    """Build personal and universal saliency maps of all ingested users."""
+    from gazepipe.build import build_psm as stage
+
+    study = _open(folder, config, to)
+    with _Show(ctx, "user") as show:
+        report = stage(study, force=force, show=show.of("build-psm"))
+    _say(
+        ctx,
+        f"build-psm: {report.n_maps} maps on {report.n_stimuli} images; {len(report.written)} users written, "
+        f"{len(report.current)} up to date.",
+    )
+    _finish(ctx, report.failures, study.store)
+
+
+@main.command()
+@click.argument("folder", type=PathArgument, required=False)
+@_study_options
+@_network_options
+@click.option("--preset", type=click.Choice(["paper"]), help="Settings in place of [embedding] and [refiner].")
+@click.option("--force", is_flag=True, help="Train again.")
+@click.pass_context
+def train(
+    ctx: click.Context,
+    folder: Path | None,
+    config: Path | None,
+    to: Path | None,
+    device: str,
+    threads: int | None,
+    preset: str | None,
+    force: bool,
+) -> None:
+    """Train the embedding network, the refiner and the universal predictor."""
+    from gazepipe.train import train as stage
+
+    study = _open(folder, config, to)
+    with _Show(ctx, "step") as show:
+        report = stage(
+            study,
+            preset=preset,
+            device=device,
+            threads=threads,
+            force=force,
+            show=lambda network, *p: show(f"train {network}", *p),
+        )
+    for name, best in report.best.items():
+        state = "trained" if name in report.trained else "up to date"
+        figures = ", ".join(f"{k} {v:.3f}" for k, v in best.items() if k not in ("seconds", "step", "epoch"))
+        _say(ctx, f"train: {name} {state} (best validation: {figures}).")
+
+
+@main.command()
+@click.argument("recordings", type=PathArgument, nargs=-1)
+@click.option("--user", required=True, help="Pseudonym of the person.")
+@click.option("--study", "folder", type=PathArgument, help="Study folder; default: the current one.")
+@_study_options
+@_network_options
+@click.pass_context
+def enrol(
+    ctx: click.Context,
+    recordings: tuple[Path, ...],
+    user: str,
+    folder: Path | None,
+    config: Path | None,
+    to: Path | None,
+    device: str,
+    threads: int | None,
+) -> None:
+    """Put a person into the gallery: recordings to embedding.
+
+    RECORDINGS are files or folders of a person who was not in training. Without them the person must be in the
+    store already. No network is changed.
+    """
+    from gazepipe import enrol as stage
+
+    study = _open(folder, config, to)
+    failures = stage.take_in(study, user, recordings) if recordings else []
+    gallery = stage.enrol(study, [user], device=device, threads=threads)
+    person = gallery[user]
+    _say(ctx, _person(person))
+    _say(ctx, f"enrol: {len(gallery.people)} people in {study.gallery_file}.")
+    _finish(ctx, failures, study.store)
+
+
+def _person(person: Any) -> str:
+    near = f"nearest {person.nearest} at cosine {person.nearest_cosine:.3f}, margin {person.margin:+.3f}"
+    near = near if person.nearest else "nobody else in the gallery yet"
+    return (
+        f"{person.user}: {person.role}, {person.n_pairs} image-PSM pairs, dispersion {person.dispersion:.3f}, "
+        f"{near}, d' {person.d_prime:.2f}"
+    )
+
+
+@main.command()
+@click.argument("images", type=PathArgument, nargs=-1, required=True)
+@click.option("--user", required=True, help="Somebody in the gallery.")
+@click.option("--study", "folder", type=PathArgument, help="Study folder; default: the current one.")
+@click.option(
+    "--usm",
+    default="auto",
+    show_default=True,
+    help="Universal map: store (people who looked), predicted, a folder of maps, or auto (store, else predicted).",
+)
+@click.option("--out", type=PathArgument, help="Folder for the results; default: predictions/USER in the store.")
+@_study_options
+@_network_options
+@click.pass_context
+def predict(
+    ctx: click.Context,
+    images: tuple[Path, ...],
+    user: str,
+    folder: Path | None,
+    usm: str,
+    out: Path | None,
+    config: Path | None,
+    to: Path | None,
+    device: str,
+    threads: int | None,
+) -> None:
+    """Predict a person's saliency map of images: PNG overlay and NPY array.
+
+    IMAGES are files or folders.
+    """
+    from gazepipe.predict import predict as stage
+
+    study = _open(folder, config, to)
+    with _Show(ctx, "image") as show:
+        made, failures = stage(
+            study, user, images, usm=usm, to=out, device=device, threads=threads, show=show.of("predict")
+        )
+    for p in made:
+        _say(ctx, f"{p.image}: {p.overlay_file} and {p.array_file.name}, universal map {p.source}.")
+    _finish(ctx, failures, study.store)
+
+
+@main.command()
+@click.argument("folder", type=PathArgument, required=False)
+@_study_options
+@_network_options
+@click.option("--force", is_flag=True, help="Evaluate again.")
+@click.pass_context
+def evaluate(
+    ctx: click.Context,
+    folder: Path | None,
+    config: Path | None,
+    to: Path | None,
+    device: str,
+    threads: int | None,
+    force: bool,
+) -> None:
+    """Score predicted maps and identification on test users and test images."""
+    from gazepipe.evaluate import evaluate as stage
+
+    study = _open(folder, config, to)
+    with _Show(ctx, "part") as show:
+        result = stage(study, device=device, threads=threads, force=force, show=show.of("evaluate"))
+    _say(ctx, result.markdown())
+    _say(ctx, f"evaluate: written to {study.store / 'evaluation.md'} and evaluation.json.")
+
+
+@main.command()
+@click.argument("folder", type=PathArgument, required=False)
+@_study_options
+@_network_options
+@click.option("--jobs", type=click.IntRange(1), help="Processes of ingest.")
+@click.option("--images", default=1, show_default=True, type=click.IntRange(0), help="Test images drawn for each user.")
+@click.pass_context
+def run(
+    ctx: click.Context,
+    folder: Path | None,
+    config: Path | None,
+    to: Path | None,
+    device: str,
+    threads: int | None,
+    jobs: int | None,
+    images: int,
+) -> None:
+    """Run everything: ingest, build-psm, train, enrol, predict, evaluate.
+
+    FOLDER is the study (default: the current folder). Only what is not up to date is done.
+    """
+    from gazepipe.pipeline import run as pipeline
+
+    study = _open(folder, config, to)
+    with _Show(ctx) as show:
+        report = pipeline(study, jobs=jobs, device=device, threads=threads, images=images, show=show)
+    _say(ctx, "")
+    for stage, text in report.counts.items():
+        _say(ctx, f"{stage:<10} {report.seconds[stage]:7.1f} s  {text}")
+    if report.gallery:
+        _say(ctx, f"\nGallery ({study.gallery_file}):")
+        for person in report.gallery.people:
+            _say(ctx, "  " + _person(person))
+    if report.evaluation:
+        _say(ctx, "\n" + report.evaluation.markdown())
+    _finish(ctx, report.failures, study.store, report.warnings)

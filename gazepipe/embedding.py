@@ -1,0 +1,126 @@
+"""The user embedding network of Strohm, Bâce & Bulling (2024), section 3.1 and Figure 2, and its loss.
+
+Each image–PSM pair goes through the same small convolutional network; the m outputs of one user are averaged and
+scaled to unit length: one embedding of 32 numbers. Channel widths and the 3 × 3 kernels are our choice (the paper
+does not give them): 32, 64, 128, 256.
+
+References: Strohm et al. 2024 (arXiv 2403.13653); mining: Schroff et al. 2015, Hermans et al. 2017.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+__all__ = ["CHANNELS", "EmbeddingNet", "aggregate", "pair_input", "triplet_loss"]
+
+#: What the network sees → number of channels.
+CHANNELS = {"rgb+psm": 4, "psm": 1, "rgb+discrepancy": 4, "discrepancy": 1}
+
+
+class EmbeddingNet(nn.Module):
+    """Four blocks of convolution (stride 2), batch norm and ReLU; global average pooling; dropout; a linear layer."""
+
+    def __init__(
+        self,
+        inputs: str = "rgb+psm",
+        widths: Sequence[int] = (32, 64, 128, 256),
+        dimension: int = 32,
+        dropout: float = 0.5,
+    ) -> None:
+        super().__init__()
+        self.inputs, self.dimension = inputs, dimension
+        blocks: list[nn.Module] = []
+        before = CHANNELS[inputs]
+        for width in widths:
+            blocks += [
+                nn.Conv2d(before, width, 3, stride=2, padding=1, bias=False),
+                nn.BatchNorm2d(width),
+                nn.ReLU(inplace=True),
+            ]
+            before = width
+        self.blocks = nn.Sequential(*blocks)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(before, dimension)
+
+    def forward(self, pairs: Tensor) -> Tensor:
+        """Features of single pairs: ``(n, channels, H, W)`` → ``(n, dimension)``, not yet of unit length."""
+        maps = self.blocks(pairs)  # (n, 256, H/16, W/16)
+        pooled = maps.mean((2, 3))  # (n, 256)
+        features: Tensor = self.head(self.dropout(pooled))
+        return features
+
+
+def pair_input(inputs: str, rgb: Tensor | None, psm: Tensor, usm: Tensor | None) -> Tensor:
+    """Assemble the network's input.
+
+    Parameters
+    ----------
+    inputs
+        One of `CHANNELS`.
+    rgb
+        Images, ``(n, H, W, 3)`` uint8; None where `inputs` has no image.
+    psm, usm
+        Personal and universal maps, ``(n, H, W)``; usm only for the discrepancy PSM − USM.
+
+    Returns
+    -------
+    torch.Tensor
+        ``(n, channels, H, W)`` float32, channels last in memory.
+    """
+    last = psm.float()
+    if inputs.endswith("discrepancy"):
+        if usm is None:
+            msg = f"inputs {inputs!r} need universal maps"
+            raise ValueError(msg)
+        last = last - usm.float()
+    planes = last[..., None]
+    if inputs.startswith("rgb"):
+        if rgb is None:
+            msg = f"inputs {inputs!r} need images"
+            raise ValueError(msg)
+        planes = torch.cat([rgb.float() / 255, planes], dim=-1)
+    return planes.permute(0, 3, 1, 2)  # (n, c, H, W); memory stays n, H, W, c
+
+
+def aggregate(features: Tensor) -> Tensor:
+    """Embedding of each set of pairs: mean over the set, unit length. ``(…, m, d)`` → ``(…, d)``."""
+    return F.normalize(features.mean(-2), dim=-1)
+
+
+def triplet_loss(embeddings: Tensor, user: Tensor, group: Tensor, margin: float) -> tuple[Tensor, Tensor]:
+    """Triplet margin loss over all semi-hard and hard triplets of a batch.
+
+    ``L = mean over triplets with l > 0 of l = max(cos(a, n) − cos(a, p) + margin, 0)``. Anchor and positive are of
+    one user, the negative of another; no two of the three may come from the same images. Triplets beyond the margin
+    have no loss, so that the mean over the others is exactly the semi-hard and hard ones.
+
+    Parameters
+    ----------
+    embeddings
+        Unit vectors, shape ``(n, d)``.
+    user
+        Whose each is, shape ``(n,)``.
+    group
+        Which set of images each was made from, shape ``(n,)``; equal numbers mean the same images, different
+        numbers disjoint ones.
+    margin
+        α; the paper has 0.05.
+
+    Returns
+    -------
+    tuple
+        The loss (0 where no triplet violates the margin), and the share of triplets that do.
+    """
+    similarity = embeddings @ embeddings.T  # (n, n)
+    same_user = user[:, None] == user[None, :]
+    apart = group[:, None] != group[None, :]
+    anchor, positive = torch.nonzero(same_user & apart, as_tuple=True)  # pairs, so that no n × n × n is built
+    gap = similarity[anchor] - similarity[anchor, positive][:, None] + margin  # (pairs, n)
+    allowed = (~same_user & apart)[anchor] & apart[positive]
+    violation = torch.where(allowed, gap.clamp(min=0), 0)
+    active = (violation > 0).sum()
+    return violation.sum() / active.clamp(min=1), active / allowed.sum().clamp(min=1)

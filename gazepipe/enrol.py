@@ -1,0 +1,249 @@
+"""Stage 4: a person's recordings → fixations → maps → embedding in the gallery.
+
+The person need not have been in training, and no network is changed by enrolling somebody.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gazepipe import compute, store
+from gazepipe.build import build_psm, load_corpus
+from gazepipe.errors import ConfigError, InputError, NothingToDoError, RecordingError
+from gazepipe.identification import separation
+from gazepipe.ingest import Job, ingest_files
+from gazepipe.models import load_model
+from gazepipe.recipe import Recipe
+from gazepipe.study import Failure, Study, check_label, fold
+from gazepipe.train import split_from
+from gazepipe.training import Encoder
+
+__all__ = ["Enrolment", "Gallery", "enrol", "load_gallery", "take_in"]
+
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolment:
+    """One person in the gallery.
+
+    Parameters
+    ----------
+    user, role
+        Who, and whether the embedding network knew them: train, validation, test or enrolled.
+    embedding
+        Unit vector, ``(d,)``.
+    n_pairs
+        Image–PSM pairs it was made from.
+    dispersion
+        1 − mean cosine between embeddings of disjoint halves of the pairs.
+    nearest, nearest_cosine
+        The most similar other person of the gallery.
+    margin
+        Mean cosine between own halves minus `nearest_cosine`; above zero the person is nearer to themselves.
+    d_prime
+        Own half-to-half cosines against cosines to all others, in pooled standard deviations.
+    """
+
+    user: str
+    role: str
+    embedding: npt.NDArray[np.float32]
+    n_pairs: int
+    dispersion: float
+    nearest: str
+    nearest_cosine: float
+    margin: float
+    d_prime: float
+
+
+@dataclass(frozen=True, slots=True)
+class Gallery:
+    """All enrolled people and the recipe of the network their embeddings come from."""
+
+    people: tuple[Enrolment, ...]
+    model: str
+
+    def __getitem__(self, user: str) -> Enrolment:
+        for person in self.people:
+            if person.user == user:
+                return person
+        known = ", ".join(p.user for p in self.people) or "nobody"
+        msg = f"user {user!r} is not in the gallery, which has {known}; run `gazepipe enrol --user {user}` first."
+        raise NothingToDoError(msg)
+
+
+def take_in(study: Study, user: str, recordings: Sequence[Path]) -> list[Failure]:
+    """Ingest recordings of one person and build their maps; returns what could not be used.
+
+    Raises
+    ------
+    ConfigError
+        If the name cannot be used, or belongs to a user of the study.
+    InputError
+        If not one of the recordings can be used.
+    """
+    check_label(user, "user")
+    with store.lock(study.store):
+        known = study.known_recordings()
+        mine = {k: v for k, v in known.items() if v["user"] == user and v["origin"] == "enrol"}
+        for row in known.values():
+            if fold(row["user"]) == fold(user) and (row["origin"] != "enrol" or row["user"] != user):
+                msg = f"user {user!r}: the study already has a user {row['user']!r}; choose another name with --user."
+                raise ConfigError(msg)
+        jobs = [Job(path, user, _session(path, user), "enrol") for path in _files(study, recordings)]
+        doubled = {j.session for j in jobs if sum(k.session == j.session for k in jobs) > 1}
+        if doubled:
+            msg = f"user {user!r}: two of the recordings have the same name {sorted(doubled)[0]!r}; rename one of them."
+            raise ConfigError(msg)
+        report = ingest_files(study, jobs)
+        if not report.recordings:
+            raise InputError(report.failures[0].message)
+        others = {k: v for k, v in study.manifest("enrol").get("recordings", {}).items() if k not in mine}
+        study.write_manifest("enrol", {"recordings": others | mine | report.recordings})
+        study.write_failures("enrol", report.failures)
+    build = build_psm(study)
+    return report.failures + [f for f in build.failures if f.source == user]
+
+
+def _files(study: Study, recordings: Sequence[Path]) -> list[Path]:
+    from gazepipe.ingest import _matches
+
+    files: list[Path] = []
+    for path in recordings:
+        if path.is_dir():
+            files += sorted(p for p in path.rglob("*") if p.is_file() and _matches(p.name, study.config.ingest.include))
+        elif not path.exists():
+            raise RecordingError(path, "no such file", remedy="check the path")
+        else:
+            files.append(path)
+    if not files:
+        msg = f"{recordings[0]}: no file matches [ingest] include {list(study.config.ingest.include)}."
+        raise NothingToDoError(msg)
+    return files
+
+
+def _session(path: Path, user: str) -> str:
+    """A session label from the file's name, without the user's own name and the suffixes."""
+    stem = re.sub(r"[^A-Za-z0-9-]+", "-", path.name.split(".")[0])
+    return stem.removeprefix(user).strip("-")[:60] or "1"
+
+
+def enrol(
+    study: Study,
+    users: Iterable[str] | None = None,
+    *,
+    device: str = "auto",
+    threads: int | None = None,
+    show: Callable[[int, int, str], None] | None = None,
+) -> Gallery:
+    """Put people of the store into the gallery, with their separation from everybody else in it.
+
+    `users` None enrols everybody who has maps. The whole gallery is written anew from the same network, so that
+    embeddings of two networks never stand side by side.
+
+    Raises
+    ------
+    NothingToDoError
+        If a user has no maps, or no network is trained.
+    """
+    where = compute.device(device)
+    compute.use_threads(threads)
+    model = load_model(study, "embedding", where)
+    built = study.manifest("build-psm").get("users", {})
+    with store.lock(study.store):
+        wanted = sorted(built) if users is None else list(users)
+        for user in wanted:
+            if user not in built:
+                msg = f"user {user!r} has no maps in {study.store}; give recordings, or ingest and build-psm first."
+                raise NothingToDoError(msg)
+        before = _members(study, model.info["recipe"])
+        members = sorted({*wanted, *(u for u in before if u in built)})
+        recipe = Recipe(
+            "enrol", VERSION, {"model": model.info["recipe"]}, {u: str(built[u]["recipe"]) for u in members}
+        )
+        if store.recipe_of(study.gallery_file) != recipe.digest:
+            people = _embed(study, model, members, show)
+            _save(study, people, model.info["recipe"], recipe)
+    return load_gallery(study)
+
+
+def _members(study: Study, model: str) -> list[str]:
+    if not study.gallery_file.is_file():
+        return []
+    contents = store.load(study.gallery_file, "gazepipe.gallery")
+    return [str(u) for u in contents.arrays["table/user"]]
+
+
+def _embed(
+    study: Study, model: Any, members: list[str], show: Callable[[int, int, str], None] | None
+) -> list[Enrolment]:
+    """Features of all members, then each one's place among the others."""
+    training = [u for u in model.info["users_train"]]
+    reference = [u for u in training if u not in members]
+    corpus = load_corpus(study, users=[*members, *reference])
+    row = {u: i for i, u in enumerate(corpus.users)}
+    encoder = Encoder(model.net, corpus, tuple(row[u] for u in training if u in row))
+    tables = []
+    for done, user in enumerate(members, 1):
+        table = encoder.table(row[user], np.arange(len(corpus.stimuli)))
+        tables.append(table[np.isfinite(table[:, 0])])
+        if show:
+            show(done, len(members), user)
+    means = np.stack([t.mean(0) for t in tables])
+    embeddings = means / np.linalg.norm(means, axis=1, keepdims=True)
+    roles = {u: part for part in ("train", "validation", "test") for u in model.info[f"users_{part}"]}
+    people = []
+    for i, user in enumerate(members):
+        others = np.delete(embeddings, i, 0)
+        place = separation(tables[i], others, rng=np.random.default_rng(0))
+        nearest = [u for u in members if u != user][place.nearest] if place.nearest >= 0 else ""
+        people.append(
+            Enrolment(
+                user,
+                roles.get(user, "enrolled"),
+                embeddings[i],
+                len(tables[i]),
+                place.dispersion,
+                nearest,
+                place.nearest_cosine,
+                place.margin,
+                place.d_prime,
+            )
+        )
+    return people
+
+
+_COLUMNS = ("user", "role", "n_pairs", "dispersion", "nearest", "nearest_cosine", "margin", "d_prime")
+
+
+def _save(study: Study, people: list[Enrolment], model: str, recipe: Recipe) -> None:
+    arrays: dict[str, Any] = {"embedding": np.stack([p.embedding for p in people])}
+    for column in _COLUMNS:
+        values = [getattr(p, column) for p in people]
+        arrays[f"table/{column}"] = np.array(values, object if isinstance(values[0], str) else None)
+    store.save(study.gallery_file, "gazepipe.gallery", arrays, recipe=recipe, attrs={"model": model})
+
+
+def load_gallery(study: Study) -> Gallery:
+    """Read the gallery.
+
+    Raises
+    ------
+    NothingToDoError
+        If nobody has been enrolled.
+    """
+    contents = store.load(study.gallery_file, "gazepipe.gallery")
+    table = contents.group("table")
+    people = []
+    for i, vector in enumerate(contents.arrays["embedding"]):
+        values = {c: table[c][i] for c in _COLUMNS}
+        plain = {c: v.item() if isinstance(v, np.generic) else v for c, v in values.items()}
+        people.append(Enrolment(embedding=vector, **plain))
+    return Gallery(tuple(people), str(contents.attrs["model"]))

@@ -1,0 +1,145 @@
+"""How well embeddings tell people apart: precision at one in two protocols, dispersion and separation.
+
+*paper* (Strohm et al. 2024): the embeddings of a user are drawn at random from one pool of image–PSM pairs, so that
+two of them may share pairs; with many pairs most do, which inflates the figure. *disjoint*: gallery and probe
+embeddings come from two disjoint halves of the images. Claims rest on the disjoint protocol.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Separation", "d_prime", "draw", "equal_error_rate", "precision_at_one", "separation"]
+
+F32 = npt.NDArray[np.float32]
+F64 = npt.NDArray[np.float64]
+
+
+def _unit(vectors: F32) -> F32:
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
+
+
+def draw(features: F32, m: int, count: int, rng: np.random.Generator) -> F32:
+    """Draw `count` embeddings, each the mean of m different pairs out of `features` ``(n, d)``; ``(count, d)``."""
+    order = rng.random((count, len(features))).argpartition(m - 1, axis=1)[:, :m]
+    return _unit(features[order].mean(1))
+
+
+def precision_at_one(
+    features: Sequence[F32],
+    m: int,
+    *,
+    protocol: str,
+    per_user: int = 20,
+    repetitions: int = 20,
+    rng: np.random.Generator,
+) -> F64:
+    """Share of embeddings whose nearest neighbour (by cosine) is of the same user.
+
+    Parameters
+    ----------
+    features
+        Features of each user's pairs, ``(n_images, d)``, row i of every user from the same image; rows of NaN
+        where a user has not seen an image.
+    m
+        Pairs that make one embedding.
+    protocol
+        ``"paper"`` or ``"disjoint"``.
+    per_user
+        Embeddings drawn for each user (and, disjoint, for the gallery and the probes each).
+    repetitions
+        Random draws.
+
+    Returns
+    -------
+    numpy.ndarray
+        Precision at one of each repetition, ``(repetitions,)``; empty if a user has too few pairs for this m.
+    """
+    n_images, n_users = len(features[0]), len(features)
+    label = np.repeat(np.arange(n_users), per_user)
+    results = []
+    for _ in range(repetitions):
+        halves = np.zeros(n_images, bool)
+        halves[rng.permutation(n_images)[: n_images // 2]] = True
+        pools = [halves, ~halves] if protocol == "disjoint" else [np.ones(n_images, bool)]
+        drawn = []
+        for pool in pools:
+            have = [f[pool & np.isfinite(f[:, 0])] for f in features]
+            if min(map(len, have)) < m:
+                return np.zeros(0)
+            drawn.append(np.concatenate([draw(h, m, per_user, rng) for h in have]))
+        gallery, probe = drawn[0], drawn[-1]
+        similarity = probe @ gallery.T
+        if protocol != "disjoint":
+            np.fill_diagonal(similarity, -2)
+        results.append(float((label[similarity.argmax(1)] == label).mean()))
+    return np.array(results)
+
+
+def d_prime(same: npt.ArrayLike, different: npt.ArrayLike) -> float:
+    """Distance of two samples of similarities in pooled standard deviations."""
+    a, b = np.asarray(same, np.float64), np.asarray(different, np.float64)
+    spread = np.sqrt((a.var() + b.var()) / 2)
+    return float((a.mean() - b.mean()) / spread) if spread > 0 else 0.0
+
+
+def equal_error_rate(same: npt.ArrayLike, different: npt.ArrayLike) -> float:
+    """Error rate at the threshold where false acceptances and false rejections are equally frequent."""
+    a, b = np.sort(np.asarray(same, np.float64)), np.sort(np.asarray(different, np.float64))
+    thresholds = np.concatenate([a, b])
+    rejected = np.searchsorted(a, thresholds, "left") / a.size
+    accepted = 1 - np.searchsorted(b, thresholds, "left") / b.size
+    best = np.argmin(np.abs(rejected - accepted))
+    return float((rejected[best] + accepted[best]) / 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Separation:
+    """How one person's embedding stands among others.
+
+    Parameters
+    ----------
+    dispersion
+        1 − mean cosine between embeddings of disjoint halves of the person's pairs; 0 is perfectly repeatable.
+    nearest
+        Index of the most similar other person, −1 if there is none.
+    nearest_cosine
+        Cosine to that person's embedding.
+    margin
+        Mean cosine between own halves minus `nearest_cosine`; above 0 the person is closer to themselves.
+    d_prime
+        Own half-to-half cosines against half-to-other ones, in pooled standard deviations.
+    """
+
+    dispersion: float
+    nearest: int
+    nearest_cosine: float
+    margin: float
+    d_prime: float
+
+
+def separation(features: F32, others: F32, *, rng: np.random.Generator, draws: int = 50) -> Separation:
+    """Measure one person's repeatability, and how far they are from the embeddings `others` ``(n, d)``."""
+    n = len(features)
+    own, cross = [], []
+    for _ in range(draws if n >= 2 else 0):
+        order = rng.permutation(n)
+        a, b = _unit(features[order[: n // 2]].mean(0)), _unit(features[order[n // 2 :]].mean(0))
+        own.append(float(a @ b))
+        cross.extend((others @ a).tolist())
+    embedding = _unit(features.mean(0))
+    cosines = others @ embedding
+    nearest = int(cosines.argmax()) if len(others) else -1
+    nearest_cosine = float(cosines[nearest]) if len(others) else float("nan")
+    mean_own = float(np.mean(own)) if own else float("nan")
+    return Separation(
+        dispersion=1 - mean_own,
+        nearest=nearest,
+        nearest_cosine=nearest_cosine,
+        margin=mean_own - nearest_cosine,
+        d_prime=d_prime(own, cross) if own and cross else float("nan"),
+    )

@@ -1,0 +1,124 @@
+"""Fixation-level data sets → stored recordings without samples, one a user, so that every later stage is the same."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gazepipe import store
+from gazepipe.config import template
+from gazepipe.errors import ConfigError
+from gazepipe.recipe import Recipe, digest_json
+from gazepipe.study import Study
+
+__all__ = ["VERSION", "import_dataset"]
+
+#: Raised whenever the stored result changes for the same input.
+VERSION = 1
+
+
+def import_dataset(
+    name: str, path: Path, study_folder: Path, *, show: Callable[[int, int, str], None] | None = None, **options: Any
+) -> tuple[Study, list[str]]:
+    """Import a data set into a study folder; writes its `gazepipe.toml` unless there is one.
+
+    Parameters
+    ----------
+    name
+        ``"osie"`` or ``"ps"``.
+    path
+        The data set's folder.
+    study_folder
+        Where the study is, or is to be.
+    options
+        Passed on to the data set's loader (``images`` for PS).
+
+    Returns
+    -------
+    tuple
+        The study, and one sentence for everything the loader left out or decided.
+
+    Raises
+    ------
+    RecordingError
+        If the data set is not there or is damaged.
+    """
+    from gazepipe.datasets import load_dataset
+
+    dataset = load_dataset(name, path, **options)
+    config = study_folder / "gazepipe.toml"
+    if not config.exists():
+        folders = {str(p.parent) for p in dataset.image_paths.values()}
+        stimuli = str(Path(next(iter(folders))).resolve()) if len(folders) == 1 else "stimuli"
+        overrides: dict[str, Any] = {"name": name, "stimuli": stimuli}
+        if not dataset.image_paths:
+            overrides["embedding"] = {"inputs": "psm"}
+        store.write_atomically(config, template(**overrides).encode())
+    study = Study.open(study_folder)
+    users = sorted(dataset.fixations["user"].unique())
+    content = digest_json([dataset.pixels_per_degree, sorted(dataset.stimulus_px.items())])
+    sizes = dataset.stimulus_px
+    with store.lock(study.store):
+        if study.manifest("ingest").get("recordings"):
+            msg = f"{study.store}: holds ingested recordings; import a data set into a store of its own."
+            raise ConfigError(msg)
+        rows: dict[str, dict[str, Any]] = {}
+        for done, (user, table) in enumerate(dataset.fixations.groupby("user", sort=True), 1):
+            arrays = _arrays(table, sizes)
+            digest = digest_json(
+                [content, [a.tobytes().hex() if a.dtype.kind != "O" else list(a) for a in arrays.values()]]
+            )
+            recipe = Recipe("import", VERSION, {"dataset": name}, {"fixations": digest})
+            file = study.recording_file(str(user))
+            if store.recipe_of(file) != recipe.digest:
+                attrs = {
+                    "user": str(user),
+                    "session": "",
+                    "origin": "import",
+                    "source": name,
+                    "format": f"dataset-{name}",
+                    "coordinates": "stimulus",
+                    "pixels_per_degree": dataset.pixels_per_degree,
+                    "quality": {},
+                    "meta": {},
+                    "warnings": [],
+                }
+                store.save(file, "gazepipe.recording", arrays, recipe=recipe, attrs=attrs)
+            rows[str(user)] = {
+                "user": str(user),
+                "session": "",
+                "origin": "import",
+                "source": str(path),
+                "recipe": recipe.digest,
+            }
+            if show:
+                show(done, len(users), str(user))
+        study.write_manifest(
+            "import", {"dataset": name, "recordings": rows, "notes": json.loads(json.dumps(dataset.notes))}
+        )
+    return study, list(dataset.notes)
+
+
+def _arrays(table: Any, sizes: Any) -> dict[str, Any]:
+    """One user's fixations as the columns of a stored recording."""
+    trials = table[["stimulus", "repeat"]].drop_duplicates().reset_index(drop=True)
+    keys = {key: row for row, key in enumerate(zip(trials["stimulus"], trials["repeat"], strict=True))}
+    row = [keys[key] for key in zip(table["stimulus"], table["repeat"], strict=True)]
+    size = np.array([sizes[s] for s in trials["stimulus"]], np.int64).reshape(-1, 2)
+    nothing = np.full(len(table), np.nan)
+    return {
+        "trials/stimulus": trials["stimulus"].to_numpy(object),
+        "trials/repeat": trials["repeat"].to_numpy(np.int64),
+        "trials/image_width_px": size[:, 0],
+        "trials/image_height_px": size[:, 1],
+        "fixations/trial": np.array(row, np.int64),
+        "fixations/onset_ms": nothing,
+        "fixations/duration_ms": table["duration_ms"].to_numpy(np.float64),
+        "fixations/x_px": table["x_px"].to_numpy(np.float64),
+        "fixations/y_px": table["y_px"].to_numpy(np.float64),
+        "fixations/at_onset": (table["index"] == 0).to_numpy(bool),
+    }

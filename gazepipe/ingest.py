@@ -1,0 +1,342 @@
+"""Stage 1: recordings → samples, trials, fixations and quality, one stored file a recording.
+
+Incremental: a recording whose file and parameters are as they were is not read again. One bad file never stops the
+others; what was stored of it before stays, but is not used until the file can be read again.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gazepipe import store
+from gazepipe.config import CONFIG_NAME, StudyConfig
+from gazepipe.errors import ConfigError, GazepipeError, NothingToDoError, RecordingError, StorageError
+from gazepipe.recipe import Recipe, digest_file
+from gazepipe.study import Failure, Study, check_label, fold
+
+if TYPE_CHECKING:
+    from gazepipe.recording import Recording
+
+__all__ = ["VERSION", "IngestReport", "Job", "ingest", "ingest_files", "plan"]
+
+#: Raised whenever the stored result changes for the same input.
+VERSION = 1
+
+Show = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One file to read: whose it is and where its result goes."""
+
+    source: Path
+    user: str
+    session: str
+    origin: str
+
+    @property
+    def recording(self) -> str:
+        """Name of the stored recording."""
+        return f"{self.user}_{self.session}" if self.session else self.user
+
+
+@dataclass(slots=True)
+class IngestReport:
+    """What a run did."""
+
+    written: list[str] = field(default_factory=list)
+    current: list[str] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    recordings: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def failed(self) -> int:
+        """Recordings that could not be stored."""
+        return sum(not f.partial for f in self.failures)
+
+
+def plan(study: Study) -> tuple[list[Job], list[Failure]]:
+    """Which files are recordings and whose they are, without reading them.
+
+    Two files that claim the same user and session, and two users whose names differ only in case, are failures:
+    neither is taken, because guessing would mix two people.
+
+    Raises
+    ------
+    NothingToDoError
+        If no file matches.
+    """
+    pattern = re.compile(study.config.ingest.user_pattern)
+    jobs: list[Job] = []
+    failures: list[Failure] = []
+    for path in _files(study):
+        name = path.relative_to(study.recordings).as_posix()
+        match = pattern.search(name)
+        if match is None:
+            found = f"{path}: the name does not match [ingest] user_pattern {study.config.ingest.user_pattern!r}; "
+            failures.append(Failure("ingest", str(path), found + "rename the file, correct the pattern or exclude it."))
+            continue
+        groups = match.groupdict()
+        try:
+            user = check_label(groups["user"], f"{path}: user")
+            session = check_label(groups["session"], f"{path}: session") if groups.get("session") else ""
+        except ConfigError as error:
+            failures.append(Failure("ingest", str(path), str(error)))
+            continue
+        jobs.append(Job(path, user, session, "ingest"))
+    if not jobs and not failures:
+        msg = f"{study.recordings}: no file matches [ingest] include {list(study.config.ingest.include)}."
+        raise NothingToDoError(msg)
+    unique, clashes = _without_clashes(jobs)
+    return unique, failures + clashes
+
+
+def _files(study: Study) -> Iterator[Path]:
+    """Files that match, in a fixed order; the store, the stimuli and hidden folders are not looked into."""
+    config = study.config.ingest
+    skipped = {p.resolve() for p in (study.store, study.stimuli)}
+    for folder, folders, names in os.walk(study.recordings):
+        here = Path(folder)
+        folders[:] = sorted(
+            d
+            for d in folders
+            if not d.startswith(".") and (here / d).resolve() not in skipped and not _matches(d, config.exclude)
+        )
+        for name in sorted(names):
+            if name != CONFIG_NAME and _matches(name, config.include) and not _matches(name, config.exclude):
+                yield here / name
+
+
+def _matches(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatch.fnmatchcase(name.lower(), p.lower()) for p in patterns)
+
+
+def _without_clashes(jobs: list[Job]) -> tuple[list[Job], list[Failure]]:
+    claims: dict[tuple[str, str], list[Job]] = defaultdict(list)
+    spellings: dict[str, set[str]] = defaultdict(set)
+    for job in jobs:
+        claims[fold(job.user), fold(job.session)].append(job)
+        spellings[fold(job.user)].add(job.user)
+    unique: list[Job] = []
+    failures: list[Failure] = []
+    for job in jobs:
+        rivals = [j for j in claims[fold(job.user), fold(job.session)] if j is not job]
+        if rivals:
+            session = f", session {job.session!r}" if job.session else ""
+            text = (
+                f"{job.source}: claims user {job.user!r}{session}, as {rivals[0].source} does; one name must mean one "
+                "person and session, so neither was taken; rename one file or set [ingest] user_pattern."
+            )
+            failures.append(Failure("ingest", str(job.source), text))
+        elif len(spellings[fold(job.user)]) > 1:
+            others = sorted(spellings[fold(job.user)] - {job.user})
+            text = (
+                f"{job.source}: user {job.user!r} differs from user {others[0]!r} only in upper and lower case; use one "
+                "spelling for one person."
+            )
+            failures.append(Failure("ingest", str(job.source), text))
+        else:
+            unique.append(job)
+    return unique, failures
+
+
+def ingest(study: Study, *, jobs: int | None = None, force: bool = False, show: Show | None = None) -> IngestReport:
+    """Ingest a folder of recordings into the study's store.
+
+    Raises
+    ------
+    NothingToDoError
+        If no file matches.
+    LockedError, StorageError
+        If the store cannot be written.
+    """
+    planned, failures = plan(study)
+    root = str(study.recordings.resolve())
+    with store.lock(study.store):
+        elsewhere = {k: v for k, v in study.known_recordings().items() if v.get("root") != root}
+        todo, clashes = _free_of(planned, elsewhere)
+        report = ingest_files(study, todo, jobs=jobs, force=force, show=show)
+        report.failures[:0] = failures + clashes
+        for row in report.recordings.values():
+            row["root"] = root
+        others = {k: v for k, v in elsewhere.items() if v["origin"] == "ingest"}
+        study.write_manifest("ingest", {"recordings": others | report.recordings})
+        study.write_failures("ingest", report.failures)
+    return report
+
+
+def _free_of(jobs: list[Job], elsewhere: dict[str, dict[str, Any]]) -> tuple[list[Job], list[Failure]]:
+    """Refuse recordings whose name is taken by one from another folder, an import or an enrolment."""
+    taken = {fold(k): v for k, v in elsewhere.items()}
+    free = [j for j in jobs if fold(j.recording) not in taken]
+    clashes = [
+        Failure(
+            "ingest",
+            str(j.source),
+            f"{j.source}: the store already has a recording {j.recording!r}, from {taken[fold(j.recording)]['source']}; "
+            "rename the file or use another store.",
+        )
+        for j in jobs
+        if fold(j.recording) in taken
+    ]
+    return free, clashes
+
+
+def ingest_files(
+    study: Study, todo: list[Job], *, jobs: int | None = None, force: bool = False, show: Show | None = None
+) -> IngestReport:
+    """Ingest some files, in worker processes where it pays; the caller holds the lock and writes the manifest."""
+    report = IngestReport()
+    jobs = jobs or _workers(len(todo))
+    outcomes = _in_line(study, todo, force) if jobs == 1 else _in_pool(study, todo, force, jobs)
+    for done, (job, outcome) in enumerate(outcomes, 1):
+        if isinstance(outcome, StorageError):
+            raise outcome
+        if isinstance(outcome, GazepipeError):
+            report.failures.append(Failure(job.origin, str(job.source), str(outcome)))
+        else:
+            (report.written if outcome["written"] else report.current).append(job.recording)
+            report.recordings[job.recording] = outcome["row"]
+            report.warnings += outcome["warnings"]
+        if show:
+            show(done, len(todo), job.recording)
+    report.written.sort()
+    report.current.sort()
+    report.failures.sort(key=lambda f: f.source)
+    return report
+
+
+def _workers(count: int) -> int:
+    """A worker takes about two seconds to start, so a few files are read in this process."""
+    if count < 16:
+        return 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, count)
+
+
+Outcome = GazepipeError | dict[str, Any]
+
+
+def _in_line(study: Study, todo: list[Job], force: bool) -> Iterator[tuple[Job, Outcome]]:
+    for job in todo:
+        yield job, _guarded(study, job, force)
+
+
+def _in_pool(study: Study, todo: list[Job], force: bool, jobs: int) -> Iterator[tuple[Job, Outcome]]:
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        futures = {pool.submit(_guarded, study, job, force): job for job in todo}
+        for future in as_completed(futures):
+            try:
+                yield futures[future], future.result()
+            except BrokenProcessPool:
+                text = "the process reading it was killed (out of memory?)"
+                yield futures[future], RecordingError(futures[future].source, text, remedy="try --jobs 1")
+
+
+def _guarded(study: Study, job: Job, force: bool) -> Outcome:
+    try:
+        return _ingest_one(study, job, force)
+    except GazepipeError as error:
+        return error
+
+
+def _params(config: StudyConfig) -> dict[str, Any]:
+    return {name: getattr(config, name).model_dump(mode="json") for name in ("screen", "csv", "trials", "ivt")}
+
+
+def _ingest_one(study: Study, job: Job, force: bool) -> dict[str, Any]:
+    """Read one file and store it, unless what is stored is of the same recipe."""
+    recipe = Recipe("ingest", VERSION, _params(study.config), {"source": digest_file(job.source)})
+    path = study.recording_file(job.recording)
+    row = {
+        "user": job.user,
+        "session": job.session,
+        "origin": job.origin,
+        "source": str(job.source),
+        "recipe": recipe.digest,
+    }
+    if not force and store.recipe_of(path) == recipe.digest:
+        attrs = store.load(path, "gazepipe.recording", only=("none",)).attrs
+        return {"written": False, "row": row, "warnings": _listed(job, attrs)}
+    arrays, attrs = analyse(job.source, study.config)
+    attrs |= {"user": job.user, "session": job.session, "origin": job.origin, "source": job.source.name}
+    store.save(path, "gazepipe.recording", arrays, recipe=recipe, attrs=attrs)
+    return {"written": True, "row": row, "warnings": _listed(job, attrs)}
+
+
+def _listed(job: Job, attrs: Any) -> list[str]:
+    import json
+
+    found = attrs["warnings"]
+    return [f"{job.source}: {w}" for w in (json.loads(found) if isinstance(found, str) else found)]
+
+
+def analyse(source: Path, config: StudyConfig) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read one recording and find its trials, fixations and quality; arrays and attributes as they are stored.
+
+    Raises
+    ------
+    RecordingError
+        If the file cannot be read, states another screen than the configuration, or has no trial.
+    """
+    from gazepipe.events import fixations, select_gaze
+    from gazepipe.quality import quality
+    from gazepipe.readers import read_recording
+    from gazepipe.trials import find_trials
+
+    recording = read_recording(source, config)
+    screen = config.screen.screen()
+    _check_display(recording, config)
+    trials = find_trials(recording, config)
+    gaze = select_gaze(recording, config.ivt)
+    found = fixations(recording, screen, config.ivt, trials=trials, gaze=gaze)
+    measured = quality(recording, gaze, found, trials.frame, screen)
+    arrays: dict[str, Any] = {"samples/timestamp": recording.time_ms}
+    for eye, samples in recording.eyes.items():
+        arrays[f"samples/{eye}/x_coordinate"] = samples.x_px
+        arrays[f"samples/{eye}/y_coordinate"] = samples.y_px
+        arrays[f"samples/{eye}/pupil_size"] = samples.pupil
+    arrays["blocks/first_sample"] = recording.block_start
+    arrays["blocks/sampling_rate_hz"] = recording.sampling_rate_hz
+    arrays["messages/time_ms"] = np.array([m.time_ms for m in recording.messages])
+    arrays["messages/offset_ms"] = np.array([m.offset_ms for m in recording.messages])
+    arrays["messages/text"] = np.array([m.text for m in recording.messages], object)
+    arrays |= {f"native_events/{k}": v for k, v in recording.native_events.items()}
+    tables = {"trials": trials.frame, "fixations": found, "quality": measured.trials}
+    for name, frame in tables.items():
+        arrays |= {f"{name}/{column}": frame[column].to_numpy() for column in frame.columns}
+    attrs = {
+        "format": recording.format,
+        "coordinates": "screen",
+        "quality": measured.recording,
+        "meta": dict(recording.meta),
+        "warnings": [*recording.warnings, *trials.problems],
+    }
+    return arrays, attrs
+
+
+def _check_display(recording: Recording, config: StudyConfig) -> None:
+    """Degrees would be silently wrong on another screen than the configuration's."""
+    if recording.display_px is None:
+        return
+    (w, h), want = recording.display_px, (config.screen.width_px, config.screen.height_px)
+    if abs(w - want[0]) > 1 or abs(h - want[1]) > 1:
+        raise RecordingError(
+            recording.path,
+            f"was made on a screen of {w} × {h} px",
+            expected=f"the {want[0]} × {want[1]} px of [screen]",
+            remedy="set [screen] to the screen of these recordings, or keep recordings of different screens in different studies",
+        )

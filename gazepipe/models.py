@@ -1,0 +1,122 @@
+"""Trained networks on disk: safetensors weights with everything needed to use them in the file's own metadata."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from gazepipe import __version__, store
+from gazepipe.embedding import CHANNELS, EmbeddingNet
+from gazepipe.errors import NothingToDoError, StoreError
+from gazepipe.recipe import Recipe
+from gazepipe.refiner import RefinerNet
+from gazepipe.universal import UniversalNet
+
+if TYPE_CHECKING:
+    from gazepipe.study import Study
+    from gazepipe.training import Trained
+
+__all__ = ["Model", "load_model", "model_recipe", "save_model"]
+
+FORMAT = "gazepipe.model"
+FORMAT_VERSION = "1.0"
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A trained network and what is known about it.
+
+    `info` holds ``recipe``, ``params``, ``history``, ``best``, ``seconds``, ``arguments`` (of the network's
+    constructor) and, for the networks trained on users, ``users_train``, ``users_validation``, ``users_test``,
+    ``images_train``, ``images_validation``, ``images_test`` (names).
+    """
+
+    net: Any
+    info: dict[str, Any]
+
+
+_NETWORKS: dict[str, Any] = {"embedding": EmbeddingNet, "refiner": RefinerNet, "universal": UniversalNet}
+
+
+def save_model(
+    study: Study, name: str, trained: Trained, recipe: Recipe, *, arguments: dict[str, Any], extra: dict[str, Any]
+) -> None:
+    """Write weights and metadata, whole or not at all."""
+    from safetensors.torch import save
+
+    info = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "gazepipe_version": __version__,
+        "network": name,
+        "recipe": recipe.digest,
+        "params": recipe.params,
+        "arguments": arguments,
+        "history": trained.history,
+        "best": trained.best,
+        "seconds": trained.seconds,
+        **extra,
+    }
+    weights = {key: value.detach().cpu().contiguous() for key, value in trained.net.state_dict().items()}
+    store.write_atomically(study.model_file(name), save(weights, {"gazepipe": json.dumps(info, sort_keys=True)}))
+
+
+def model_recipe(path: Path) -> str | None:
+    """Recipe digest of stored weights, None where there are none."""
+    try:
+        return str(_info(path)["recipe"])
+    except (OSError, StoreError, KeyError):
+        return None
+
+
+def _info(path: Path) -> dict[str, Any]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            info: dict[str, Any] = json.loads((file.metadata() or {})["gazepipe"])
+    except (SafetensorError, KeyError, ValueError) as error:
+        msg = f"{path}: damaged or not weights of gazepipe ({error}); delete it and run `gazepipe train` again."
+        raise StoreError(msg) from None
+    if str(info.get("format_version", "")).split(".")[0] != FORMAT_VERSION.split(".")[0]:
+        msg = f"{path}: weights of version {info.get('format_version')}; this gazepipe reads {FORMAT_VERSION}; train again."
+        raise StoreError(msg)
+    return info
+
+
+def load_model(study: Study, name: str, where: torch.device | None = None) -> Model:
+    """Read a trained network, ready for use (evaluation mode).
+
+    Raises
+    ------
+    NothingToDoError
+        If it has not been trained.
+    StoreError
+        If the file is damaged or of another version.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = study.model_file(name)
+    if not path.is_file():
+        msg = f"{path}: there is no trained {name} network; run `gazepipe train` first."
+        raise NothingToDoError(msg)
+    info = _info(path)
+    try:
+        net: nn.Module = _NETWORKS[name](**info["arguments"])
+        net.load_state_dict(load_file(path))
+    except (SafetensorError, RuntimeError, KeyError, TypeError) as error:
+        msg = f"{path}: damaged ({error}); delete it and run `gazepipe train` again."
+        raise StoreError(msg) from None
+    net = net.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return Model(net.to(where) if where else net, info)
+
+
+def embedding_needs(inputs: str) -> tuple[bool, bool]:
+    """Whether an embedding network's inputs include images, and universal maps."""
+    return CHANNELS[inputs] == 4, inputs.endswith("discrepancy")

@@ -1,0 +1,102 @@
+"""All stages in order, each incremental: what `gazepipe run` does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gazepipe.build import build_psm, stimulus_index
+from gazepipe.enrol import Gallery, enrol
+from gazepipe.evaluate import Evaluation, evaluate
+from gazepipe.ingest import ingest
+from gazepipe.models import load_model
+from gazepipe.predict import predict
+from gazepipe.study import Failure, Study
+from gazepipe.train import train
+
+__all__ = ["RunReport", "run"]
+
+#: Called with (stage, done, total, what to show).
+Show = Callable[[str, int, int, str], None]
+
+
+@dataclass(slots=True)
+class RunReport:
+    """What the whole run made."""
+
+    counts: dict[str, str] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    failures: list[Failure] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    gallery: Gallery | None = None
+    evaluation: Evaluation | None = None
+    overlays: list[Path] = field(default_factory=list)
+
+
+def run(
+    study: Study,
+    *,
+    jobs: int | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    images: int = 1,
+    show: Show | None = None,
+) -> RunReport:
+    """Run ingest, build-psm, train, enrol, predict and evaluate.
+
+    Parameters
+    ----------
+    study
+        What to run on.
+    jobs, device, threads
+        Worker processes of ingest; device and threads of the networks.
+    images
+        Number of test images for which each user's map is drawn.
+    """
+    tell: Show = show or (lambda *_: None)
+    report = RunReport()
+
+    def timed(stage: str) -> Callable[[int, int, str], None]:
+        report.seconds[stage] = -time.perf_counter()
+        return lambda done, total, note: tell(stage, done, total, note)
+
+    def over(stage: str, text: str) -> None:
+        report.seconds[stage] += time.perf_counter()
+        report.counts[stage] = text
+
+    if not study.manifest("import"):
+        taken = ingest(study, jobs=jobs, show=timed("ingest"))
+        report.failures += taken.failures
+        report.warnings += taken.warnings
+        over("ingest", f"{len(taken.written)} written, {len(taken.current)} up to date, {taken.failed} failed")
+    built = build_psm(study, show=timed("build-psm"))
+    report.failures += built.failures
+    text = f"{built.n_maps} maps of {len(built.written) + len(built.current)} users on {built.n_stimuli} images"
+    over("build-psm", text)
+
+    timed("train")
+    networks = train(study, device=device, threads=threads, show=lambda network, *p: tell(f"train {network}", *p))
+    over(
+        "train",
+        f"{', '.join(networks.trained) or 'nothing'} trained, {', '.join(networks.current) or 'none'} up to date",
+    )
+
+    report.gallery = enrol(study, device=device, threads=threads, show=timed("enrol"))
+    over("enrol", f"{len(report.gallery.people)} people in the gallery")
+
+    known = stimulus_index(study.stimuli)
+    names = load_model(study, "embedding").info["images_test"]
+    shown = [known[n.lower()] for n in names if n.lower() in known][:images]
+    if shown:
+        step = timed("predict")
+        for done, person in enumerate(report.gallery.people, 1):
+            made, failed = predict(study, person.user, shown, device=device, threads=threads)
+            report.overlays += [p.overlay_file for p in made]
+            report.failures += failed
+            step(done, len(report.gallery.people), person.user)
+        over("predict", f"{len(report.overlays)} personal maps in {study.store / 'predictions'}")
+    report.evaluation = evaluate(study, device=device, threads=threads, show=timed("evaluate"))
+    over("evaluate", str(study.store / "evaluation.md"))
+    return report

@@ -1,0 +1,233 @@
+"""Stage 5: embedding and image → the person's saliency map of that image."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from gazepipe import compute, store
+from gazepipe.build import stimulus_index
+from gazepipe.enrol import load_gallery
+from gazepipe.errors import ConfigError, GazepipeError, NothingToDoError, StimulusError
+from gazepipe.figures import overlay_png
+from gazepipe.images import read_rgb
+from gazepipe.models import load_model
+from gazepipe.recipe import digest_file
+from gazepipe.refiner import RefinerNet, refine, scene_input
+from gazepipe.study import Failure, Study
+from gazepipe.universal import UniversalNet
+
+__all__ = ["Prediction", "predict", "predict_maps"]
+
+F32 = npt.NDArray[np.float32]
+U8 = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What was predicted for one image.
+
+    `psm` and `usm` are maps of shape ``(H, W)``; `source` says where the universal map came from: ``"store"``,
+    ``"folder"`` or ``"predicted"``.
+    """
+
+    image: Path
+    user: str
+    psm: F32
+    usm: F32
+    source: str
+    overlay_file: Path
+    array_file: Path
+
+
+@torch.inference_mode()
+def predict_maps(
+    net: RefinerNet, embedding: npt.ArrayLike, images: U8 | None, usm: npt.ArrayLike, chunk: int = 32
+) -> F32:
+    """Personal maps of one person for some images.
+
+    Parameters
+    ----------
+    net
+        Trained refiner.
+    embedding
+        ``(d,)``, or one for each image ``(n, d)``.
+    images
+        ``(n, H, W, 3)`` uint8 at map size; None for a refiner trained without images.
+    usm
+        Universal maps ``(n, H, W)``.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``USM + Δ``, not negative, ``(n, H, W)``.
+    """
+    where = next(net.parameters()).device
+    maps = torch.from_numpy(np.ascontiguousarray(usm, np.float32)).to(where)
+    people = torch.from_numpy(np.ascontiguousarray(embedding, np.float32)).to(where).expand(len(maps), -1)
+    out = []
+    for a in range(0, len(maps), chunk):
+        part = maps[a : a + chunk]
+        rgb = None
+        if net.channels == 4:
+            if images is None:
+                msg = "this refiner was trained with images; give them at map size"
+                raise ValueError(msg)
+            rgb = torch.from_numpy(np.ascontiguousarray(images[a : a + chunk])).to(where)
+        delta = net(scene_input(rgb, part), people[a : a + chunk])[2]
+        out.append(refine(part, delta).cpu().numpy())
+    return np.concatenate(out) if out else np.zeros((0, *maps.shape[1:]), np.float32)
+
+
+def predict(
+    study: Study,
+    user: str,
+    images: Sequence[Path],
+    *,
+    usm: str = "auto",
+    to: Path | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    show: Callable[[int, int, str], None] | None = None,
+) -> tuple[list[Prediction], list[Failure]]:
+    """Predict a person's maps of some images; writes an overlay (PNG) and the map (NPY) of each.
+
+    Parameters
+    ----------
+    study, user
+        Somebody of the study's gallery.
+    images
+        Image files, or folders of images.
+    usm
+        Where universal maps come from: ``"store"`` (people who looked at the image), ``"predicted"`` (the built-in
+        predictor), a folder of maps named like the images (NPY arrays or grey images), or ``"auto"``: the store
+        where it has the image, else predicted.
+    to
+        Folder for the results; `predictions/<user>` in the store if None.
+
+    Raises
+    ------
+    NothingToDoError
+        If the user is not enrolled, nothing is trained, or there is no image.
+    """
+    where = compute.device(device)
+    compute.use_threads(threads)
+    person = load_gallery(study)[user]
+    refiner = load_model(study, "refiner", where).net
+    files = _image_files(images)
+    maps = _UniversalMaps(study, usm, where)
+    folder = to or study.store / "predictions" / user
+    done: list[Prediction] = []
+    failures: list[Failure] = []
+    for count, path in enumerate(files, 1):
+        try:
+            done.append(_predict_one(study, refiner, person.embedding, user, path, maps, folder))
+        except GazepipeError as error:
+            if error.exit_code == 7:
+                raise
+            failures.append(Failure("predict", str(path), str(error)))
+        if show:
+            show(count, len(files), path.name)
+    return done, failures
+
+
+def _predict_one(
+    study: Study, net: RefinerNet, embedding: F32, user: str, path: Path, maps: _UniversalMaps, folder: Path
+) -> Prediction:
+    picture = read_rgb(path)
+    size = (study.config.psm.width, study.config.psm.height)
+    small = read_rgb(path, size)
+    usm, source = maps.find(path, small)
+    psm = predict_maps(net, embedding, small[None], usm[None])[0]
+    overlay, array = folder / f"{path.stem}.png", folder / f"{path.stem}.npy"
+    buffer = io.BytesIO()
+    np.save(buffer, psm)
+    store.write_atomically(array, buffer.getvalue())
+    store.write_atomically(overlay, overlay_png(picture, psm))
+    return Prediction(path, user, psm, usm, source, overlay, array)
+
+
+def _image_files(images: Sequence[Path]) -> list[Path]:
+    files: list[Path] = []
+    for path in images:
+        files += sorted(set(stimulus_index(path).values())) if path.is_dir() else [path]
+    if not files:
+        msg = f"{images[0] if images else 'no image'}: holds no image; expected image files or a folder of them."
+        raise NothingToDoError(msg)
+    stems = [f.stem for f in files]
+    doubled = next((s for s in stems if stems.count(s) > 1), None)
+    if doubled is not None:
+        msg = f"two images are named {doubled!r}, so that their results would overwrite each other; predict them apart."
+        raise ConfigError(msg)
+    return files
+
+
+class _UniversalMaps:
+    """Finds the universal map of an image, from where the user said."""
+
+    def __init__(self, study: Study, choice: str, where: torch.device) -> None:
+        self.size = (study.config.psm.height, study.config.psm.width)
+        self.choice, self.where, self.study = choice, where, study
+        self.folder = Path(choice) if choice not in ("auto", "store", "predicted") else None
+        if self.folder is not None and not self.folder.is_dir():
+            msg = f"--usm {choice}: no such folder; expected store, predicted, auto or a folder of maps."
+            raise ConfigError(msg)
+        self.stored: dict[str, F32] = {}
+        if choice in ("auto", "store"):
+            self.stored = self._by_content()
+        self.net: UniversalNet | None = None
+
+    def _by_content(self) -> dict[str, F32]:
+        """Stored maps by the digest of the image file, so that another image of the same name is not taken for it."""
+        pack = store.load(self.study.stimuli_file, "gazepipe.stimuli", only=("table/",)).group("table")
+        usm = store.load(self.study.usm_file, "gazepipe.usm")
+        row = {str(s): i for i, s in enumerate(usm.arrays["table/stimulus"])}
+        pairs = zip(pack["stimulus"], pack["digest"], strict=True)
+        return {str(d): usm.arrays["maps"][row[str(s)]] for s, d in pairs if str(s) in row}
+
+    def find(self, path: Path, small: U8) -> tuple[F32, str]:
+        if self.folder is not None:
+            return self._from_folder(path), "folder"
+        if self.choice != "predicted":
+            found = self.stored.get(digest_file(path))
+            if found is not None:
+                return found, "store"
+            if self.choice == "store":
+                msg = f"{path}: nobody in the store has looked at this image; use --usm predicted or --usm DIR."
+                raise StimulusError(msg)
+        if self.net is None:
+            self.net = load_model(self.study, "universal", self.where).net
+        assert self.net is not None
+        with torch.inference_mode():
+            maps = self.net.predict(torch.from_numpy(small[None]).to(self.where), self.size)
+        result: F32 = maps[0].float().cpu().numpy()
+        return result, "predicted"
+
+    def _from_folder(self, path: Path) -> F32:
+        assert self.folder is not None
+        array = self.folder / f"{path.stem}.npy"
+        if array.is_file():
+            try:
+                values = np.load(array, allow_pickle=False).astype(np.float32)
+            except (ValueError, OSError, TypeError) as error:
+                msg = f"{array}: not a map ({error}); expected an array of shape (height, width)."
+                raise StimulusError(msg) from None
+        else:
+            picture = stimulus_index(self.folder).get(path.stem.lower())
+            if picture is None:
+                msg = f"{path}: {self.folder} has no map of it; expected {path.stem}.npy or {path.stem}.png."
+                raise StimulusError(msg)
+            values = read_rgb(picture).astype(np.float32).mean(2)
+        if values.ndim != 2 or not np.isfinite(values).all() or values.min() < 0 or values.max() <= 0:
+            msg = f"{array if array.is_file() else path}: not a saliency map; expected two dimensions, values of 0 and more."
+            raise StimulusError(msg)
+        import cv2
+
+        resized: F32 = cv2.resize(values, self.size[::-1], interpolation=cv2.INTER_AREA)
+        return resized / resized.max()

@@ -1,0 +1,139 @@
+"""Data quality of a recording and of each trial.
+
+Terms follow Dunn et al. (2023) and ETDQualitizer (Niehorster et al.): *data loss* is the share of samples without
+gaze, before any gap is filled; the *effective rate* is the number of samples with gaze over the duration; *RMS-S2S* is
+the root mean square of the angle between successive samples, *STD* that of the angle between the samples and their
+centroid, both taken inside each fixation, of which the median is reported (saccades would swamp them otherwise).
+
+References
+----------
+Dunn, M. J. et al. (2023). Minimal reporting guideline for research involving eye tracking (2023 edition).
+Behavior Research Methods, 56, 4351-4357.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from gazepipe.events import Gaze
+from gazepipe.geometry import Screen
+from gazepipe.recording import Recording
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Quality", "quality"]
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """Data quality.
+
+    Parameters
+    ----------
+    recording
+        ``samples, duration_s, data_loss`` (0 … 1), ``effective_rate_hz, nominal_rate_hz, n_gaps, longest_gap_ms,
+        rms_s2s_deg, std_deg, off_screen`` (share of the samples with gaze, 0 … 1), ``n_fixations,
+        mean_fixation_ms, median_fixation_ms``. NaN where there is nothing to take it from.
+    trials
+        The same for each trial, one row each, in the order of the trial table.
+    """
+
+    recording: dict[str, float]
+    trials: pd.DataFrame
+
+
+def quality(
+    recording: Recording, gaze: Gaze, fixations: pd.DataFrame, trials: pd.DataFrame | None, screen: Screen
+) -> Quality:
+    """Measure the data quality of a recording and of its trials.
+
+    Parameters
+    ----------
+    recording
+        What a reader returned.
+    gaze
+        From `gazepipe.events.select_gaze`.
+    fixations
+        From `gazepipe.events.fixations`. For the recording all count, for a trial its own.
+    trials
+        ``frame`` of what `gazepipe.trials.find_trials` returned, or None.
+    screen
+        For the share of gaze off the screen.
+
+    Notes
+    -----
+    A gap is as long as the time between the samples with gaze around it; at the end of a block or trial it is counted
+    to the last sample there.
+    """
+    import pandas as pd
+
+    blocks = recording.blocks()
+    whole = _measure(recording, gaze, fixations, blocks, np.arange(len(blocks)), screen)
+    rows = []
+    if trials is not None:
+        own = dict(tuple(fixations.groupby("trial")))
+        for number, row in enumerate(trials.itertuples()):
+            part = slice(int(row.first_sample), int(row.last_sample))
+            mine = own.get(number, fixations.iloc[:0])
+            rows.append(_measure(recording, gaze, mine, [part], np.array([row.block]), screen))
+    return Quality(whole, pd.DataFrame(rows, columns=list(whole)))
+
+
+def _measure(
+    recording: Recording,
+    gaze: Gaze,
+    fixations: pd.DataFrame,
+    parts: list[slice],
+    blocks: npt.NDArray[np.int64],
+    screen: Screen,
+) -> dict[str, float]:
+    samples, duration_ms, n_valid, n_off, gaps = 0, 0.0, 0, 0, np.zeros(0)
+    for part in parts:
+        time, x, y = recording.time_ms[part], gaze.x_px[part], gaze.y_px[part]
+        valid = ~(np.isnan(x) | gaze.filled[part])
+        samples += time.size
+        duration_ms += _duration(time)
+        n_valid += int(np.count_nonzero(valid))
+        inside = (x >= 0) & (x < screen.width_px) & (y >= 0) & (y < screen.height_px)
+        n_off += int(np.count_nonzero(valid & ~inside))
+        gaps = np.append(gaps, _gaps(time, valid))
+    length = fixations["duration_ms"].to_numpy(np.float64)
+    sizes = np.array([b.stop - b.start for b in recording.blocks()])[blocks]
+    return {
+        "samples": samples,
+        "duration_s": duration_ms / 1000,
+        "data_loss": 1 - n_valid / samples if samples else np.nan,
+        "effective_rate_hz": 1000 * n_valid / duration_ms if duration_ms else np.nan,
+        "nominal_rate_hz": float(recording.sampling_rate_hz[blocks][np.argmax(sizes)]) if sizes.size else np.nan,
+        "n_gaps": gaps.size,
+        "longest_gap_ms": float(gaps.max(initial=0.0)),
+        "rms_s2s_deg": _median(fixations["rms_s2s_deg"].to_numpy(np.float64)),
+        "std_deg": _median(fixations["std_deg"].to_numpy(np.float64)),
+        "off_screen": n_off / n_valid if n_valid else np.nan,
+        "n_fixations": len(fixations),
+        "mean_fixation_ms": float(length.mean()) if length.size else np.nan,
+        "median_fixation_ms": _median(length),
+    }
+
+
+def _median(values: npt.NDArray[np.float64]) -> float:
+    values = values[~np.isnan(values)]
+    return float(np.median(values)) if values.size else float("nan")
+
+
+def _duration(time_ms: npt.NDArray[np.float64]) -> float:
+    """From the first to the last sample, and one usual step for the last one."""
+    steps = np.diff(time_ms)
+    return float(time_ms[-1] - time_ms[0] + np.median(steps)) if steps.size else 0.0
+
+
+def _gaps(time_ms: npt.NDArray[np.float64], valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    """Length of each run of missing samples."""
+    edge = np.diff(np.concatenate([[0], (~valid).astype(np.int8), [0]]))
+    begin, end = np.flatnonzero(edge == 1), np.flatnonzero(edge == -1)
+    return time_ms[np.minimum(end, time_ms.size - 1)] - time_ms[np.maximum(begin - 1, 0)]

@@ -1,0 +1,107 @@
+"""What all readers share: the `Reader` record, and opening files so that everything wrong with them is said plainly."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from gazepipe.config import StudyConfig
+from gazepipe.errors import RecordingError
+from gazepipe.recording import Recording
+
+__all__ = ["GZIP_MAGIC", "HEAD_BYTES", "Reader", "check_file", "is_gzip", "read_bytes", "read_head"]
+
+HEAD_BYTES = 65536
+GZIP_MAGIC = b"\x1f\x8b"
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """One file format.
+
+    Parameters
+    ----------
+    name
+        What `Recording.format` will say.
+    sniff
+        Whether the format is this one, from the first `HEAD_BYTES` of the unpacked content (empty for a folder) and
+        the path.
+    read
+        Read a whole recording.
+    """
+
+    name: str
+    sniff: Callable[[bytes, Path], bool]
+    read: Callable[[Path, StudyConfig], Recording]
+
+
+def check_file(path: Path) -> None:
+    """Raise `RecordingError` unless `path` is a file with something in it."""
+    try:
+        if path.is_dir():
+            raise RecordingError(path, "this is a folder", expected="a recording file", remedy="name the file in it")
+        size = path.stat().st_size
+    except FileNotFoundError:
+        raise RecordingError(path, "there is no such file", remedy="check the name and the folder") from None
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    if size == 0:
+        raise RecordingError(path, "the file is empty", expected="a recording", remedy="copy or export it again")
+
+
+def is_gzip(path: Path) -> bool:
+    """Whether a file is gzip-compressed, by its content; a name that ends in .gz and lies is refused."""
+    try:
+        with path.open("rb") as file:
+            packed = file.read(2) == GZIP_MAGIC
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    if not packed and path.suffix.lower() == ".gz":
+        raise RecordingError(
+            path,
+            "the name ends in .gz but the content is not gzip-compressed",
+            expected="a gzip file",
+            remedy="remove .gz from the name or copy the file again",
+        )
+    return packed
+
+
+def read_head(path: Path) -> bytes:
+    """Return up to `HEAD_BYTES` of a file's content, unpacked where it is gzip-compressed."""
+    check_file(path)
+    packed = is_gzip(path)
+    try:
+        with gzip.open(path) if packed else path.open("rb") as file:
+            head: bytes = file.read(HEAD_BYTES)
+    except (EOFError, zlib.error, OSError) as error:
+        raise _damaged(path, error, packed) from None
+    if not head:
+        raise RecordingError(path, "the compressed file is empty", expected="a recording", remedy="export it again")
+    return head
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return a file's whole content, unpacked where it is gzip-compressed."""
+    check_file(path)
+    packed = is_gzip(path)
+    try:
+        data = path.read_bytes()
+        return gzip.decompress(data) if packed else data
+    except (EOFError, zlib.error, OSError) as error:
+        raise _damaged(path, error, packed) from None
+
+
+def _damaged(path: Path, error: Exception, packed: bool) -> RecordingError:
+    if not packed:
+        return _unreadable(path, error)
+    cut = isinstance(error, EOFError)
+    found = "the compressed data stop too early" if cut else f"the compressed data are damaged ({error})"
+    return RecordingError(path, found, expected="a complete gzip file", remedy="copy or compress the file again")
+
+
+def _unreadable(path: Path, error: Exception) -> RecordingError:
+    reason = getattr(error, "strerror", None) or str(error)
+    return RecordingError(path, f"the file cannot be read ({reason})", remedy="check its permissions and the disk")

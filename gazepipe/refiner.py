@@ -1,0 +1,140 @@
+"""The personalised saliency network of Strohm, Bâce & Bulling (2024), section 3.2 and Figure 3.
+
+Input is the image with the universal saliency map as fourth channel, and a user embedding. Convolutions extract
+image–saliency features; linear layers turn the embedding into convolution kernels, which are convolved over those
+features; further convolutions end in the discrepancy map Δ of 15 × 20 cells in [−1, 1]. Two projections on the way
+give intermediate maps, so that three predictions are supervised. ``PSM = USM + Δ``.
+
+Layer widths are our choice (the paper gives none). Where no image has pixels the USM is the only channel.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+__all__ = ["DELTA_SIZE", "RefinerNet", "discrepancy_target", "refine", "refiner_loss"]
+
+#: Height and width of the discrepancy map.
+DELTA_SIZE = (15, 20)
+
+
+def _block(before: int, after: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(before, after, kernel, stride, kernel // 2), nn.ReLU(inplace=True))
+
+
+class RefinerNet(nn.Module):
+    """Universal map and user embedding → three discrepancy maps.
+
+    Parameters
+    ----------
+    channels
+        4 for image + USM, 1 for the USM alone.
+    dimension
+        Length of the user embedding.
+    widths
+        Channels of the trunk at a half, a quarter and an eighth of the input's size.
+    personal
+        Channels that the personal kernels (3 × 3) act on.
+    """
+
+    def __init__(
+        self,
+        channels: int = 4,
+        dimension: int = 32,
+        widths: tuple[int, int, int] = (32, 64, 128),
+        personal: int = 32,
+        hidden: int = 128,
+    ) -> None:
+        super().__init__()
+        a, b, c = widths
+        self.channels, self.dimension, self.personal = channels, dimension, personal
+        self.trunk = nn.Sequential(
+            _block(channels, a, 5, 2), _block(a, a), _block(a, b, 3, 2), _block(b, b), _block(b, c, 3, 2), _block(c, c)
+        )
+        self.reduce = nn.Conv2d(c, personal, 1)
+        self.kernels = nn.Sequential(
+            nn.Linear(dimension, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, personal * personal * 9)
+        )
+        self.tail1, self.tail2, self.tail3 = _block(c + personal, c), _block(c, c), _block(c, c)
+        self.project = nn.ModuleList(nn.Conv2d(c, 1, 3, padding=1) for _ in range(3))
+        self._initialise()
+
+    def _initialise(self) -> None:
+        """Start at Δ ≈ 0, that is at the universal map, with personal kernels of unit gain."""
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+        for projection in self.project:
+            nn.init.normal_(projection.weight, std=1e-3)  # type: ignore[arg-type]
+        last: nn.Linear = self.kernels[-1]  # type: ignore[assignment]
+        # Kaiming scale for the kernels made: each output is a sum over personal · 9 inputs.
+        nn.init.normal_(last.weight, std=(2 / (self.personal * 9) / (last.in_features / 8)) ** 0.5)
+        nn.init.normal_(last.bias, std=(1 / (self.personal * 9)) ** 0.5)
+
+    def forward(self, scene: Tensor, embedding: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Discrepancy maps of n scene–user pairs.
+
+        Parameters
+        ----------
+        scene
+            Image and USM, ``(n, channels, 120, 160)``.
+        embedding
+            ``(n, dimension)``.
+
+        Returns
+        -------
+        tuple
+            Two intermediate maps and the final one, each ``(n, 15, 20)`` in [−1, 1].
+        """
+        features = self.trunk(scene)  # (n, c, 15, 20)
+        return self.personalise(features, self.reduce(features), self.kernels(embedding))
+
+    def personalise(self, features: Tensor, reduced: Tensor, kernels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Personal half of the network, from the trunk's output; one kernel set a row."""
+        n, p, (height, width) = len(kernels), self.personal, features.shape[-2:]
+        # A convolution with other kernels in each row is a grouped one over all rows side by side.
+        own = F.conv2d(
+            reduced.reshape(1, n * p, height, width), kernels.reshape(n * p, p, 3, 3), padding=1, groups=n
+        ).view(n, p, height, width)
+        first = self.tail1(torch.cat([features, F.relu(own)], 1))  # (n, c, 15, 20)
+        second = self.tail2(first)
+        third = self.tail3(second)
+        maps = [torch.tanh(head(x).squeeze(1)) for head, x in zip(self.project, (first, second, third), strict=True)]
+        return maps[0], maps[1], maps[2]
+
+    def for_users(self, scene: Tensor, embeddings: Tensor) -> Tensor:
+        """Final discrepancy maps of one scene for many users; the trunk runs once.
+
+        ``(1, channels, 120, 160)`` and ``(users, dimension)`` → ``(users, 15, 20)``.
+        """
+        features = self.trunk(scene)
+        users = len(embeddings)
+        reduced = self.reduce(features).expand(users, -1, -1, -1)
+        return self.personalise(features.expand(users, -1, -1, -1), reduced, self.kernels(embeddings))[2]
+
+
+def scene_input(rgb: Tensor | None, usm: Tensor) -> Tensor:
+    """Image ``(n, H, W, 3)`` uint8 or None, and USM ``(n, H, W)`` → ``(n, 4 or 1, H, W)``."""
+    planes = usm.float()[..., None]
+    if rgb is not None:
+        planes = torch.cat([rgb.float() / 255, planes], dim=-1)
+    return planes.permute(0, 3, 1, 2)
+
+
+def discrepancy_target(psm: Tensor, usm: Tensor) -> Tensor:
+    """``Δ = PSM − USM`` averaged over the cells of the 15 × 20 grid; ``(n, H, W)`` → ``(n, 15, 20)``."""
+    return F.adaptive_avg_pool2d((psm.float() - usm.float())[:, None], DELTA_SIZE)[:, 0]
+
+
+def refiner_loss(maps: tuple[Tensor, Tensor, Tensor], target: Tensor) -> Tensor:
+    """``Σ_k ‖N_k − Δ‖²`` over the three maps (squared error summed over cells), mean over the batch."""
+    return torch.stack([(m - target).square().sum((1, 2)) for m in maps]).sum(0).mean()
+
+
+def refine(usm: Tensor, delta: Tensor) -> Tensor:
+    """``PSM = USM + Δ``, Δ enlarged bilinearly to the map's size, never below zero. ``(n, H, W)``."""
+    enlarged = F.interpolate(delta[:, None].float(), usm.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
+    return (usm.float() + enlarged).clamp(min=0)

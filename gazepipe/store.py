@@ -1,0 +1,304 @@
+"""The stores: the one module that touches HDF5.
+
+Every file is written once and never edited: it is built in memory, written under a temporary name, synced, and moved
+into place, so that a reader sees the old file or the new one and a full disk or a killed process loses nothing
+(h5py itself may crash the interpreter when the disk is full, which is why it never sees a real file being written).
+All data carry fletcher32 checksums under file format v110, where a flipped bit is an error and never a wrong number.
+
+`docs/store-format.md` specifies the layout.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gazepipe import __version__
+from gazepipe.errors import LockedError, NothingToDoError, StorageError, StoreError
+from gazepipe.recipe import Recipe
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["ENCODINGS", "Contents", "load", "lock", "recipe_of", "save", "to_frame", "write_atomically"]
+
+#: Kinds of file and the version written; a reader accepts the same major version.
+ENCODINGS = {
+    "gazepipe.recording": "1.0",
+    "gazepipe.psm": "1.0",
+    "gazepipe.usm": "1.0",
+    "gazepipe.stimuli": "1.0",
+    "gazepipe.gallery": "1.0",
+    "gazepipe.maps": "1.0",
+}
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """A stored file in memory: `arrays` by HDF5 path (``"samples/left/x_coordinate"``) and root attributes."""
+
+    path: Path
+    arrays: Mapping[str, Array]
+    attrs: Mapping[str, Any]
+
+    def group(self, name: str) -> dict[str, Array]:
+        """Arrays directly below one group, in stored order."""
+        prefix = name.rstrip("/") + "/"
+        return {
+            k[len(prefix) :]: v for k, v in self.arrays.items() if k.startswith(prefix) and "/" not in k[len(prefix) :]
+        }
+
+
+def to_frame(contents: Contents, group: str) -> pd.DataFrame:
+    """Return a stored table (a group of equally long columns) as a data frame."""
+    import pandas as pd
+
+    return pd.DataFrame(contents.group(group))
+
+
+def save(
+    path: Path, encoding: str, arrays: Mapping[str, Array], *, recipe: Recipe, attrs: Mapping[str, Any] | None = None
+) -> None:
+    """Write one file, whole or not at all.
+
+    Parameters
+    ----------
+    path
+        Where it goes; folders are made.
+    encoding
+        One of `ENCODINGS`.
+    arrays
+        HDF5 path → array. Object and string arrays are stored as UTF-8 text. Arrays of three and more dimensions
+        are chunked by their first index and compressed.
+    recipe
+        What the file was made of.
+    attrs
+        Further root attributes; mappings and lists are stored as JSON text.
+
+    Raises
+    ------
+    StorageError
+        If the disk is full, read-only or failing; the file that was there before is untouched.
+    """
+    import h5py
+
+    root = {
+        "encoding-type": encoding,
+        "encoding-version": ENCODINGS[encoding],
+        "gazepipe_version": __version__,
+        "stage": recipe.stage,
+        "stage_version": recipe.version,
+        "params": json.dumps(recipe.params, sort_keys=True, default=str),
+        "inputs": json.dumps(recipe.inputs, sort_keys=True),
+        "recipe_digest": recipe.digest,
+        **(attrs or {}),
+    }
+    with h5py.File.in_memory(libver=("v110", "v110")) as file:
+        for key, value in root.items():
+            file.attrs[key] = _attribute(value)
+        for name, array in arrays.items():
+            _dataset(file, name, np.asarray(array))
+        file.flush()
+        image = file.id.get_file_image()
+    write_atomically(path, image)
+
+
+def _attribute(value: Any) -> Any:
+    """Text at fixed length, which lies in the checksummed object header; variable-length text does not."""
+    import h5py
+
+    if isinstance(value, dict | list | tuple):
+        value = json.dumps(value, default=str)
+    if isinstance(value, str):
+        raw = value.encode() or b"\0"
+        return np.array(raw, dtype=h5py.string_dtype("utf-8", len(raw)))
+    return value
+
+
+def _dataset(file: Any, name: str, array: Array) -> None:
+    import h5py
+
+    if array.dtype.kind in "OU":
+        texts = np.array([str(v) for v in array.ravel()], dtype=object).reshape(array.shape)
+        # fletcher32 cannot guard variable-length text (it lies in a heap), so text is stored at fixed length.
+        width = max([len(t.encode()) for t in texts.ravel()], default=0) or 1
+        utf8 = h5py.string_dtype("utf-8", width)
+        data: Array = np.array([t.encode() for t in texts.ravel()], dtype=f"S{width}").reshape(array.shape).astype(utf8)
+        dataset = file.create_dataset(name, data=data, **_filters(data, compress=False))
+        dataset.attrs["text"] = True
+    else:
+        file.create_dataset(name, data=array, **_filters(array, compress=array.ndim >= 3 or array.nbytes > 1 << 16))
+
+
+def _filters(array: Array, *, compress: bool) -> dict[str, Any]:
+    if array.size == 0 or array.ndim == 0:
+        return {}
+    chunks = (1, *array.shape[1:]) if array.ndim >= 3 else (min(len(array), 65536), *array.shape[1:])
+    filters: dict[str, Any] = {"chunks": chunks, "fletcher32": True}
+    if compress:
+        filters |= {"compression": "gzip", "compression_opts": 1, "shuffle": True}
+    return filters
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write `data` under a temporary name beside `path`, sync it, and move it into place.
+
+    Raises
+    ------
+    StorageError
+        If any step fails; the temporary file is removed and what was at `path` stays.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        reason = {
+            errno.ENOSPC: "the disk is full",
+            errno.EFBIG: "the file would be larger than this system or user may write",
+            errno.EROFS: "the disk is read-only",
+            errno.EACCES: "no permission to write there",
+            errno.EDQUOT: "the disk quota is used up",
+        }.get(error.errno or 0, str(error.strerror or error))
+        msg = f"{path}: could not be written, {reason}; nothing stored before was changed. Make room and run again."
+        raise StorageError(msg) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename itself durable; folders cannot be opened for that on Windows."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def load(path: Path, encoding: str, *, only: tuple[str, ...] | None = None) -> Contents:
+    """Read a file that `save` wrote.
+
+    Parameters
+    ----------
+    path, encoding
+        The file, and what kind of file it must be.
+    only
+        HDF5 path prefixes to read; None reads everything.
+
+    Raises
+    ------
+    NothingToDoError
+        If there is no such file.
+    StoreError
+        If it is damaged, foreign, or of a version this gazepipe cannot read.
+    """
+    import h5py
+
+    try:
+        with h5py.File(path, "r", locking="best-effort") as file:
+            attrs = {key: _plain(value) for key, value in file.attrs.items()}
+            _check(path, encoding, attrs)
+            arrays: dict[str, Array] = {}
+            for name in _dataset_names(file):
+                if only is None or name.startswith(only):
+                    arrays[name] = _read(file[name])
+            return Contents(path, arrays, attrs)
+    except FileNotFoundError:
+        msg = f"{path}: no such file; run the stage that makes it first."
+        raise NothingToDoError(msg) from None
+    except (OSError, RuntimeError, KeyError, UnicodeDecodeError) as error:
+        msg = f"{path}: damaged or not a gazepipe store ({error}); delete it and run the stage that makes it again."
+        raise StoreError(msg) from None
+
+
+def _read(dataset: Any) -> Array:
+    if dataset.attrs.get("text"):
+        raw: Array = dataset[()]
+        return np.array([v.decode() for v in raw.ravel()], dtype=object).reshape(raw.shape)
+    values: Array = dataset[()]
+    return values
+
+
+def _dataset_names(file: Any) -> list[str]:
+    import h5py
+
+    names: list[str] = []
+    file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
+    return names
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.decode()
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _check(path: Path, encoding: str, attrs: Mapping[str, Any]) -> None:
+    found, version = attrs.get("encoding-type"), str(attrs.get("encoding-version", ""))
+    if found != encoding:
+        msg = f"{path}: holds {found or 'nothing gazepipe knows'}; expected {encoding}."
+        raise StoreError(msg)
+    if version.split(".")[0] != ENCODINGS[encoding].split(".")[0]:
+        msg = (
+            f"{path}: is {encoding} version {version}; this gazepipe {__version__} reads {ENCODINGS[encoding]}. "
+            "Update gazepipe, or make the file again."
+        )
+        raise StoreError(msg)
+
+
+def recipe_of(path: Path) -> str | None:
+    """Recipe digest of a stored file; None where there is none or it cannot be read (then it is made again)."""
+    import h5py
+
+    try:
+        with h5py.File(path, "r", locking="best-effort") as file:
+            return str(_plain(file.attrs["recipe_digest"]))
+    except (OSError, KeyError, RuntimeError):
+        return None
+
+
+@contextlib.contextmanager
+def lock(store: Path, timeout_s: float = 2.0) -> Iterator[None]:
+    """Hold a store for writing.
+
+    The operating system drops the lock with the process, so that a killed run leaves nothing to clean up.
+
+    Raises
+    ------
+    LockedError
+        If another run holds it for longer than `timeout_s`.
+    StorageError
+        If the store's folder cannot be written.
+    """
+    import filelock
+
+    try:
+        store.mkdir(parents=True, exist_ok=True)
+        held = filelock.FileLock(store / ".lock", timeout=timeout_s)
+        with held:
+            for stale in store.rglob(".*.tmp"):
+                stale.unlink(missing_ok=True)
+            yield
+    except filelock.Timeout:
+        msg = f"{store}: another gazepipe run is writing there; wait for it to end and run again."
+        raise LockedError(msg) from None
+    except PermissionError as error:
+        msg = f"{store}: no permission to write there ({error.strerror}); choose another folder with --store."
+        raise StorageError(msg) from None

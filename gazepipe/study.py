@@ -1,0 +1,175 @@
+"""A study: its configuration, its folders, and what each stage left in the store."""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gazepipe import store
+from gazepipe.config import CONFIG_NAME, StudyConfig, load_config
+from gazepipe.errors import ConfigError, StoreError
+
+__all__ = ["Failure", "Study", "check_label", "fold"]
+
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_DEVICE_NAMES = {"con", "prn", "aux", "nul", *(f"{d}{i}" for d in ("com", "lpt") for i in range(1, 10))}
+
+
+def check_label(label: str, what: str) -> str:
+    """Return a user or session label if it can safely name a file on every system.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot.
+    """
+    if not _LABEL.fullmatch(label) or label.lower() in _DEVICE_NAMES:
+        msg = (
+            f"{what} {label!r} cannot be used; expected a letter or digit followed by up to 63 letters, digits, '-' "
+            "or '_'."
+        )
+        raise ConfigError(msg)
+    return label
+
+
+def fold(label: str) -> str:
+    """Two labels that fold alike are one file on some systems."""
+    return unicodedata.normalize("NFC", label).casefold()
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One input that a stage could not use, or not fully."""
+
+    stage: str
+    source: str
+    message: str
+    partial: bool = False
+
+    def row(self) -> dict[str, Any]:
+        """Return it JSON-ready."""
+        return {"stage": self.stage, "source": self.source, "message": self.message, "partial": self.partial}
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """Where a study's files are."""
+
+    config: StudyConfig
+    root: Path
+    recordings: Path
+    stimuli: Path
+    store: Path
+
+    @classmethod
+    def open(cls, where: Path | None = None, *, config: Path | None = None, to: Path | None = None) -> Study:
+        """Find the configuration that belongs to a folder and resolve its paths.
+
+        Parameters
+        ----------
+        where
+            A study folder, or a folder of recordings; the current folder if None. The configuration is the
+            `gazepipe.toml` in it, else the one in the current folder.
+        config
+            Path of the configuration, if it is elsewhere.
+        to
+            The store, if it is to be elsewhere than the configuration says.
+
+        Raises
+        ------
+        ConfigError
+            If there is no configuration or it is wrong.
+        """
+        inside = where is not None and (where / CONFIG_NAME).is_file()
+        path = config or (where / CONFIG_NAME if inside and where else Path(CONFIG_NAME))
+        if where is not None and not where.is_dir():
+            msg = f"{where}: no such folder; expected a study or a folder of recordings."
+            raise ConfigError(msg)
+        if config is None and not path.is_file():
+            msg = (
+                f"{where or Path.cwd()}: holds no {CONFIG_NAME}, and neither does the current folder; "
+                "write one with `gazepipe init` and set its [screen]."
+            )
+            raise ConfigError(msg)
+        loaded = load_config(path)
+        root = path.parent
+        recordings = root / loaded.recordings if inside or where is None else where
+        return cls(loaded, root, recordings, root / loaded.stimuli, to if to is not None else root / loaded.store)
+
+    # ---- files ---------------------------------------------------------------------------------------------------
+
+    def recording_file(self, recording: str) -> Path:
+        """Samples, trials, fixations and quality of one recording."""
+        return self.store / "recordings" / f"{recording}.h5"
+
+    def psm_file(self, user: str) -> Path:
+        """Personal saliency maps of one user."""
+        return self.store / "psm" / f"{user}.h5"
+
+    @property
+    def usm_file(self) -> Path:
+        """Universal saliency maps."""
+        return self.store / "usm.h5"
+
+    @property
+    def stimuli_file(self) -> Path:
+        """The images at map size."""
+        return self.store / "stimuli.h5"
+
+    @property
+    def gallery_file(self) -> Path:
+        """Embeddings of all enrolled users."""
+        return self.store / "gallery.h5"
+
+    def model_file(self, name: str) -> Path:
+        """Weights of a network: embedding, refiner or universal."""
+        return self.store / "models" / f"{name}.safetensors"
+
+    # ---- manifests -----------------------------------------------------------------------------------------------
+
+    def manifest(self, stage: str) -> dict[str, Any]:
+        """What a stage last left; empty if it never ran.
+
+        Raises
+        ------
+        StoreError
+            If the manifest is damaged.
+        """
+        path = self.store / "manifest" / f"{stage}.json"
+        try:
+            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            msg = f"{path}: damaged ({error}); delete it and run `gazepipe {stage}` again."
+            raise StoreError(msg) from None
+        return content
+
+    def write_manifest(self, stage: str, content: Mapping[str, Any]) -> None:
+        """Replace what a stage left."""
+        text = json.dumps(content, indent=1, sort_keys=True, default=str) + "\n"
+        store.write_atomically(self.store / "manifest" / f"{stage}.json", text.encode())
+
+    def write_failures(self, stage: str, failures: Iterable[Failure]) -> None:
+        """Replace this stage's lines in `failures.jsonl`."""
+        path = self.store / "failures.jsonl"
+        kept: list[str] = []
+        if path.is_file():
+            for line in path.read_text(encoding="utf-8").splitlines():
+                if line and json.loads(line).get("stage") != stage:
+                    kept.append(line)
+        kept += [json.dumps(f.row(), ensure_ascii=False) for f in failures]
+        if kept or path.is_file():
+            store.write_atomically(path, "".join(line + "\n" for line in kept).encode())
+
+    def known_recordings(self) -> dict[str, dict[str, Any]]:
+        """All recordings that are current: recording id → user, session, source, origin, recipe."""
+        known: dict[str, dict[str, Any]] = {}
+        for stage in ("import", "ingest", "enrol"):
+            known |= self.manifest(stage).get("recordings", {})
+        return known

@@ -1,0 +1,166 @@
+"""Stage 3: train the embedding network, then the refiner on its embeddings, then the universal predictor.
+
+Each network is trained again only when something it was made of changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from gazepipe import compute, store
+from gazepipe.build import corpus_digest, load_corpus
+from gazepipe.config import EmbeddingConfig, RefinerConfig, StudyConfig
+from gazepipe.corpus import Corpus, Split, make_split
+from gazepipe.errors import ConfigError
+from gazepipe.models import load_model, model_recipe, save_model
+from gazepipe.recipe import Recipe
+from gazepipe.study import Study
+from gazepipe.training import Encoder, Trained, embedding_pools, train_embedding, train_refiner, train_universal
+
+__all__ = ["PRESETS", "TrainReport", "split_of", "train"]
+
+#: Raised whenever the result changes for the same data and parameters.
+VERSION = 1
+
+#: Named settings for [embedding] and [refiner]; the defaults of the configuration are the paper's.
+PRESETS: dict[str, dict[str, Any]] = {"paper": {"embedding": EmbeddingConfig(), "refiner": RefinerConfig()}}
+
+#: Called with (network, done, total, what to show).
+Show = Callable[[str, int, int, str], None]
+
+
+@dataclass(slots=True)
+class TrainReport:
+    """Which networks were trained, which were up to date, and their best validation."""
+
+    trained: list[str] = field(default_factory=list)
+    current: list[str] = field(default_factory=list)
+    best: dict[str, dict[str, float]] = field(default_factory=dict)
+
+
+def split_of(corpus: Corpus, config: StudyConfig) -> Split:
+    """Draw the study's split.
+
+    Raises
+    ------
+    ConfigError
+        If there are too few users or images to train, validate and test.
+    """
+    split = make_split(
+        len(corpus.users),
+        len(corpus.stimuli),
+        users=config.split.users,
+        images=config.split.images,
+        protocol=config.split.protocol,
+        seed=config.split.seed,
+    )
+    if len(split.users_train) < 2 or not split.images_train:
+        msg = (
+            f"[split] leaves {len(split.users_train)} training users and {len(split.images_train)} training images of "
+            f"{len(corpus.users)} users and {len(corpus.stimuli)} images; at least two users and some images are needed."
+        )
+        raise ConfigError(msg)
+    return split
+
+
+def train(
+    study: Study,
+    *,
+    preset: str | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    force: bool = False,
+    show: Show | None = None,
+) -> TrainReport:
+    """Train what is not up to date.
+
+    Raises
+    ------
+    ConfigError
+        If the split or the data do not allow training.
+    NothingToDoError
+        If there are no maps.
+    """
+    where = compute.device(device)
+    compute.use_threads(threads)
+    config = study.config.model_copy(update=PRESETS[preset]) if preset else study.config
+    tell: Show = show or (lambda *_: None)
+    report = TrainReport()
+    with store.lock(study.store):
+        corpus = load_corpus(study)
+        split = split_of(corpus, config)
+        names = _names(corpus, split)
+        data = {"corpus": corpus_digest(study, corpus.users)}
+        common = {"split": config.split.model_dump(mode="json"), "seed": config.seed}
+
+        def stage(name: str, recipe: Recipe, run: Callable[[], tuple[Trained, dict[str, Any]]]) -> None:
+            if not force and model_recipe(study.model_file(name)) == recipe.digest:
+                report.current.append(name)
+                report.best[name] = load_model(study, name).info["best"]
+                return
+            trained, arguments = run()
+            save_model(study, name, trained, recipe, arguments=arguments, extra=names)
+            report.trained.append(name)
+            report.best[name] = trained.best
+
+        def embedding() -> tuple[Trained, dict[str, Any]]:
+            section = config.embedding
+            result = train_embedding(
+                corpus, split, section, seed=config.seed, where=where, progress=lambda *p: tell("embedding", *p)
+            )
+            return result, section.model_dump(include={"inputs", "widths", "dimension", "dropout"})
+
+        def refiner() -> tuple[Trained, dict[str, Any]]:
+            encoder = Encoder(load_model(study, "embedding", where).net, corpus, split.users_train)
+            section = config.refiner
+            known = tuple(sorted({*split.users_train, *split.users_validation}))
+            pools = embedding_pools(
+                encoder, known, split.images_train, m=section.m, pool=section.pool, seed=config.seed
+            )
+            result = train_refiner(
+                corpus, split, section, pools, seed=config.seed, where=where, progress=lambda *p: tell("refiner", *p)
+            )
+            return result, {"channels": result.net.channels, "dimension": result.net.dimension}
+
+        def universal() -> tuple[Trained, dict[str, Any]]:
+            result = train_universal(
+                corpus,
+                split,
+                config.universal,
+                seed=config.seed,
+                where=where,
+                progress=lambda *p: tell("universal", *p),
+            )
+            return result, {}
+
+        section = config.embedding.model_dump(mode="json")
+        recipe = Recipe("train-embedding", VERSION, {**common, "embedding": section}, data)
+        stage("embedding", recipe, embedding)
+        section = config.refiner.model_dump(mode="json")
+        inputs = {**data, "embedding": recipe.digest}
+        stage("refiner", Recipe("train-refiner", VERSION, {**common, "refiner": section}, inputs), refiner)
+        if corpus.images is not None:
+            section = config.universal.model_dump(mode="json")
+            stage("universal", Recipe("train-universal", VERSION, {**common, "universal": section}, data), universal)
+    return report
+
+
+def _names(corpus: Corpus, split: Split) -> dict[str, Any]:
+    """The split by name, as it is kept with the weights."""
+    users = {f"users_{p}": [corpus.users[i] for i in getattr(split, f"users_{p}")] for p in _PARTS}
+    images = {f"images_{p}": [corpus.stimuli[i] for i in getattr(split, f"images_{p}")] for p in _PARTS}
+    return {**users, **images}
+
+
+_PARTS = ("train", "validation", "test")
+
+
+def split_from(corpus: Corpus, info: dict[str, Any]) -> Split:
+    """Rebuild the split that a network was trained with; names that the corpus does not have are left out."""
+    users = {u: i for i, u in enumerate(corpus.users)}
+    images = {s: i for i, s in enumerate(corpus.stimuli)}
+    u = [tuple(users[n] for n in info[f"users_{p}"] if n in users) for p in _PARTS]
+    i = [tuple(images[n] for n in info[f"images_{p}"] if n in images) for p in _PARTS]
+    return Split(*u, *i)

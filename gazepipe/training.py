@@ -1,0 +1,415 @@
+"""The three training loops: embedding network, refiner, universal predictor.
+
+Each reads top to bottom: data on the device, batches drawn by index, one visible loop, early stopping on validation
+users and images only, the best weights returned. No loader, no trainer framework; files and printing stay outside.
+Test users and test images are never touched here.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from gazepipe import compute
+from gazepipe.corpus import Corpus, Split
+from gazepipe.embedding import EmbeddingNet, aggregate, pair_input, triplet_loss
+from gazepipe.errors import ConfigError
+from gazepipe.identification import d_prime, draw
+from gazepipe.refiner import RefinerNet, discrepancy_target, refine, refiner_loss, scene_input
+from gazepipe.universal import UniversalNet, divergence
+
+if TYPE_CHECKING:
+    from gazepipe.config import EmbeddingConfig, RefinerConfig, UniversalConfig
+
+__all__ = ["Encoder", "Trained", "embedding_pools", "train_embedding", "train_refiner", "train_universal"]
+
+F32 = npt.NDArray[np.float32]
+Net = TypeVar("Net", bound=nn.Module)
+#: Called after each step or epoch with (done, total, what to show).
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass
+class Trained:
+    """Best weights of a run and what happened on the way."""
+
+    net: Any
+    history: list[dict[str, float]] = field(default_factory=list)
+    best: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+@dataclass
+class _Best:
+    """Keeps the weights of the best validation so far, and says when to stop."""
+
+    patience: int
+    weights: dict[str, Tensor] = field(default_factory=dict)
+    value: float = -float("inf")
+    row: dict[str, float] = field(default_factory=dict)
+    waited: int = 0
+
+    def offer(self, net: nn.Module, value: float, row: dict[str, float]) -> bool:
+        """Take a validation (more is better); False when patience is used up."""
+        if value > self.value:
+            self.weights, self.value, self.row, self.waited = copy.deepcopy(net.state_dict()), value, row, 0
+        else:
+            self.waited += 1
+        return self.waited < self.patience
+
+
+class Encoder:
+    """An embedding network with everything it needs to turn a corpus's pairs into features.
+
+    Parameters
+    ----------
+    net
+        The network, already on its device.
+    corpus
+        Where maps and images come from.
+    usm, count
+        Universal maps over the *training* users and how many users each is the mean of, as `Corpus.usm` returns;
+        needed where the network sees discrepancies. For a training user the map without that user is taken, so
+        that training users and unseen ones are treated alike.
+    reference_users
+        The training users.
+    """
+
+    def __init__(self, net: EmbeddingNet, corpus: Corpus, reference_users: tuple[int, ...]) -> None:
+        self.net, self.corpus = net, corpus
+        self.where = next(net.parameters()).device
+        self.dtype = compute.autocast_dtype(self.where)
+        self.maps = torch.from_numpy(corpus.maps).to(self.where)
+        self.index = torch.from_numpy(corpus.index).to(self.where)
+        self.images = None
+        if net.inputs.startswith("rgb"):
+            if corpus.images is None:
+                msg = f"[embedding] inputs {net.inputs!r} need images, but these stimuli have none; use 'discrepancy' or 'psm'."
+                raise ConfigError(msg)
+            self.images = torch.from_numpy(corpus.images).to(self.where)
+        self.usm = self.count = None
+        self.in_reference = torch.zeros(len(corpus.users), dtype=torch.bool, device=self.where)
+        if net.inputs.endswith("discrepancy"):
+            usm, count = corpus.usm(reference_users)
+            self.usm, self.count = torch.from_numpy(usm).to(self.where), torch.from_numpy(count).to(self.where)
+            self.in_reference[list(reference_users)] = True
+
+    def features(self, users: Tensor, stimuli: Tensor) -> Tensor:
+        """Features of pairs (user, stimulus), ``(n,)`` and ``(n,)`` → ``(n, d)`` float32; in the net's current mode."""
+        psm = self.maps[self.index[users, stimuli]]  # (n, H, W)
+        usm = None
+        if self.usm is not None and self.count is not None:
+            n = self.count[stimuli].float()[:, None, None]
+            own = self.in_reference[users][:, None, None] & (n > 1)
+            mean = self.usm[stimuli]
+            usm = torch.where(own, (n * mean - psm.float()) / (n - 1).clamp(min=1), mean)
+        rgb = None if self.images is None else self.images[stimuli]
+        with torch.autocast(self.where.type, self.dtype, enabled=self.dtype is not None):
+            out = self.net(pair_input(self.net.inputs, rgb, psm, usm))
+        return out.float()  # type: ignore[no-any-return]
+
+    @torch.inference_mode()
+    def table(self, user: int, stimuli: tuple[int, ...] | npt.NDArray[np.int64], chunk: int = 64) -> F32:
+        """Features of one user's pairs, ``(len(stimuli), d)``, NaN where the user has no map; evaluation mode."""
+        self.net.eval()
+        chosen = np.asarray(stimuli, np.int64)
+        out = np.full((chosen.size, self.net.dimension), np.nan, np.float32)
+        there = np.flatnonzero(self.corpus.index[user, chosen] >= 0)
+        size = chunk if self.where.type == "cpu" else 2048
+        for a in range(0, there.size, size):
+            rows = there[a : a + size]
+            s = torch.from_numpy(chosen[rows]).to(self.where)
+            out[rows] = self.features(torch.full_like(s, user), s).cpu().numpy()
+        return out
+
+
+def _shared_images(corpus: Corpus, users: tuple[int, ...], stimuli: tuple[int, ...]) -> npt.NDArray[np.int64]:
+    """Stimuli that all of some users have seen: only these keep images from giving a user away."""
+    chosen = np.asarray(stimuli, np.int64)
+    return chosen[(corpus.index[np.ix_(users, chosen)] >= 0).all(0)]
+
+
+def train_embedding(
+    corpus: Corpus, split: Split, config: EmbeddingConfig, *, seed: int, where: torch.device, progress: Progress
+) -> Trained:
+    """Train the embedding network (Adam, triplet loss over semi-hard and hard triplets).
+
+    A batch is users × groups: each group is m images drawn without overlap, and every user of the batch gets one
+    embedding from each group. So any two embeddings are from the same images or from disjoint ones, and
+    triplets are taken across groups only.
+
+    Raises
+    ------
+    ConfigError
+        If the training users share too few images for two embeddings each.
+    """
+    torch.manual_seed(seed)
+    rng = np.random.default_rng([seed, 0xE3B])
+    images = _shared_images(corpus, split.users_train, split.images_train)
+    m = config.m
+    if len(images) < 2 * m or len(split.users_train) < 2:
+        msg = (
+            f"[embedding] m is {m}, which needs {2 * m} images that all training users have seen and two training "
+            f"users; there are {len(images)} images and {len(split.users_train)} users. Lower m or change [split]."
+        )
+        raise ConfigError(msg)
+    net = EmbeddingNet(config.inputs, config.widths, config.dimension, config.dropout).to(
+        where, memory_format=torch.channels_last
+    )
+    encoder = Encoder(net, corpus, split.users_train)
+    optimiser = torch.optim.Adam(net.parameters(), lr=config.learning_rate)
+    users_in_batch = min(len(split.users_train), max(config.batch // 2, 2))
+    groups = max(2, min(config.batch // users_in_batch, len(images) // m))
+    best, history, start = _Best(config.patience), list[dict[str, float]](), time.perf_counter()
+    losses: list[Tensor] = []
+    for step in range(1, config.steps + 1):
+        net.train()
+        users = torch.from_numpy(rng.choice(split.users_train, users_in_batch, replace=False)).to(where)
+        shown = torch.from_numpy(rng.permutation(images)[: groups * m].reshape(groups, m)).to(where)
+        pair_user = users[:, None, None].expand(-1, groups, m)  # (users, groups, m)
+        pair_image = shown[None].expand(users_in_batch, -1, -1)
+        features = encoder.features(pair_user.reshape(-1), pair_image.reshape(-1))
+        embeddings = aggregate(features.view(users_in_batch * groups, m, -1))
+        label = users[:, None].expand(-1, groups).reshape(-1)
+        group = torch.arange(groups, device=where).expand(users_in_batch, -1).reshape(-1)
+        loss, active = triplet_loss(embeddings, label, group, config.margin)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        losses.append(loss.detach())
+        timed_out = config.minutes > 0 and time.perf_counter() - start > 60 * config.minutes
+        if step % config.validate_every == 0 or step == config.steps or timed_out:
+            row = {
+                "step": step,
+                "loss": float(torch.stack(losses).mean()),
+                "active": float(active),
+                "d_prime": validation_d_prime(encoder, split, m, seed=seed),
+                "seconds": time.perf_counter() - start,
+            }
+            history.append(row)
+            losses.clear()
+            go_on = best.offer(net, row["d_prime"], row)
+            progress(step, config.steps, f"loss {row['loss']:.3f}, validation d′ {row['d_prime']:.2f}")
+            if not go_on or timed_out:
+                break
+        else:
+            progress(step, config.steps, "")
+    net.load_state_dict(best.weights)
+    return Trained(net.eval(), history, best.row, time.perf_counter() - start)
+
+
+def validation_d_prime(encoder: Encoder, split: Split, m: int, *, seed: int) -> float:
+    """Separation of validation users on validation images: cosines of disjoint halves, same user against different.
+
+    The same draws each time, so that validations compare.
+    """
+    rng = np.random.default_rng([seed, 0xDA])
+    tables = [encoder.table(u, split.images_validation) for u in split.users_validation]
+    tables = [t[np.isfinite(t[:, 0])] for t in tables]
+    m = min(m, min(map(len, tables), default=0) // 2)
+    if m < 1 or len(tables) < 2:
+        msg = (
+            f"[split] leaves {len(split.users_validation)} validation users and {len(split.images_validation)} "
+            "validation images; two of each are needed to know when to stop training. Change [split]."
+        )
+        raise ConfigError(msg)
+    same: list[float] = []
+    different: list[float] = []
+    for _ in range(40):
+        gallery, probe = [], []
+        for table in tables:
+            order = rng.permutation(len(table))
+            half = len(order) // 2
+            gallery.append(draw(table[order[:half]], m, 1, rng)[0])
+            probe.append(draw(table[order[half:]], m, 1, rng)[0])
+        cosines = np.stack(probe) @ np.stack(gallery).T
+        own = np.eye(len(tables), dtype=bool)
+        same += cosines[own].tolist()
+        different += cosines[~own].tolist()
+    return d_prime(same, different)
+
+
+def embedding_pools(
+    encoder: Encoder, users: tuple[int, ...], stimuli: tuple[int, ...], *, m: int, pool: int, seed: int
+) -> dict[int, F32]:
+    """Make `pool` embeddings of each user, each from m random pairs; the augmentation against embedding noise.
+
+    A user with fewer than m pairs gets embeddings from all of them. ``{user: (pool, d)}``.
+    """
+    pools = {}
+    for user in users:
+        table = encoder.table(user, stimuli)
+        table = table[np.isfinite(table[:, 0])]
+        pools[user] = draw(table, min(m, len(table)), pool, np.random.default_rng([seed, 0x900, user]))
+    return pools
+
+
+def train_refiner(
+    corpus: Corpus,
+    split: Split,
+    config: RefinerConfig,
+    pools: dict[int, F32],
+    *,
+    seed: int,
+    where: torch.device,
+    progress: Progress,
+) -> Trained:
+    """Train the personal saliency network (SGD, lr halved every 25 epochs, an embedding of the pool at random).
+
+    Training universal maps are means over the training users alone; validation ones over training and validation
+    users, so that no test user has a part in either.
+    """
+    torch.manual_seed(seed)
+    rng = np.random.default_rng([seed, 0x4EF])
+    dimension = next(iter(pools.values())).shape[1]
+    net = RefinerNet(4 if corpus.images is not None else 1, dimension).to(where, memory_format=torch.channels_last)
+    data = _RefinerData(corpus, config.usm, pools, where)
+    known = tuple(sorted({*split.users_train, *split.users_validation}))
+    train = data.pairs(split.users_train, split.images_train, split.users_train)
+    validation = data.pairs(split.users_validation, split.images_validation, known)
+    optimiser = torch.optim.SGD(
+        net.parameters(), lr=config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay
+    )
+    schedule = torch.optim.lr_scheduler.StepLR(optimiser, config.halve_every, gamma=0.5)
+    dtype = compute.autocast_dtype(where)
+    best, history, start = _Best(config.patience), list[dict[str, float]](), time.perf_counter()
+    for epoch in range(1, config.epochs + 1):
+        net.train()
+        order, losses = rng.permutation(len(train)), list[Tensor]()
+        for a in range(0, len(order) - config.batch + 1, config.batch) or [0]:
+            rows = train[order[a : a + config.batch]]
+            scene, embedding, target, _, _ = data.batch(rows, rng)
+            with torch.autocast(where.type, dtype, enabled=dtype is not None):
+                maps = net(scene, embedding)
+            loss = refiner_loss((maps[0].float(), maps[1].float(), maps[2].float()), target)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            # A hard batch early on may send an unnormalised network off; 1 is far above the usual norm.
+            nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+            optimiser.step()
+            losses.append(loss.detach())
+        schedule.step()
+        row = {"epoch": epoch, "loss": float(torch.stack(losses).mean()), "seconds": time.perf_counter() - start}
+        row |= _validate_refiner(net, data, validation, seed)
+        history.append(row)
+        go_on = best.offer(net, -row["validation_loss"], row)
+        text = f"loss {row['loss']:.3f}, validation CC {row['cc']:.3f} (universal map {row['cc_usm']:.3f})"
+        progress(epoch, config.epochs, text)
+        if not go_on or (config.minutes > 0 and row["seconds"] > 60 * config.minutes):
+            break
+    net.load_state_dict(best.weights)
+    return Trained(net.eval(), history, best.row, time.perf_counter() - start)
+
+
+class _RefinerData:
+    """Maps, images and universal maps of a corpus on the device, gathered by (user, stimulus)."""
+
+    def __init__(self, corpus: Corpus, usm: str, pools: dict[int, F32], where: torch.device) -> None:
+        self.corpus, self.leave_one_out, self.where = corpus, usm == "leave_one_out", where
+        self.maps = torch.from_numpy(corpus.maps).to(where)
+        self.images = None if corpus.images is None else torch.from_numpy(corpus.images).to(where)
+        self.pools = {u: torch.from_numpy(p).to(where) for u, p in pools.items()}
+        self.usm: list[tuple[Tensor, Tensor]] = []
+
+    def pairs(
+        self, users: tuple[int, ...], stimuli: tuple[int, ...], reference: tuple[int, ...]
+    ) -> npt.NDArray[np.int64]:
+        """Rows (user, stimulus, which universal maps) of all pairs there are; universal maps over `reference`."""
+        mean, count = self.corpus.usm(reference)
+        self.usm.append((torch.from_numpy(mean).to(self.where), torch.from_numpy(count).to(self.where)))
+        grid = [(u, s, len(self.usm) - 1) for u in users for s in stimuli if self.corpus.index[u, s] >= 0]
+        return np.array(grid, np.int64).reshape(-1, 3)
+
+    def batch(
+        self, rows: npt.NDArray[np.int64], rng: np.random.Generator
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Scene, embedding, target Δ, PSM and USM of some rows; the embedding is drawn from the user's pool."""
+        stimuli = torch.from_numpy(rows[:, 1]).to(self.where)
+        psm = self.maps[torch.from_numpy(self.corpus.index[rows[:, 0], rows[:, 1]]).to(self.where)].float()
+        mean, count = self.usm[int(rows[0, 2])]
+        usm = mean[stimuli]
+        if self.leave_one_out:
+            n = count[stimuli].float()[:, None, None]
+            usm = torch.where(n > 1, ((n * usm - psm) / (n - 1).clamp(min=1)).clamp(min=0), usm)
+        embedding = torch.stack([self.pools[int(u)][rng.integers(len(self.pools[int(u)]))] for u in rows[:, 0]])
+        rgb = None if self.images is None else self.images[stimuli]
+        return scene_input(rgb, usm), embedding, discrepancy_target(psm, usm), psm, usm
+
+
+@torch.inference_mode()
+def _validate_refiner(net: RefinerNet, data: _RefinerData, rows: npt.NDArray[np.int64], seed: int) -> dict[str, float]:
+    """Loss of the final map and CC of refined and universal maps, on validation pairs, same draws each time."""
+    net.eval()
+    rng = np.random.default_rng([seed, 0x7A1])
+    total = np.zeros(3)
+    for a in range(0, len(rows), 64):
+        scene, embedding, target, psm, usm = data.batch(rows[a : a + 64], rng)
+        delta = net(scene, embedding)[2]
+        total[0] += float((delta - target).square().sum())
+        total[1] += float(_correlation(refine(usm, delta), psm).sum())
+        total[2] += float(_correlation(usm, psm).sum())
+    loss, cc, cc_usm = total / max(len(rows), 1)
+    return {"validation_loss": float(loss), "cc": float(cc), "cc_usm": float(cc_usm)}
+
+
+def _correlation(a: Tensor, b: Tensor) -> Tensor:
+    x, y = a.flatten(1), b.flatten(1)
+    x, y = x - x.mean(1, keepdim=True), y - y.mean(1, keepdim=True)
+    return torch.nn.functional.cosine_similarity(x, y, dim=1)
+
+
+def train_universal(
+    corpus: Corpus, split: Split, config: UniversalConfig, *, seed: int, where: torch.device, progress: Progress
+) -> Trained:
+    """Train the built-in universal predictor on training images and users (AdamW, mirrored images)."""
+    if corpus.images is None:
+        msg = "the universal predictor needs images, and these stimuli have none."
+        raise ConfigError(msg)
+    torch.manual_seed(seed)
+    rng = np.random.default_rng([seed, 0x4A1])
+    net = UniversalNet().to(where, memory_format=torch.channels_last)
+    images = torch.from_numpy(corpus.images).to(where)
+    mean, count = corpus.usm(split.users_train)
+    usm = torch.from_numpy(mean).to(where)
+    seen = np.flatnonzero(count > 0)
+    train = np.intersect1d(seen, split.images_train)
+    validation = torch.from_numpy(np.intersect1d(seen, split.images_validation)).to(where)
+    batch = min(16, len(train))
+    total = config.epochs * (len(train) // batch)
+    optimiser = torch.optim.AdamW(net.parameters(), lr=config.learning_rate, weight_decay=1e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.learning_rate, total_steps=total)
+    best, history, start = _Best(config.epochs), list[dict[str, float]](), time.perf_counter()
+    for epoch in range(1, config.epochs + 1):
+        net.train()
+        order, losses = rng.permutation(train), list[Tensor]()
+        for a in range(0, len(order) - batch + 1, batch):
+            rows = torch.from_numpy(order[a : a + batch]).to(where)
+            shown, target = images[rows], usm[rows]
+            if rng.random() < 0.5:
+                shown, target = shown.flip(2), target.flip(2)
+            loss = divergence(net(shown), target)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            schedule.step()
+            losses.append(loss.detach())
+        net.eval()
+        with torch.inference_mode():
+            value = float(divergence(net(images[validation]), usm[validation])) if len(validation) else float("nan")
+        row = {"epoch": epoch, "loss": float(torch.stack(losses).mean()), "validation_kld": value}
+        row["seconds"] = time.perf_counter() - start
+        history.append(row)
+        best.offer(net, -value if value == value else epoch, row)
+        progress(epoch, config.epochs, f"loss {row['loss']:.3f}, validation KLD {value:.3f}")
+        if config.minutes > 0 and row["seconds"] > 60 * config.minutes:
+            break
+    net.load_state_dict(best.weights)
+    return Trained(net.eval(), history, best.row, time.perf_counter() - start)

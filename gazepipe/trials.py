@@ -1,0 +1,320 @@
+"""Presentations of images in a recording.
+
+Where they come from is ``[trials] source``: the tracker's *messages* (patterns for start, stop and the image's name),
+*columns* of the file (a trial number, an image name), or *blocks* (each block of samples is one presentation).
+
+A message tells of an event at its time plus its offset. EyeLink writes the offset before the text
+(``MSG 7427430 -11 Initial_display``: 11 ms before the message); adding it is what MNE-Python does, too.
+
+A presentation lasts to the first stop message, the longest duration allowed, the next start or the end of its block,
+whichever comes first.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gazepipe.config import StudyConfig, TrialsConfig
+from gazepipe.errors import RecordingError
+from gazepipe.recording import Message, Recording
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["TrialTable", "find_trials"]
+
+
+@dataclass(frozen=True, slots=True)
+class TrialTable:
+    """The presentations of one recording.
+
+    Parameters
+    ----------
+    frame
+        One row each, in order: ``onset_ms, offset_ms, first_sample, last_sample`` (exclusive), ``stimulus`` (the name
+        as the file has it, "" where unknown), ``repeat`` (1 for the first time this stimulus is shown in the recording;
+        unknown ones are all 1) and ``block``.
+    problems
+        One sentence for each thing that was odd or left out.
+    """
+
+    frame: pd.DataFrame
+    problems: list[str]
+
+
+@dataclass(slots=True)
+class _Trial:
+    onset_ms: float
+    offset_ms: float
+    first: int
+    end: int
+    block: int
+    stimulus: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Events:
+    """Messages in order of time, and which of them mean something."""
+
+    messages: list[Message]
+    times: list[float]
+    start: list[int]
+    stop: list[int]
+    names: dict[int, str]  # message → image it names
+
+
+def _name(match: re.Match[str]) -> str:
+    """Image name in the first filled group called 'stimulus…'."""
+    found = (v for k, v in match.groupdict().items() if k.startswith("stimulus") and v)
+    return next(found, "").strip("\"'")
+
+
+def _read_messages(recording: Recording, config: TrialsConfig) -> _Events:
+    messages = sorted(recording.messages, key=lambda m: m.time_ms + m.offset_ms)
+    start, stop, stimulus = (re.compile(p) for p in (config.start, config.stop, config.stimulus))
+    out = _Events(messages, [m.time_ms + m.offset_ms for m in messages], [], [], {})
+    for i, message in enumerate(messages):
+        text = message.text.strip()
+        if match := start.search(text):
+            out.start.append(i)
+            if name := _name(match):
+                out.names[i] = name
+        elif stop.search(text):
+            out.stop.append(i)
+        elif (match := stimulus.search(text)) and (name := _name(match)):
+            out.names[i] = name
+    return out
+
+
+def find_trials(recording: Recording, config: StudyConfig) -> TrialTable:
+    """Find the presentations in a recording.
+
+    Parameters
+    ----------
+    recording
+        What a reader returned.
+    config
+        The study; ``config.trials`` is used.
+
+    Raises
+    ------
+    RecordingError
+        If there is none.
+    """
+    settings = config.trials
+    events = _read_messages(recording, settings)
+    source = settings.source
+    if source == "auto":
+        source = "columns" if {"trial", "stimulus"} & set(recording.columns) else "messages"
+    problems: list[str] = []
+    if source == "messages":
+        trials = _from_messages(recording, settings, events, problems)
+    elif source == "columns":
+        trials = _from_columns(recording, settings, events, problems)
+    else:
+        trials = [_block_trial(recording, b, block, settings) for b, block in enumerate(recording.blocks())]
+        trials = _long_enough(trials, settings, problems)
+        _name_by_time(trials, events)
+    if not trials:
+        raise _none_found(recording, source, problems)
+    return TrialTable(_frame(trials, problems), problems)
+
+
+def _step_ms(recording: Recording, block: slice) -> float:
+    steps = np.diff(recording.time_ms[block])
+    return float(np.median(steps)) if steps.size else 0.0
+
+
+def _trial(recording: Recording, block: int, onset: float, offset: float, settings: TrialsConfig) -> _Trial:
+    """Presentation from `onset` to `offset` at most, inside one block."""
+    samples = recording.blocks()[block]
+    times = recording.time_ms[samples]
+    offset = min(offset, float(times[-1]) + _step_ms(recording, samples))
+    if settings.duration_ms:
+        offset = min(offset, onset + settings.duration_ms)
+    first, end = np.searchsorted(times, [onset, offset], "left") + samples.start
+    return _Trial(onset, offset, int(first), int(end), block)
+
+
+def _block_trial(recording: Recording, number: int, block: slice, settings: TrialsConfig) -> _Trial:
+    return _trial(recording, number, float(recording.time_ms[block.start]), np.inf, settings)
+
+
+def _from_messages(recording: Recording, settings: TrialsConfig, events: _Events, problems: list[str]) -> list[_Trial]:
+    trials, used = [], []
+    last_ms = np.array([recording.time_ms[b.stop - 1] for b in recording.blocks()])
+    for k, i in enumerate(events.start):
+        following = events.start[k + 1] if k + 1 < len(events.start) else len(events.messages)
+        stop = next((j for j in events.stop if i < j < following), following)
+        onset = events.times[i]
+        offset = events.times[stop] if stop < len(events.times) else np.inf
+        late = np.flatnonzero(last_ms >= onset)
+        trial = _trial(recording, int(late[0]), onset, offset, settings) if late.size else None
+        if trial is None or trial.end <= trial.first:
+            problems.append(f"trial {k + 1} (starts at {onset:g} ms) has no samples: left out")
+            continue
+        trials.append(trial)
+        used.append(i)
+    kept = _long_enough(trials, settings, problems)
+    spans = _windows([i for t, i in zip(trials, used, strict=True) if any(t is other for other in kept)], events)
+    _name_trials(kept, spans, events, problems)
+    return kept
+
+
+def _long_enough(trials: list[_Trial], settings: TrialsConfig, problems: list[str]) -> list[_Trial]:
+    kept = []
+    for number, trial in enumerate(trials, 1):
+        length = trial.offset_ms - trial.onset_ms
+        if length < settings.min_duration_ms:
+            problems.append(
+                f"trial {number} (starts at {trial.onset_ms:g} ms) lasts {length:g} ms, less than "
+                f"[trials] min_duration_ms = {settings.min_duration_ms:g}: left out"
+            )
+        else:
+            kept.append(trial)
+    return kept
+
+
+def _windows(starts: list[int], events: _Events) -> list[tuple[int, int, int]]:
+    """Messages that may name each presentation's image: after `low`, before `high`; and the start message.
+
+    From the stop message before the start (without one: from the beginning) to the last stop message before the next
+    start: EyeLink experiments write ``!V TRIAL_VAR image …`` after the display is off and before ``TRIAL_RESULT``.
+    """
+    out = []
+    for k, i in enumerate(starts):
+        following = starts[k + 1] if k + 1 < len(starts) else len(events.messages)
+        low = max((j for j in events.stop if j < i), default=-1)
+        high = max((j for j in events.stop if i < j < following), default=following)
+        out.append((low, i, high))
+    return out
+
+
+def _name_trials(
+    trials: list[_Trial], windows: list[tuple[int, int, int]], events: _Events, problems: list[str]
+) -> None:
+    """Give each presentation the name in its start message, else the last one before it, else the first one after."""
+    used: set[int] = set()
+    for trial, (low, start, high) in zip(trials, windows, strict=True):
+        before = [j for j in events.names if low < j < start and j not in used]
+        after = [j for j in events.names if start < j < high and j not in used]
+        if start in events.names:
+            trial.stimulus = events.names[start]
+        elif before or after:
+            trial.stimulus = events.names[before[-1] if before else after[0]]
+            seen = {events.names[j]: None for j in before or after}
+            if len(seen) > 1:
+                problems.append(
+                    f"the messages around the trial at {trial.onset_ms:g} ms name {len(seen)} images "
+                    f"({', '.join(seen)}): {trial.stimulus} was taken"
+                )
+        used.update(before or after)
+
+
+def _name_by_time(trials: list[_Trial], events: _Events) -> None:
+    """Name presentations by the first message inside them, else the last one since the presentation before."""
+    previous = -np.inf
+    for trial in trials:
+        if not trial.stimulus:
+            inside = [n for j, n in events.names.items() if trial.onset_ms <= events.times[j] < trial.offset_ms]
+            before = [n for j, n in events.names.items() if previous <= events.times[j] < trial.onset_ms]
+            trial.stimulus = inside[0] if inside else before[-1] if before else ""
+        previous = trial.offset_ms
+
+
+def _codes(values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """Give equal values equal numbers; empty ones (NaN, None, "") get −1."""
+    import pandas as pd
+
+    codes, uniques = pd.factorize(values)
+    empty = [i for i, v in enumerate(uniques) if isinstance(v, str) and not v.strip()]
+    return np.where(np.isin(codes, empty), -1, codes)
+
+
+def _from_columns(recording: Recording, settings: TrialsConfig, events: _Events, problems: list[str]) -> list[_Trial]:
+    column = next((c for c in ("trial", "stimulus") if c in recording.columns), None)
+    if column is None:
+        return []
+    codes = _codes(recording.columns[column])
+    trials = []
+    for number, block in enumerate(recording.blocks()):
+        part = codes[block]
+        starts = np.flatnonzero(np.append(True, part[1:] != part[:-1])) + block.start
+        for first, end in zip(starts, [*starts[1:], block.stop], strict=True):
+            if codes[first] < 0:
+                continue
+            if column == "trial" and first == block.start > 0 and codes[first - 1] == codes[first]:
+                problems.append(
+                    f"trial {recording.columns['trial'][first]} goes on after a pause of the tracker: "
+                    f"the part from {recording.time_ms[first]:g} ms on was left out"
+                )
+                continue
+            stop = float(recording.time_ms[end]) if end < block.stop else np.inf
+            trial = _trial(recording, number, float(recording.time_ms[first]), stop, settings)
+            trial.stimulus = _first_text(recording.columns.get("stimulus"), trial)
+            trials.append(trial)
+    trials = _long_enough(trials, settings, problems)
+    _name_by_time(trials, events)
+    return trials
+
+
+def _first_text(values: npt.NDArray[Any] | None, trial: _Trial) -> str:
+    if values is None:
+        return ""
+    part = values[trial.first : trial.end]
+    there = np.flatnonzero(_codes(part) >= 0)
+    return str(part[there[0]]).strip() if there.size else ""
+
+
+def _frame(trials: list[_Trial], problems: list[str]) -> pd.DataFrame:
+    import pandas as pd
+
+    unknown = [t for t in trials if not t.stimulus]
+    if unknown:
+        problems.append(
+            f"{len(unknown)} of {len(trials)} trials (first at {unknown[0].onset_ms:g} ms) have no stimulus name: set "
+            "[trials] stimulus to the message that names the image"
+        )
+    times_seen: dict[str, int] = {}
+    repeats = []
+    for trial in trials:
+        times_seen[trial.stimulus] = times_seen.get(trial.stimulus, 0) + 1
+        repeats.append(times_seen[trial.stimulus] if trial.stimulus else 1)
+    return pd.DataFrame(
+        {
+            "onset_ms": np.array([t.onset_ms for t in trials], np.float64),
+            "offset_ms": np.array([t.offset_ms for t in trials], np.float64),
+            "first_sample": np.array([t.first for t in trials], np.int64),
+            "last_sample": np.array([t.end for t in trials], np.int64),
+            "stimulus": [t.stimulus for t in trials],
+            "repeat": np.array(repeats, np.int64),
+            "block": np.array([t.block for t in trials], np.int64),
+        }
+    )
+
+
+def _none_found(recording: Recording, source: str, problems: list[str]) -> RecordingError:
+    if problems:
+        found, expected = f"no usable trial: {problems[0]}", "at least one presentation long enough to use"
+        return RecordingError(recording.path, found, expected=expected, remedy="check [trials] in the configuration")
+    if source == "columns":
+        return RecordingError(
+            recording.path,
+            f"no trial in its columns ({', '.join(recording.columns) or 'there are none'})",
+            expected="a column of trial numbers or image names",
+            remedy='name it in [csv] trial or stimulus, or set [trials] source = "messages" or "blocks"',
+        )
+    texts = list(dict.fromkeys(m.text.strip() for m in recording.messages))[:3]
+    examples = ", ".join(repr(t) for t in texts)
+    found = f"no message matches [trials] start; its messages begin with {examples}" if texts else "it has no messages"
+    return RecordingError(
+        recording.path,
+        found,
+        expected="a message at the start of each presentation",
+        remedy='set [trials] start to a pattern for it, or source = "blocks" if each block is one presentation',
+    )

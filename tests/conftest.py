@@ -1,0 +1,16 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """Folder of real recordings and data sets, which are not part of the repository."""
+    default = Path(__file__).resolve().parents[1].parent / "shared" / "data"
+    folder = Path(os.environ.get("GAZEPIPE_DATA", default))
+    if not folder.is_dir():
+        pytest.skip(f"real data not found in {folder}; set GAZEPIPE_DATA")
+    return folder
