@@ -77,10 +77,10 @@ def quality(
     rows = []
     if trials is not None:
         own = dict(tuple(fixations.groupby("trial")))
-        for number, row in enumerate(trials.itertuples()):
-            part = slice(int(row.first_sample), int(row.last_sample))
+        where = trials[["first_sample", "last_sample", "block"]].to_numpy(np.int64)
+        for number, (first, end, block) in enumerate(where.tolist()):
             mine = own.get(number, fixations.iloc[:0])
-            rows.append(_measure(recording, gaze, mine, [part], np.array([row.block]), screen))
+            rows.append(_measure(recording, gaze, mine, [slice(first, end)], np.array([block]), screen))
     return Quality(whole, pd.DataFrame(rows, columns=list(whole)))
 
 

@@ -26,8 +26,8 @@ class UniversalNet(nn.Module):
     def __init__(self, widths: tuple[int, int, int, int] = (24, 32, 64, 96)) -> None:
         super().__init__()
         a, b, c, d = widths
-        self.half, self.quarter = _block(3, a, 2), nn.Sequential(_block(a, b, 2), _block(b, b))
-        self.eighth, self.sixteenth = _block(b, c, 2), nn.Sequential(_block(c, d, 2), nn.Dropout2d(0.3), _block(d, d))
+        self.first, self.second = _block(3, a, 2), nn.Sequential(_block(a, b, 2), _block(b, b))
+        self.third, self.fourth = _block(b, c, 2), nn.Sequential(_block(c, d, 2), nn.Dropout2d(0.3), _block(d, d))
         self.up1, self.up2 = _block(d + c, c), _block(c + b, b)
         self.head = nn.Conv2d(b, 1, 1)
         self.prior = nn.Parameter(torch.zeros(1, 1, 8, 10))
@@ -35,9 +35,9 @@ class UniversalNet(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Images ``(n, H, W, 3)`` uint8 → log-densities ``(n, 30, 40)`` (their exponentials sum to one)."""
         x = images.permute(0, 3, 1, 2).float() / 255 - 0.5
-        quarter = self.quarter(self.half(x))  # (n, b, 30, 40)
-        eighth = self.eighth(quarter)  # (n, c, 15, 20)
-        deep = self.sixteenth(eighth)  # (n, d, 8, 10)
+        quarter = self.second(self.first(x))  # (n, b, 30, 40)
+        eighth = self.third(quarter)  # (n, c, 15, 20)
+        deep = self.fourth(eighth)  # (n, d, 8, 10)
         up = self.up1(torch.cat([F.interpolate(deep, eighth.shape[-2:]), eighth], 1))
         up = self.up2(torch.cat([F.interpolate(up, quarter.shape[-2:]), quarter], 1))
         prior = F.interpolate(self.prior, quarter.shape[-2:], mode="bicubic", align_corners=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 SLACK = 1e-3
@@ -34,7 +35,7 @@ def fill(t, x, y, blocks, max_gap):
     x, y = list(map(float, x)), list(map(float, y))
     for a, b in spans(len(t), blocks):
         valid = [i for i in range(a, b) if there(x, y, i)]
-        for p, q in zip(valid, valid[1:], strict=False):
+        for p, q in itertools.pairwise(valid):
             if q > p + 1 and t[q] - t[p] < max_gap - SLACK:
                 for i in range(p + 1, q):
                     w = (t[i] - t[p]) / (t[q] - t[p])
@@ -84,7 +85,7 @@ def detect(t, x, y, screen, config, blocks=(0,), barriers=()):
 
     def near(i, j):  # may i and j = i + 1 be neighbours?
         return (
-            0 <= i
+            i >= 0
             and j < len(t)
             and j not in blocks
             and not t[j] - t[i] >= max(config.max_gap_ms - SLACK, 2.5 * step_at[i])
@@ -127,7 +128,7 @@ def detect(t, x, y, screen, config, blocks=(0,), barriers=()):
     for e in kept:
         s = e["samples"]
         e["x_px"], e["y_px"] = centre(e)
-        pairs = [(i, j) for i, j in zip(s, s[1:], strict=False) if j == i + 1]
+        pairs = [(i, j) for i, j in itertools.pairwise(s) if j == i + 1]
         squares = [angle(screen, x[i], y[i], x[j], y[j]) ** 2 for i, j in pairs]
         e["rms_s2s_deg"] = math.sqrt(sum(squares) / len(squares)) if squares else math.nan
         e["std_deg"] = math.sqrt(sum(angle(screen, *centre(e), x[i], y[i]) ** 2 for i in s) / len(s))

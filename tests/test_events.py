@@ -20,9 +20,15 @@ from gazepipe.geometry import Screen
 from gazepipe.recording import EyeSamples, Recording
 from gazepipe.trials import TrialTable
 
-_spec = importlib.util.spec_from_file_location("ivt_reference", Path(__file__).with_name("ivt_reference.py"))
-reference = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(reference)
+
+def _load(path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+reference = _load(Path(__file__).with_name("ivt_reference.py"))
 
 # 1 px is 1 mm, seen from 1000 px away: the arithmetic below is on these numbers.
 SCREEN = Screen(2000, 1000, 2000.0, 1000.0, 1000.0)
@@ -188,7 +194,7 @@ def test_short_run_over_a_gap_inside_the_window_is_not_a_fixation():
 def test_wild_gaze_is_no_fixation():
     # From far left to far right and back: more than 90° apart, where the sine would be small again
     t = np.arange(400.0)
-    x = np.where(np.arange(400) // 10 % 2, 1e6, -1e6)
+    x = np.where(np.arange(400) // 20 % 2, 1e6, -1e6)
     assert len(detect(t, x, np.full(400, 500.0), SCREEN, IvtConfig(min_fixation_ms=0))) == 0
 
 
@@ -334,8 +340,10 @@ def random_trace(seed, n=3000, rate=500.0, jitter=0.0):
         drift = r.normal(0, 60, 2) / rate
         x[i : i + m], y[i : i + m] = (at[:, None] + drift[:, None] * np.arange(m))[:, : min(m, n - i)]
         i += m
+        if i >= n:
+            break
         at = r.uniform([100, 100], [1800, 1000]) if r.random() < 0.7 else at + r.normal(0, 15, 2)
-        k = min(int(r.integers(1, 12)), max(n - i, 0))
+        k = min(int(r.integers(1, 12)), n - i)
         x[i : i + k], y[i : i + k] = np.linspace(x[i - 1], at[0], k), np.linspace(y[i - 1], at[1], k)
         i += k
     x, y = x + r.normal(0, 1.0, n), y + r.normal(0, 1.0, n)
@@ -381,6 +389,15 @@ def test_whole_chain_equals_the_reference(options, rate, jitter):
     expected = reference.detect(t, fx, fy, MONITOR, config, blocks)
     assert len(expected) > 3
     assert_same(got, expected)
+
+
+def test_realistic_trace_equals_the_reference():
+    trace = _load(Path(__file__).parents[1] / "benchmarks" / "_trace.py")
+    t, x, y, _ = trace.trace(40_000)
+    x, y = reference.fill(t, x, y, [0], 75.0)
+    expected = reference.detect(t, x, y, trace.SCREEN, IvtConfig())
+    assert len(expected) > 100
+    assert_same(detect(t, x, y, trace.SCREEN, IvtConfig()), expected)
 
 
 @pytest.mark.parametrize("options", SETTINGS)
@@ -467,5 +484,6 @@ def test_cutting_loses_no_sample(seed, cuts):
 
 
 def test_importing_does_not_load_pandas_or_numba():
-    code = "import sys, gazepipe.events, gazepipe.trials, gazepipe.quality; assert not {'pandas','numba'} & set(sys.modules)"
+    code = "import sys, gazepipe.events, gazepipe.trials, gazepipe.quality"
+    code += "; assert not {'pandas', 'numba'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

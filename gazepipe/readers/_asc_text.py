@@ -99,6 +99,8 @@ def _message(state: _State, text: str, number: int) -> None:
     time, offset, body = match.groups()
     body = body.rstrip()
     state.out.messages.append(Message(float(time), body, float(offset) if offset else 0.0, number))
+    if not body.startswith(("DISPLAY_COORDS", "GAZE_COORDS", "!CAL")):
+        return
     if "_COORDS" in body:
         coords = _COORDS.match(body)
         if coords:
