@@ -167,14 +167,16 @@ def slow_runs(time, x, y, stretches, limits, rad_per_ms, geometry, sample):  # t
 def measure(time, x, y, stretches, step_ms, sample, value):  # type: ignore[no-untyped-def]
     """Fill `value` with onset, offset (ms) and mean x, y (px) of each run.
 
-    A loop of its own, because the processor then works on several runs at once; inside `slow_runs` each would wait for
-    its sample times to come from memory.
+    Loops of their own, because the processor then works on several runs at once; inside `slow_runs` each would wait
+    for its sample times to come from memory.
     """
     for r in range(sample.shape[0]):
         on, off, s = sample[r]
         first, end, half_ms = stretches[s, 0], stretches[s, 1], step_ms[s] / 2
         value[r, 0] = _middle_time(time, on - 1, on, first, end, half_ms)
         value[r, 1] = _middle_time(time, off - 1, off, first, end, half_ms)
+    for r in range(sample.shape[0]):
+        on, off = sample[r, 0], sample[r, 1]
         value[r, 2] = _mean(x[on:off])
         value[r, 3] = _mean(y[on:off])
 

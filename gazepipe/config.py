@@ -224,6 +224,7 @@ class EmbeddingConfig(Section):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
     m: Count = Field(8, description="image–PSM pairs that make one embedding in training")
     batch: Count = Field(256, description="embeddings in a batch; fewer where the images do not reach")
+    mirror: bool = Field(False, description="mirror half of the training groups; not in the paper")
     margin: Positive = 0.05
     learning_rate: Positive = 0.001
     steps: Count = 1500

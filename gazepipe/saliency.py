@@ -34,6 +34,10 @@ _TABLE: F64 = np.array(
 )
 
 _jit: Any = njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "nsz", "arcp"})
+# Loops over whole rows may be reordered, so that they use the vector units; positions are checked to be finite first.
+_jit_sums: Any = njit(
+    cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz", "arcp", "nnan"}
+)
 
 
 @_jit
@@ -51,8 +55,8 @@ def _phi(z: float, table: F64) -> float:
 @_jit
 def _add_profile(centre: float, sigma: float, n: int, table: F64, out: F32) -> tuple[int, int]:
     """Add the integrals of N(centre, sigma) over n unit cells to `out`; returns the cells touched, [low, high)."""
-    low = max(int(math.floor(centre - REACH_SIGMAS * sigma)), 0)
-    high = min(int(math.floor(centre + REACH_SIGMAS * sigma)) + 1, n)
+    low = max(math.floor(centre - REACH_SIGMAS * sigma), 0)
+    high = min(math.floor(centre + REACH_SIGMAS * sigma) + 1, n)
     if low >= high:
         return 0, 0
     before = _phi((low - centre) / sigma, table)
@@ -83,6 +87,34 @@ def _profile(centre: float, sigma: float, n: int, border: int, table: F64, out: 
     return low, high
 
 
+@_jit_sums
+def _add_row(out: F32, values: F32, factor: np.float32) -> None:
+    for j in range(values.size):
+        out[j] += factor * values[j]
+
+
+@_jit_sums
+def _scale(out: F32, factor: np.float32) -> None:
+    for j in range(out.size):
+        out[j] *= factor
+
+
+@_jit_sums
+def _largest(values: F32) -> float:
+    largest = np.float32(0.0)
+    for j in range(values.size):
+        largest = max(largest, values[j])
+    return largest
+
+
+@_jit_sums
+def _total(values: F32) -> float:
+    total = 0.0
+    for j in range(values.size):
+        total += np.float64(values[j])
+    return total
+
+
 @_jit
 def _personal_maps(
     u: F64,
@@ -104,27 +136,22 @@ def _personal_maps(
         out[m] = 0.0
         repeats = 0
         for r in range(map_start[m], map_start[m + 1]):
-            if repeat_start[r + 1] > repeat_start[r]:
-                repeats += 1
+            repeats += repeat_start[r + 1] > repeat_start[r]
         for r in range(map_start[m], map_start[m + 1]):
-            one[:, :] = 0.0
+            target = out[m] if repeats == 1 else one
+            target[:, :] = 0.0
             for f in range(repeat_start[r], repeat_start[r + 1]):
                 left, right = _profile(u[f], sigma_u[m], width, border, table, gu)
                 top, bottom = _profile(v[f], sigma_v[m], height, border, table, gv)
                 for i in range(top, bottom):
-                    a = np.float32(weight[f]) * gv[i]
-                    row = one[i]
-                    for j in range(left, right):
-                        row[j] += a * gu[j]
-            scale = 0.0
-            for i in range(height):
-                for j in range(width):
-                    scale = max(scale, one[i, j]) if by_max else scale + one[i, j]
+                    _add_row(target[i, left:right], gu[left:right], np.float32(weight[f]) * gv[i])
+            scale = _largest(target.ravel()) if by_max else _total(target.ravel())
             if scale > 0.0:
                 factor = np.float32(1.0 / (scale * repeats))
-                for i in range(height):
-                    for j in range(width):
-                        out[m, i, j] += factor * one[i, j]
+                if repeats == 1:
+                    _scale(target.ravel(), factor)
+                    break
+                _add_row(out[m].ravel(), one.ravel(), factor)
 
 
 def personal_maps(

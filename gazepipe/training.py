@@ -102,8 +102,11 @@ class Encoder:
             self.usm, self.count = torch.from_numpy(usm).to(self.where), torch.from_numpy(count).to(self.where)
             self.in_reference[list(reference_users)] = True
 
-    def features(self, users: Tensor, stimuli: Tensor) -> Tensor:
-        """Features of pairs (user, stimulus), ``(n,)`` and ``(n,)`` → ``(n, d)`` float32; in the net's current mode."""
+    def features(self, users: Tensor, stimuli: Tensor, mirrored: Tensor | None = None) -> Tensor:
+        """Features of pairs (user, stimulus), ``(n,)`` and ``(n,)`` → ``(n, d)`` float32; in the net's current mode.
+
+        `mirrored` tells which pairs are shown left to right, ``(n,)`` bool.
+        """
         psm = self.maps[self.index[users, stimuli]]  # (n, H, W)
         usm = None
         if self.usm is not None and self.count is not None:
@@ -112,8 +115,11 @@ class Encoder:
             mean = self.usm[stimuli]
             usm = torch.where(own, (n * mean - psm.float()) / (n - 1).clamp(min=1), mean)
         rgb = None if self.images is None else self.images[stimuli]
+        pairs = pair_input(self.net.inputs, rgb, psm, usm)
+        if mirrored is not None:
+            pairs = torch.where(mirrored[:, None, None, None], pairs.flip(3), pairs)
         with torch.autocast(self.where.type, self.dtype, enabled=self.dtype is not None):
-            out = self.net(pair_input(self.net.inputs, rgb, psm, usm))
+            out = self.net(pairs)
         return out.float()  # type: ignore[no-any-return]
 
     @torch.inference_mode()
@@ -176,7 +182,10 @@ def train_embedding(
         shown = torch.from_numpy(rng.permutation(images)[: groups * m].reshape(groups, m)).to(where)
         pair_user = users[:, None, None].expand(-1, groups, m)  # (users, groups, m)
         pair_image = shown[None].expand(users_in_batch, -1, -1)
-        features = encoder.features(pair_user.reshape(-1), pair_image.reshape(-1))
+        # An image is mirrored for all users or for none, so that mirroring tells nothing about the user.
+        turned = torch.from_numpy(rng.random((groups, m)) < 0.5).to(where) if config.mirror else None
+        mirrored = None if turned is None else turned[None].expand(users_in_batch, -1, -1).reshape(-1)
+        features = encoder.features(pair_user.reshape(-1), pair_image.reshape(-1), mirrored)
         embeddings = aggregate(features.view(users_in_batch * groups, m, -1))
         label = users[:, None].expand(-1, groups).reshape(-1)
         group = torch.arange(groups, device=where).expand(users_in_batch, -1).reshape(-1)

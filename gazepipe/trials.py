@@ -156,7 +156,7 @@ def _from_messages(recording: Recording, settings: TrialsConfig, events: _Events
         late = np.flatnonzero(last_ms >= onset)
         trial = _trial(recording, int(late[0]), onset, offset, settings) if late.size else None
         if trial is None or trial.end <= trial.first:
-            problems.append(f"trial {k + 1} (starts at {onset:g} ms) has no samples: left out")
+            problems.append(f"trial {k + 1} (starts at {onset:.12g} ms) has no samples: left out")
             continue
         trials.append(trial)
         used.append(i)
@@ -172,7 +172,7 @@ def _long_enough(trials: list[_Trial], settings: TrialsConfig, problems: list[st
         length = trial.offset_ms - trial.onset_ms
         if length < settings.min_duration_ms:
             problems.append(
-                f"trial {number} (starts at {trial.onset_ms:g} ms) lasts {length:g} ms, less than "
+                f"trial {number} (starts at {trial.onset_ms:.12g} ms) lasts {length:.12g} ms, less than "
                 f"[trials] min_duration_ms = {settings.min_duration_ms:g}: left out"
             )
         else:
@@ -210,7 +210,7 @@ def _name_trials(
             seen = {events.names[j]: None for j in before or after}
             if len(seen) > 1:
                 problems.append(
-                    f"the messages around the trial at {trial.onset_ms:g} ms name {len(seen)} images "
+                    f"the messages around the trial at {trial.onset_ms:.12g} ms name {len(seen)} images "
                     f"({', '.join(seen)}): {trial.stimulus} was taken"
                 )
         used.update(before or after)
@@ -251,7 +251,7 @@ def _from_columns(recording: Recording, settings: TrialsConfig, events: _Events,
             if column == "trial" and first == block.start > 0 and codes[first - 1] == codes[first]:
                 problems.append(
                     f"trial {recording.columns['trial'][first]} goes on after a pause of the tracker: "
-                    f"the part from {recording.time_ms[first]:g} ms on was left out"
+                    f"the part from {recording.time_ms[first]:.12g} ms on was left out"
                 )
                 continue
             stop = float(recording.time_ms[end]) if end < block.stop else np.inf
@@ -277,8 +277,8 @@ def _frame(trials: list[_Trial], problems: list[str]) -> pd.DataFrame:
     unknown = [t for t in trials if not t.stimulus]
     if unknown:
         problems.append(
-            f"{len(unknown)} of {len(trials)} trials (first at {unknown[0].onset_ms:g} ms) have no stimulus name: set "
-            "[trials] stimulus to the message that names the image"
+            f"{len(unknown)} of {len(trials)} trials (first at {unknown[0].onset_ms:.12g} ms) have no stimulus name: "
+            "set [trials] stimulus to the message that names the image"
         )
     times_seen: dict[str, int] = {}
     repeats = []
@@ -298,6 +298,17 @@ def _frame(trials: list[_Trial], problems: list[str]) -> pd.DataFrame:
     )
 
 
+def _examples(recording: Recording) -> list[str]:
+    """Choose up to three messages to show: sent while samples were taken, the most frequent first words first."""
+    times = recording.time_ms
+    spans = [(times[b.start], times[b.stop - 1]) for b in recording.blocks() if b.stop > b.start]
+    during = [m.text.strip() for m in recording.messages if any(a <= m.time_ms <= z for a, z in spans)]
+    kinds: dict[str, list[str]] = {}
+    for text in [t for t in during if not t.startswith("!")] or [m.text.strip() for m in recording.messages]:
+        kinds.setdefault(text.split(" ")[0], []).append(text)
+    return [same[0] for same in sorted(kinds.values(), key=len, reverse=True)[:3]]
+
+
 def _none_found(recording: Recording, source: str, problems: list[str]) -> RecordingError:
     if problems:
         found, expected = f"no usable trial: {problems[0]}", "at least one presentation long enough to use"
@@ -309,9 +320,10 @@ def _none_found(recording: Recording, source: str, problems: list[str]) -> Recor
             expected="a column of trial numbers or image names",
             remedy='name it in [csv] trial or stimulus, or set [trials] source = "messages" or "blocks"',
         )
-    texts = list(dict.fromkeys(m.text.strip() for m in recording.messages))[:3]
-    examples = ", ".join(repr(t) for t in texts)
-    found = f"no message matches [trials] start; its messages begin with {examples}" if texts else "it has no messages"
+    texts = _examples(recording)
+    found = "no message matches [trials] start" if texts else "it has no messages"
+    if texts:
+        found += f"; messages during its blocks are, for example, {', '.join(map(repr, texts))}"
     return RecordingError(
         recording.path,
         found,

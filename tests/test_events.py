@@ -153,6 +153,8 @@ def test_merge_needs_time_and_angle_and_weighs_by_samples():
     assert len(detect(t, x, y, SCREEN, IvtConfig(min_fixation_ms=1, merge_max_gap_ms=40))) == 2
     assert len(detect(t, x, y, SCREEN, IvtConfig(min_fixation_ms=1, merge_max_gap_ms=41))) == 1
     assert len(detect(t, x, y, SCREEN, IvtConfig(min_fixation_ms=1), trial_start=[110])) == 2
+    assert len(detect(t, x, y, SCREEN, IvtConfig(min_fixation_ms=1), trial_start=[90])) == 2
+    assert len(detect(t, x, y, SCREEN, IvtConfig(min_fixation_ms=1), trial_start=[130])) == 2
 
 
 def test_discard_comes_after_merge():
@@ -164,7 +166,7 @@ def test_discard_comes_after_merge():
 
 def test_duration_equal_to_the_minimum_stays_at_awkward_rates():
     # 300 Hz: 7-sample window, so 24 samples leave 18, which last 60 ms but for rounding
-    for start in (0.0, 1234.567, 1e7 / 3):
+    for start in np.arange(200) * 0.1:
         t, x, y = steps((0.0, 24), start=start, dt=1000 / 300)
         assert len(detect(t, x, y, SCREEN, IvtConfig())) == 1
 
@@ -196,6 +198,16 @@ def test_wild_gaze_is_no_fixation():
     t = np.arange(400.0)
     x = np.where(np.arange(400) // 20 % 2, 1e6, -1e6)
     assert len(detect(t, x, np.full(400, 500.0), SCREEN, IvtConfig(min_fixation_ms=0))) == 0
+
+
+@pytest.mark.parametrize("deg", [5.0, 25.0])  # below and above where the series is used
+def test_precision_of_wide_steps_is_exact(deg):
+    # Left and right by turns: the ends of every 21-sample window are on the same side, so all samples are slow.
+    t = np.arange(400.0)
+    x = np.where(np.arange(400) % 2, px(-deg / 2), px(deg / 2))
+    e = detect(t, x, np.full(400, 500.0), SCREEN, IvtConfig())
+    assert e.rms_s2s_deg == pytest.approx([deg], rel=1e-7)
+    assert e.std_deg == pytest.approx([deg / 2], rel=1e-7)
 
 
 def test_nothing_in_nothing_out():
@@ -309,6 +321,15 @@ def test_cut_parts_have_their_own_centroid():
     f = fixations(recording(t, {"left": (x, np.full(400, 500.0))}), SCREEN, IvtConfig(), table)
     assert f["trial"].tolist() == [-1, 0, 1]
     assert np.allclose(f["x_px"], [1000 + 0.1 * 54.5, 1014.95, 1000 + 0.1 * 294.5], atol=1e-3)
+
+
+@pytest.mark.parametrize(("end", "n"), [(89, 1), (90, 2), (130, 2), (131, 1)])
+def test_nothing_is_merged_over_the_end_of_a_trial(end, n):
+    # slow samples 10 to 89 and 130 to 169 at the same place; a trial whose end lies between them keeps them apart
+    t, x, y = steps((0.0, 100), (5.0, 20), (0.0, 60))
+    table = trials([0.0, float(end), 0, end, "a", 1, 0])
+    f = fixations(recording(t, {"left": (x, y)}), SCREEN, IvtConfig(min_fixation_ms=1), table)
+    assert len(f) == n
 
 
 def test_without_trials_or_fixations_the_columns_stay():

@@ -201,9 +201,11 @@ def test_blocks():
     ("rec", "options", "message"),
     [
         (
-            recording([(1, "go 1"), (2, "go 1"), (3, "go 2"), (4, "halt"), (5, "more")]),
+            recording([(-9, "!CAL"), (1, "halt"), (2, "go 1"), (3, "go 2"), (4, "more"), (5, "less")]),
             {},
-            r"a\.asc: no message matches \[trials\] start; its messages begin with 'go 1', 'go 2', 'halt'; expected .*"
+            r"a\.asc: no message matches \[trials\] start; messages during its blocks are, for example, "
+            r"'go 1', 'halt', 'more'; "
+            r"expected .*"
             r"set \[trials\] start",
         ),
         (recording(), {}, r"it has no messages.*source = \"blocks\""),
