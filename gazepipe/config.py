@@ -236,6 +236,8 @@ class EmbeddingConfig(Section):
 class RefinerConfig(Section):
     """The personal saliency network and its training (defaults: the paper's)."""
 
+    widths: tuple[Count, Count, Count] = Field((32, 64, 128), description="channels of the trunk's three scales")
+    personal: Count = Field(32, description="channels that the personal kernels act on")
     m: Count = Field(32, description="image–PSM pairs that make one embedding of the pool")
     pool: Count = Field(100, description="embeddings made for each user")
     usm: Literal["mean", "leave_one_out"] = Field("mean", description="universal map that is refined")

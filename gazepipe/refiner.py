@@ -39,6 +39,9 @@ class RefinerNet(nn.Module):
         Channels that the personal kernels (3 × 3) act on.
     """
 
+    embedding_mean: Tensor
+    embedding_scale: Tensor
+
     def __init__(
         self,
         channels: int = 4,
@@ -54,9 +57,13 @@ class RefinerNet(nn.Module):
             _block(channels, a, 5, 2), _block(a, a), _block(a, b, 3, 2), _block(b, b), _block(b, c, 3, 2), _block(c, c)
         )
         self.reduce = nn.Conv2d(c, personal, 1)
-        self.kernels = nn.Sequential(
+        self.hyper = nn.Sequential(
             nn.Linear(dimension, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, personal * personal * 9)
         )
+        # Embeddings of different people lie close together on the sphere (the margin is 0.05), so they are centred and
+        # scaled by what training users' embeddings show; `standardise` sets these.
+        self.register_buffer("embedding_mean", torch.zeros(dimension))
+        self.register_buffer("embedding_scale", torch.ones(1))
         self.tail1, self.tail2, self.tail3 = _block(c + personal, c), _block(c, c), _block(c, c)
         self.project = nn.ModuleList(nn.Conv2d(c, 1, 3, padding=1) for _ in range(3))
         self._initialise()
@@ -69,10 +76,21 @@ class RefinerNet(nn.Module):
                 nn.init.zeros_(module.bias)  # type: ignore[arg-type]
         for projection in self.project:
             nn.init.normal_(projection.weight, std=1e-3)  # type: ignore[arg-type]
-        last: nn.Linear = self.kernels[-1]  # type: ignore[assignment]
-        # Kaiming scale for the kernels made: each output is a sum over personal · 9 inputs.
-        nn.init.normal_(last.weight, std=(2 / (self.personal * 9) / (last.in_features / 8)) ** 0.5)
-        nn.init.normal_(last.bias, std=(1 / (self.personal * 9)) ** 0.5)
+        last: nn.Linear = self.hyper[-1]  # type: ignore[assignment]
+        # Kaiming scale for the kernels made: half of their variance is common to all people, half is personal.
+        fan_in = self.personal * 9
+        nn.init.normal_(last.weight, std=(1 / fan_in / (last.in_features / 2)) ** 0.5)
+        nn.init.normal_(last.bias, std=(1 / fan_in) ** 0.5)
+
+    def standardise(self, embeddings: Tensor) -> None:
+        """Take mean and overall scale of user embeddings from training users' ``(n, dimension)``."""
+        self.embedding_mean = embeddings.mean(0)
+        self.embedding_scale = (embeddings - self.embedding_mean).square().mean().sqrt().clamp(min=1e-4).view(1)
+
+    def kernels(self, embedding: Tensor) -> Tensor:
+        """Personal convolution kernels, ``(n, dimension)`` → ``(n, personal · personal · 9)``."""
+        made: Tensor = self.hyper((embedding - self.embedding_mean) / self.embedding_scale)
+        return made
 
     def forward(self, scene: Tensor, embedding: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Discrepancy maps of n scene–user pairs.

@@ -122,7 +122,8 @@ def train(
             result = train_refiner(
                 corpus, split, section, pools, seed=config.seed, where=where, progress=lambda *p: tell("refiner", *p)
             )
-            return result, {"channels": result.net.channels, "dimension": result.net.dimension}
+            sizes = section.model_dump(include={"widths", "personal"})
+            return result, {"channels": result.net.channels, "dimension": result.net.dimension, **sizes}
 
         def universal() -> tuple[Trained, dict[str, Any]]:
             result = train_universal(

@@ -279,7 +279,10 @@ def train_refiner(
     torch.manual_seed(seed)
     rng = np.random.default_rng([seed, 0x4EF])
     dimension = next(iter(pools.values())).shape[1]
-    net = RefinerNet(4 if corpus.images is not None else 1, dimension).to(where, memory_format=torch.channels_last)
+    channels = 4 if corpus.images is not None else 1
+    net = RefinerNet(channels, dimension, config.widths, config.personal)
+    net.standardise(torch.from_numpy(np.concatenate([pools[u] for u in split.users_train])))
+    net = net.to(where, memory_format=torch.channels_last)
     data = _RefinerData(corpus, config.usm, pools, where)
     known = tuple(sorted({*split.users_train, *split.users_validation}))
     train = data.pairs(split.users_train, split.images_train, split.users_train)

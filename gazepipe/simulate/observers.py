@@ -40,7 +40,7 @@ LEAD_MS, TAIL_MS = 60.0, 20.0
 #: What everybody looks at, before anybody's own taste: faces and text draw the eye most (Cerf et al. 2009).
 _COMMON_TASTE = np.array([0.30, 0.27, 0.22, 0.21])
 #: Concentration of the Dirichlet distribution of tastes: the smaller, the more people differ.
-_CONCENTRATION = 4.0
+_CONCENTRATION = 1.5
 #: Distance over which the pull of a target falls to 1/e.
 _FALLOFF_DEG = 16.0
 #: What is left of a target's pull right after it was looked at (inhibition of return), and the
