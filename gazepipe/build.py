@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,20 +18,19 @@ import pandas as pd
 from gazepipe import store
 from gazepipe.config import StudyConfig
 from gazepipe.corpus import Corpus
-from gazepipe.errors import GazepipeError, NothingToDoError, StimulusError
+from gazepipe.errors import GazepipeError, InputError, NothingToDoError, StimulusError
 from gazepipe.geometry import Placement
-from gazepipe.images import image_size, read_rgb
-from gazepipe.recipe import Recipe, digest_file, digest_json
+from gazepipe.recipe import Recipe, digest_json
 from gazepipe.saliency import personal_maps
+from gazepipe.stimuli import StudyImages
 from gazepipe.study import Failure, Study
 
-__all__ = ["VERSION", "BuildReport", "build_psm", "load_corpus", "stimulus_index"]
+__all__ = ["VERSION", "BuildReport", "build_psm", "load_corpus"]
 
 #: Raised whenever the stored result changes for the same input.
 VERSION = 1
 
 Show = Callable[[int, int, str], None]
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
 
 
 @dataclass(slots=True)
@@ -44,17 +42,6 @@ class BuildReport:
     failures: list[Failure] = field(default_factory=list)
     n_maps: int = 0
     n_stimuli: int = 0
-
-
-def stimulus_index(folder: Path) -> dict[str, Path]:
-    """Images below a folder, by file name and by name without suffix (in lower case)."""
-    index: dict[str, Path] = {}
-    if folder.is_dir():
-        for path in sorted(folder.rglob("*")):
-            if path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
-                index.setdefault(path.name.lower(), path)
-                index.setdefault(path.stem.lower(), path)
-    return index
 
 
 def build_psm(study: Study, *, force: bool = False, show: Show | None = None) -> BuildReport:
@@ -80,7 +67,7 @@ def _build(study: Study, *, force: bool, show: Show | None) -> BuildReport:
     for name, row in sorted(recordings.items()):
         users.setdefault(row["user"], []).append(name)
     report = BuildReport()
-    images = stimulus_index(study.stimuli)
+    images = StudyImages(study)
     built: dict[str, dict[str, Any]] = {}
     for done, (user, names) in enumerate(sorted(users.items()), 1):
         try:
@@ -112,7 +99,7 @@ def report_nothing(report: BuildReport) -> GazepipeError:
     return StimulusError(f"no map could be built; the first reason: {first}")
 
 
-# ---- one user ---------------------------------------------------------------------------------------------------------
+# ---- one user --------------------------------------------------------------------------------------------------------
 
 
 def build_user(
@@ -120,7 +107,7 @@ def build_user(
     user: str,
     names: Iterable[str],
     recordings: Mapping[str, Mapping[str, Any]],
-    images: Mapping[str, Path],
+    images: StudyImages,
     *,
     force: bool = False,
 ) -> tuple[Recipe, bool, dict[str, Any], list[str]]:
@@ -153,7 +140,7 @@ class _Usable:
     problems: list[str]
 
 
-def _usable(study: Study, name: str, row: Mapping[str, Any], images: Mapping[str, Path]) -> _Usable:
+def _usable(study: Study, name: str, row: Mapping[str, Any], images: StudyImages) -> _Usable:
     contents = store.load(study.recording_file(name), "gazepipe.recording", only=("trials/", "fixations/"))
     trials, fixations = store.to_frame(contents, "trials"), store.to_frame(contents, "fixations")
     problems: list[str] = []
@@ -162,6 +149,9 @@ def _usable(study: Study, name: str, row: Mapping[str, Any], images: Mapping[str
         trials["ppd_x"] = trials["ppd_y"] = float(contents.attrs["pixels_per_degree"])
         placements: dict[str, Placement] = {}
     else:
+        # One image may be named with or without its suffix, in capitals or not; the file's name is what counts.
+        files = {s: images.find(s) for s in trials["stimulus"].unique()}
+        trials["stimulus"] = [p.name if (p := files[s]) else s for s in trials["stimulus"]]
         placements, problems = _placements(study, str(row["source"]), trials["stimulus"].tolist(), images)
         _add_geometry(trials, placements, study.config)
     fixations = fixations[fixations["trial"] >= 0]
@@ -179,7 +169,7 @@ def _usable(study: Study, name: str, row: Mapping[str, Any], images: Mapping[str
 
 
 def _placements(
-    study: Study, source: str, stimuli: list[str], images: Mapping[str, Path]
+    study: Study, source: str, stimuli: list[str], images: StudyImages
 ) -> tuple[dict[str, Placement], list[str]]:
     """Where each image stands on the screen; one sentence if some are missing or cannot be read."""
     screen = (study.config.screen.width_px, study.config.screen.height_px)
@@ -187,13 +177,14 @@ def _placements(
     missing, unnamed = [], stimuli.count("")
     problems: list[str] = []
     for stimulus in dict.fromkeys(s for s in stimuli if s):
-        path = images.get(stimulus.lower())
+        path = images.find(stimulus)
         if path is None:
             missing.append(stimulus)
             continue
         try:
-            found[stimulus] = Placement.on_screen(image_size(path), screen, study.config.trials.placement)
-        except StimulusError as error:
+            size = images.checked_size(path)
+            found[stimulus] = Placement.on_screen(size, screen, study.config.trials.placement)
+        except InputError as error:
             problems.append(str(error))
     if missing:
         shown = ", ".join(missing[:3]) + (" …" if len(missing) > 3 else "")
@@ -274,12 +265,10 @@ def _maps(fixations: pd.DataFrame, config: StudyConfig) -> dict[str, npt.NDArray
     }
 
 
-# ---- all users --------------------------------------------------------------------------------------------------------
+# ---- all users -------------------------------------------------------------------------------------------------------
 
 
-def _build_shared(
-    study: Study, built: Mapping[str, Mapping[str, Any]], images: Mapping[str, Path], *, force: bool
-) -> int:
+def _build_shared(study: Study, built: Mapping[str, Mapping[str, Any]], images: StudyImages, *, force: bool) -> int:
     """Universal maps over the study's users (not over people enrolled later), and the images at map size."""
     members = {u: row for u, row in built.items() if not row["enrolled"]} or dict(built)
     recipe = Recipe(
@@ -295,16 +284,17 @@ def _build_shared(
         }
         store.save(study.usm_file, "gazepipe.usm", arrays, recipe=recipe, attrs={"users": sorted(members)})
     names = _stimuli(study, built)
-    paths = {s: images[s.lower()] for s in names if s.lower() in images}
-    size = (study.config.psm.width, study.config.psm.height)
-    pack = Recipe("stimuli", VERSION, {"size": size}, {s: digest_file(p) for s, p in sorted(paths.items())})
+    paths = {s: p for s in names if (p := images.find(s))}
+    size = images.size
+    digests_of = {s: images.digest(p) for s, p in sorted(paths.items())}
+    pack = Recipe("stimuli", VERSION, {"size": size}, digests_of)
     if force or store.recipe_of(study.stimuli_file) != pack.digest:
         pixels = (
-            np.stack([read_rgb(p, size) for _, p in sorted(paths.items())])
+            np.stack([images.pixels(p) for _, p in sorted(paths.items())])
             if paths
             else np.zeros((0, size[1], size[0], 3), np.uint8)
         )
-        digests = np.array([pack.inputs[s] for s in sorted(paths)], object)  # type: ignore[call-overload]
+        digests = np.array([images.digest(p) for _, p in sorted(paths.items())], dtype=object)
         arrays = {"images": pixels, "table/stimulus": np.array(sorted(paths), object), "table/digest": digests}
         store.save(study.stimuli_file, "gazepipe.stimuli", arrays, recipe=pack)
     return len(names)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import sys
 import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -62,7 +61,7 @@ def main(ctx: click.Context, quiet: bool, show_traceback: bool) -> None:
     ctx.obj = {"quiet": quiet}
 
 
-# ---- shared options ---------------------------------------------------------------------------------------------------
+# ---- shared options -------------------------------------------------------------------------------------------------
 
 PathArgument = click.Path(path_type=Path)
 
@@ -77,9 +76,7 @@ def _study_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def _network_options(command: Callable[..., Any]) -> Callable[..., Any]:
     options = [
-        click.option(
-            "--device", default="auto", show_default=True, help="cpu, cuda, or auto: a GPU where there is one."
-        ),
+        click.option("--device", default="auto", show_default=True, help="cpu, cuda or auto (a GPU if there is one)."),
         click.option("--threads", type=click.IntRange(1), help="CPU threads of the networks; default: the idle cores."),
     ]
     return functools.reduce(lambda c, option: option(c), reversed(options), command)
@@ -107,7 +104,7 @@ class _Show:
         self.display.update(done, total, note)
 
     def of(self, task: str) -> Callable[[int, int, str], None]:
-        return lambda done, total, note="": self(task, done, total, note)
+        return functools.partial(self, task)
 
     def close(self) -> None:
         if self.display is not None:
@@ -136,13 +133,12 @@ def _finish(ctx: click.Context, failures: Iterable[Failure], store: Path, warnin
         click.echo(f"{'partly used' if failure.partial else 'not used'}: {failure.message}", err=True)
     if failed:
         click.echo(
-            f"gazepipe: {len(failed)} of the inputs could not be used fully; listed in {store / 'failures.jsonl'}.",
-            err=True,
+            f"gazepipe: {len(failed)} inputs not used, or only partly; see {store / 'failures.jsonl'}.", err=True
         )
         ctx.exit(3)
 
 
-# ---- setting up -------------------------------------------------------------------------------------------------------
+# ---- setting up -----------------------------------------------------------------------------------------------------
 
 
 @main.command()
@@ -177,7 +173,7 @@ def init(ctx: click.Context, folder: Path, force: bool) -> None:
 @click.option("--store", "store_name", default="store", show_default=True, help="Store named in its gazepipe.toml.")
 @click.option("--force", is_flag=True, help="Replace a simulated study that is there.")
 @click.pass_context
-def simulate(ctx: click.Context, out: Path, store_name: str, force: bool, **options: Any) -> None:
+def simulate(ctx: click.Context, /, out: Path, store_name: str, force: bool, **options: Any) -> None:
     """Make a study whose truth is known: scenes, observers with preferences, recordings.
 
     Writes EyeLink ASC and CSV recordings, the images, a gazepipe.toml and the truth behind them into OUT.
@@ -191,9 +187,7 @@ def simulate(ctx: click.Context, out: Path, store_name: str, force: bool, **opti
 @main.command(name="import")
 @click.argument("dataset", type=click.Choice(["osie", "ps"]))
 @click.argument("path", type=PathArgument)
-@click.option(
-    "--study", "folder", type=PathArgument, help="Study folder to make or add to; default: the data set's name."
-)
+@click.option("--study", "folder", type=PathArgument, help="Study folder; default: the data set's name.")
 @click.option("--images", type=PathArgument, help="Folder of the images, for data sets that come without.")
 @click.pass_context
 def import_(ctx: click.Context, dataset: str, path: Path, folder: Path | None, images: Path | None) -> None:
@@ -214,7 +208,7 @@ def import_(ctx: click.Context, dataset: str, path: Path, folder: Path | None, i
     _say(ctx, f"import: {n} users of {dataset} in {study.store}; next: `gazepipe run {folder}`.")
 
 
-# ---- stages -----------------------------------------------------------------------------------------------------------
+# ---- stages ---------------------------------------------------------------------------------------------------------
 
 
 @main.command()

@@ -10,6 +10,8 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from gazepipe.errors import ConfigError
+
 if TYPE_CHECKING:
     import torch
 
@@ -55,12 +57,24 @@ def _idle_cores() -> int:
 
 
 def device(name: str = "auto") -> torch.device:
-    """Return the device to run on: the one named, or with ``"auto"`` the GPU where there is one."""
+    """Return the device to run on: the one named, or with ``"auto"`` the GPU where there is one.
+
+    Raises
+    ------
+    ConfigError
+        If this machine has no such device.
+    """
     import torch
 
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
+    try:
+        where = torch.device(name)
+        torch.empty(0, device=where)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        msg = f"--device {name}: there is no such device here; expected cpu, cuda (with a GPU of its kind) or auto."
+        raise ConfigError(msg) from None
+    return where
 
 
 def autocast_dtype(where: torch.device) -> torch.dtype | None:

@@ -7,6 +7,7 @@ that stage makes.
 from __future__ import annotations
 
 import difflib
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -241,6 +242,9 @@ class RefinerConfig(Section):
     m: Count = Field(32, description="image–PSM pairs that make one embedding of the pool")
     pool: Count = Field(100, description="embeddings made for each user")
     usm: Literal["mean", "leave_one_out"] = Field("mean", description="universal map that is refined")
+    combine: Literal["add", "gated"] = Field(
+        "gated", description="of universal and discrepancy map; add: the paper's sum; gated: only where anybody looks"
+    )
     learning_rate: Positive = 0.02
     momentum: Fraction = 0.9
     weight_decay: NonNegative = 0.0005
@@ -388,9 +392,8 @@ def _toml(value: Any) -> str:
     if isinstance(value, tuple | list):
         return "[" + ", ".join(_toml(v) for v in value) + "]"
     if isinstance(value, str):
-        quoted = "'" not in value and "\n" not in value
-        if quoted and ("\\" in value or '"' in value):
+        if "'" not in value and value.isprintable() and ("\\" in value or '"' in value):
             return f"'{value}'"
-        escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t")
-        return f'"{escaped}"'
+        # JSON's escapes are TOML's, but for DEL, which JSON leaves as it is.
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     return repr(value)

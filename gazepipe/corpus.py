@@ -61,7 +61,7 @@ class Corpus:
         return mean, count
 
     def usm_without(self, users: Sequence[int], user: int, stimuli: Sequence[int] | I64) -> F32:
-        """Universal maps of `stimuli` over `users` except `user`; ``(len(stimuli), H, W)``, NaN where nobody is left."""
+        """Universal maps of some stimuli over `users` except `user`, ``(n, H, W)``; NaN where nobody is left."""
         others = [u for u in users if u != user]
         chosen = np.asarray(stimuli)
         mean = np.zeros((chosen.size, *self.size), np.float32)
@@ -127,6 +127,7 @@ def _cut(order: I64, fractions: tuple[float, float, float]) -> tuple[tuple[int, 
     for part in (1, 2):
         if fractions[part] > 0 and wanted[part] == 0 and n >= 3:
             wanted[part] = 1
+    wanted[2] = min(wanted[2], n - wanted[1])  # two halves of an odd number may both be rounded up
     first = n - wanted[1] - wanted[2]
     parts = order[:first], order[first : first + wanted[1]], order[first + wanted[1] :]
     a, b, c = (tuple(sorted(int(v) for v in part)) for part in parts)

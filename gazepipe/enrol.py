@@ -22,7 +22,6 @@ from gazepipe.ingest import Job, ingest_files
 from gazepipe.models import load_model
 from gazepipe.recipe import Recipe
 from gazepipe.study import Failure, Study, check_label, fold
-from gazepipe.train import split_from
 from gazepipe.training import Encoder
 
 __all__ = ["Enrolment", "Gallery", "enrol", "load_gallery", "take_in"]
@@ -85,9 +84,9 @@ def take_in(study: Study, user: str, recordings: Sequence[Path]) -> list[Failure
     Raises
     ------
     ConfigError
-        If the name cannot be used, or belongs to a user of the study.
+        If the name cannot be used, belongs to a user of the study, or makes the name of a recording that is there.
     InputError
-        If not one of the recordings can be used.
+        If not one of the recordings can be used, or none of them shows an image of the study.
     """
     check_label(user, "user")
     with store.lock(study.store):
@@ -98,6 +97,10 @@ def take_in(study: Study, user: str, recordings: Sequence[Path]) -> list[Failure
                 msg = f"user {user!r}: the study already has a user {row['user']!r}; choose another name with --user."
                 raise ConfigError(msg)
         jobs = [Job(path, user, _session(path, user), "enrol") for path in _files(study, recordings)]
+        for job in jobs:
+            if any(fold(k) == fold(job.recording) for k in known if k not in mine):
+                msg = f"{job.source}: the store already has a recording {job.recording!r}; rename the file."
+                raise ConfigError(msg)
         doubled = {j.session for j in jobs if sum(k.session == j.session for k in jobs) > 1}
         if doubled:
             msg = f"user {user!r}: two of the recordings have the same name {sorted(doubled)[0]!r}; rename one of them."
@@ -108,8 +111,10 @@ def take_in(study: Study, user: str, recordings: Sequence[Path]) -> list[Failure
         others = {k: v for k, v in study.manifest("enrol").get("recordings", {}).items() if k not in mine}
         study.write_manifest("enrol", {"recordings": others | mine | report.recordings})
         study.write_failures("enrol", report.failures)
-    build = build_psm(study)
-    return report.failures + [f for f in build.failures if f.source == user]
+    failures = [f for f in build_psm(study).failures if f.source == user]
+    if any(not f.partial for f in failures):
+        raise InputError(failures[0].message)
+    return report.failures + failures
 
 
 def _files(study: Study, recordings: Sequence[Path]) -> list[Path]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,19 +33,14 @@ from gazepipe.training import Encoder, embedding_pools
 
 __all__ = ["Evaluation", "evaluate"]
 
-VERSION = 1
+VERSION = 2
 F32 = npt.NDArray[np.float32]
 I64 = npt.NDArray[np.int64]
 
-#: Rows of the map table: universal map, and whether it is refined.
-ROWS = (
-    ("GT-USM", "mean", False),
-    ("ours on GT-USM", "mean", True),
-    ("GT-USM without the user", "leave_one_out", False),
-    ("ours on GT-USM without the user", "leave_one_out", True),
-    ("predicted USM", "predicted", False),
-    ("ours on predicted USM", "predicted", True),
-)
+#: Universal maps, and what the rows of the table are called that start from them.
+SOURCES = {"mean": "GT-USM", "leave_one_out": "GT-USM without the user", "predicted": "predicted USM"}
+#: How a row's map comes from the universal one: as it is, the paper's sum, ours.
+KINDS = {None: "{}", "add": "USM + Δ on {}", "gated": "gated Δ on {}"}
 
 
 @dataclass(slots=True)
@@ -94,8 +90,8 @@ class Evaluation:
             "| protocol | " + " | ".join(f"m = {m}" for m in f["m"]) + " |",
             "| --- |" + " ---: |" * len(f["m"]),
         ]
-        for protocol, values in self.precision.items():
-            cells = [f"{values[str(m)]['mean']:.3f}" if str(m) in values else "too few images" for m in f["m"]]
+        for protocol, by_m in self.precision.items():
+            cells = [f"{by_m[str(m)]['mean']:.3f}" if str(m) in by_m else "too few images" for m in f["m"]]
             lines.append(f"| {protocol} | " + " | ".join(cells) + " |")
         if self.verification:
             lines += [
@@ -132,14 +128,14 @@ def evaluate(
     universal = load_model(study, "universal", where) if study.model_file("universal").is_file() else None
     recipe = _recipe(study, [embedding, refiner, *([universal] if universal else [])])
     path = study.store / "evaluation.json"
-    if not force and path.is_file():
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        if kept.get("recipe") == recipe.digest:
-            return Evaluation(**{k: kept[k] for k in ("maps", "per_user", "precision", "verification", "facts")})
+    kept = None if force else _stored(path, recipe)
+    if kept is not None:
+        return kept
     corpus = load_corpus(study)
     split = split_from(corpus, embedding.info)
     if not split.users_test or not split.images_test:
-        msg = f"[split] leaves {len(split.users_test)} test users and {len(split.images_test)} test images; nothing to evaluate on."
+        found = f"{len(split.users_test)} test users and {len(split.images_test)} test images"
+        msg = f"[split] leaves {found}; there is nothing to evaluate on."
         raise ConfigError(msg)
     tell = show or (lambda *_: None)
     result = Evaluation(facts=_facts(study.config, corpus, split))
@@ -154,6 +150,16 @@ def evaluate(
         store.write_atomically(path, (json.dumps(content, indent=1) + "\n").encode())
         store.write_atomically(study.store / "evaluation.md", result.markdown().encode())
     return result
+
+
+def _stored(path: Path, recipe: Recipe) -> Evaluation | None:
+    """Return the evaluation in the store if it is whole and of this recipe."""
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        current = kept["recipe"] == recipe.digest and path.with_suffix(".md").is_file()
+        return Evaluation(**{k: kept[k] for k in Evaluation.__slots__}) if current else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _recipe(study: Study, models: list[Model]) -> Recipe:
@@ -242,9 +248,11 @@ def _score_maps(
     everybody = range(len(corpus.users))
     mean, _ = corpus.usm(everybody)
     predicted = _predicted(universal, corpus, images)
-    table: dict[str, list[npt.NDArray[np.float64]]] = {}
+    table: dict[str, dict[int, npt.NDArray[np.float64]]] = {}
     for user in split.users_test:
         seen = images[corpus.index[user, images] >= 0]
+        if not len(seen):
+            continue
         rows = corpus.index[user, seen]
         truth = corpus.maps[rows].astype(np.float32)
         cells, start = corpus.fixations_of(rows)
@@ -256,21 +264,21 @@ def _score_maps(
             "leave_one_out": corpus.usm_without(everybody, user, seen),
             "predicted": predicted[np.searchsorted(images, seen)] if predicted is not None else None,
         }
-        for name, source, refined in ROWS:
+        for source, label in SOURCES.items():
             usm = maps[source]
             if usm is None or not np.isfinite(usm).all():
                 continue
-            shown = predict_maps(refiner.net, embedding, rgb, usm) if refined else usm
-            values = score(np.maximum(shown, 0), truth, cells // width, cells % width, start)
-            table.setdefault(name, []).append(values)
+            for kind, row in KINDS.items():
+                shown = usm if kind is None else predict_maps(refiner.net, embedding, rgb, usm, combine=kind)
+                values = score(shown, truth, cells // width, cells % width, start)
+                table.setdefault(row.format(label), {})[user] = values
     for name, parts in table.items():
-        together = np.concatenate(parts)
+        together = np.concatenate(list(parts.values()))
         result.maps[name] = dict(zip(METRICS, np.nanmean(together, 0).tolist(), strict=True))
         result.per_user[name] = {
-            corpus.users[u]: dict(zip(METRICS, np.nanmean(part, 0).tolist(), strict=True))
-            for u, part in zip(split.users_test, parts, strict=True)
+            corpus.users[u]: dict(zip(METRICS, np.nanmean(part, 0).tolist(), strict=True)) for u, part in parts.items()
         }
-    return sum(len(p) for p in next(iter(table.values())))
+    return max((sum(map(len, parts.values())) for parts in table.values()), default=0)
 
 
 @torch.inference_mode()

@@ -55,13 +55,14 @@ def overlay(image: U8, saliency: npt.ArrayLike, *, strength: float = 0.75) -> U8
     import cv2
 
     height, width = image.shape[:2]
-    values = cv2.resize(np.asarray(saliency, np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
-    values = np.clip(values, 0, None).astype(np.float64)
-    values /= max(values.max(), 1e-12)
+    resized = cv2.resize(np.asarray(saliency, np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
+    values = np.clip(np.asarray(resized, np.float64), 0, None)
+    values = values / max(float(values.max()), 1e-12)
     grey = image.astype(np.float64).mean(2, keepdims=True).repeat(3, axis=2) * 0.6 + image * 0.4
-    opacity = (strength * np.sqrt(values))[..., None]
+    opacity = (strength * values**0.8)[..., None]
     blended = grey * (1 - opacity) + _colours(values) * opacity
-    return np.clip(blended + 0.5, 0, 255).astype(np.uint8)
+    result: U8 = np.clip(blended + 0.5, 0, 255).astype(np.uint8)
+    return result
 
 
 def overlay_png(image: U8, saliency: npt.ArrayLike) -> bytes:

@@ -69,7 +69,8 @@ class Screen:
         """Visual angle between two gaze points, in degrees, ``atan2(|a × b|, a · b)`` (exact, also when tiny)."""
         a, b = self.direction(x0_px, y0_px), self.direction(x1_px, y1_px)
         cross = np.linalg.norm(np.cross(a, b), axis=-1)
-        return np.degrees(np.arctan2(cross, np.sum(a * b, axis=-1)))
+        angle: F64 = np.degrees(np.arctan2(cross, np.sum(a * b, axis=-1)))
+        return angle
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,8 @@ F64 = npt.NDArray[np.float64]
 
 
 def _unit(vectors: F32) -> F32:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
+    unit: F32 = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
+    return unit
 
 
 def draw(features: F32, m: int, count: int, rng: np.random.Generator) -> F32:

@@ -10,7 +10,7 @@ import fnmatch
 import os
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ import numpy as np
 
 from gazepipe import store
 from gazepipe.config import CONFIG_NAME, StudyConfig
-from gazepipe.errors import ConfigError, GazepipeError, NothingToDoError, RecordingError, StorageError
+from gazepipe.errors import ConfigError, GazepipeError, NothingToDoError, RecordingError, StorageError, StoreError
 from gazepipe.recipe import Recipe, digest_file
 from gazepipe.study import Failure, Study, check_label, fold
 
@@ -76,9 +76,14 @@ def plan(study: Study) -> tuple[list[Job], list[Failure]]:
 
     Raises
     ------
+    ConfigError
+        If there is no such folder.
     NothingToDoError
         If no file matches.
     """
+    if not study.recordings.is_dir():
+        msg = f"{study.recordings}: no such folder; correct `recordings` in {study.root / CONFIG_NAME}."
+        raise ConfigError(msg)
     pattern = re.compile(study.config.ingest.user_pattern)
     jobs: list[Job] = []
     failures: list[Failure] = []
@@ -105,7 +110,7 @@ def plan(study: Study) -> tuple[list[Job], list[Failure]]:
 
 
 def _files(study: Study) -> Iterator[Path]:
-    """Files that match, in a fixed order; the store, the stimuli and hidden folders are not looked into."""
+    """Files that match, in a fixed order; the store, the stimuli and what is hidden are not looked into."""
     config = study.config.ingest
     skipped = {p.resolve() for p in (study.store, study.stimuli)}
     for folder, folders, names in os.walk(study.recordings):
@@ -115,7 +120,7 @@ def _files(study: Study) -> Iterator[Path]:
             for d in folders
             if not d.startswith(".") and (here / d).resolve() not in skipped and not _matches(d, config.exclude)
         )
-        for name in sorted(names):
+        for name in sorted(n for n in names if not n.startswith(".")):
             if name != CONFIG_NAME and _matches(name, config.include) and not _matches(name, config.exclude):
                 yield here / name
 
@@ -125,15 +130,15 @@ def _matches(name: str, patterns: Iterable[str]) -> bool:
 
 
 def _without_clashes(jobs: list[Job]) -> tuple[list[Job], list[Failure]]:
-    claims: dict[tuple[str, str], list[Job]] = defaultdict(list)
+    claims: dict[str, list[Job]] = defaultdict(list)
     spellings: dict[str, set[str]] = defaultdict(set)
     for job in jobs:
-        claims[fold(job.user), fold(job.session)].append(job)
+        claims[fold(job.recording)].append(job)
         spellings[fold(job.user)].add(job.user)
     unique: list[Job] = []
     failures: list[Failure] = []
     for job in jobs:
-        rivals = [j for j in claims[fold(job.user), fold(job.session)] if j is not job]
+        rivals = [j for j in claims[fold(job.recording)] if j is not job]
         if rivals:
             session = f", session {job.session!r}" if job.session else ""
             text = (
@@ -144,8 +149,8 @@ def _without_clashes(jobs: list[Job]) -> tuple[list[Job], list[Failure]]:
         elif len(spellings[fold(job.user)]) > 1:
             others = sorted(spellings[fold(job.user)] - {job.user})
             text = (
-                f"{job.source}: user {job.user!r} differs from user {others[0]!r} only in upper and lower case; use one "
-                "spelling for one person."
+                f"{job.source}: user {job.user!r} differs from user {others[0]!r} only in upper and lower case; use "
+                "one spelling for one person."
             )
             failures.append(Failure("ingest", str(job.source), text))
         else:
@@ -179,20 +184,35 @@ def ingest(study: Study, *, jobs: int | None = None, force: bool = False, show: 
 
 
 def _free_of(jobs: list[Job], elsewhere: dict[str, dict[str, Any]]) -> tuple[list[Job], list[Failure]]:
-    """Refuse recordings whose name is taken by one from another folder, an import or an enrolment."""
-    taken = {fold(k): v for k, v in elsewhere.items()}
-    free = [j for j in jobs if fold(j.recording) not in taken]
-    clashes = [
-        Failure(
-            "ingest",
-            str(j.source),
-            f"{j.source}: the store already has a recording {j.recording!r}, from {taken[fold(j.recording)]['source']}; "
-            "rename the file or use another store.",
-        )
-        for j in jobs
-        if fold(j.recording) in taken
-    ]
+    """Refuse what would mix with a recording or a user from another folder, an import or an enrolment.
+
+    A recording of the same name and content is no other one: its folder was moved, or is reached by another path.
+    """
+    recordings = {fold(name): row for name, row in elsewhere.items()}
+    users = {fold(row["user"]): row for row in elsewhere.values()}
+    free: list[Job] = []
+    clashes: list[Failure] = []
+    for job in jobs:
+        rival, namesake = recordings.get(fold(job.recording)), users.get(fold(job.user))
+        if rival is not None and not _same_content(job, elsewhere.get(job.recording)):
+            found = f"a recording {job.recording!r}, from {rival['source']}"
+        elif namesake is not None and (namesake["origin"] != "ingest" or namesake["user"] != job.user):
+            found = f"a user {namesake['user']!r}, from {namesake['source']}"
+        else:
+            free.append(job)
+            continue
+        text = f"{job.source}: the store already has {found}; rename the file or use another store."
+        clashes.append(Failure("ingest", str(job.source), text))
     return free, clashes
+
+
+def _same_content(job: Job, row: dict[str, Any] | None) -> bool:
+    if row is None or row["origin"] != "ingest" or "content" not in row:
+        return False
+    try:
+        return digest_file(job.source) == str(row["content"])
+    except GazepipeError:
+        return False
 
 
 def ingest_files(
@@ -259,22 +279,33 @@ def _params(config: StudyConfig) -> dict[str, Any]:
 
 def _ingest_one(study: Study, job: Job, force: bool) -> dict[str, Any]:
     """Read one file and store it, unless what is stored is of the same recipe."""
-    recipe = Recipe("ingest", VERSION, _params(study.config), {"source": digest_file(job.source)})
+    content = digest_file(job.source)
+    recipe = Recipe("ingest", VERSION, _params(study.config), {"source": content})
     path = study.recording_file(job.recording)
+    label = {"user": job.user, "session": job.session, "origin": job.origin, "source": job.source.name}
     row = {
         "user": job.user,
         "session": job.session,
         "origin": job.origin,
         "source": str(job.source),
+        "content": content,
         "recipe": recipe.digest,
     }
     if not force and store.recipe_of(path) == recipe.digest:
-        attrs = store.load(path, "gazepipe.recording", only=("none",)).attrs
-        return {"written": False, "row": row, "warnings": _listed(job, attrs)}
+        kept = _stored_attributes(path)
+        if kept is not None and label.items() <= kept.items():
+            return {"written": False, "row": row, "warnings": _listed(job, kept)}
     arrays, attrs = analyse(job.source, study.config)
-    attrs |= {"user": job.user, "session": job.session, "origin": job.origin, "source": job.source.name}
-    store.save(path, "gazepipe.recording", arrays, recipe=recipe, attrs=attrs)
+    store.save(path, "gazepipe.recording", arrays, recipe=recipe, attrs=attrs | label)
     return {"written": True, "row": row, "warnings": _listed(job, attrs)}
+
+
+def _stored_attributes(path: Path) -> Mapping[str, Any] | None:
+    """Attributes of a stored recording; None if it is damaged (then it is made again)."""
+    try:
+        return store.load(path, "gazepipe.recording", only=("none",)).attrs
+    except StoreError:
+        return None
 
 
 def _listed(job: Job, attrs: Any) -> list[str]:
@@ -338,5 +369,5 @@ def _check_display(recording: Recording, config: StudyConfig) -> None:
             recording.path,
             f"was made on a screen of {w} × {h} px",
             expected=f"the {want[0]} × {want[1]} px of [screen]",
-            remedy="set [screen] to the screen of these recordings, or keep recordings of different screens in different studies",
+            remedy="set [screen] to the screen of these recordings; recordings of another screen need another study",
         )

@@ -34,7 +34,7 @@ EPSILON = 2.220446049250313e-16
 
 
 def cc(prediction: npt.ArrayLike, truth: npt.ArrayLike) -> float:
-    """Pearson's correlation of two maps, each of shape ``(H, W)``; 0 for a constant prediction, NaN for a constant truth."""
+    """Pearson's correlation of two maps ``(H, W)``; 0 for a constant prediction, NaN for a constant truth."""
     p, q = np.asarray(prediction, np.float64).ravel(), np.asarray(truth, np.float64).ravel()
     p, q = p - p.mean(), q - q.mean()
     if _constant(q):
@@ -162,7 +162,7 @@ def _divergence(p: F32, q: F32, scale_p: float, scale_q: float, ratio: F64, bits
 
 
 @_jit
-def _rank(p: F32, value: float) -> tuple[int, int]:
+def _rank(p: F32, value: float) -> tuple[np.signedinteger[Any], np.signedinteger[Any]]:
     """How many cells are below a value, and how many equal it."""
     below, equal = np.int32(0), np.int32(0)
     for i in range(p.size):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,7 +65,17 @@ def save_model(
         **extra,
     }
     weights = {key: value.detach().cpu().contiguous() for key, value in trained.net.state_dict().items()}
+    info["weights_digest"] = _digest(weights)
     store.write_atomically(study.model_file(name), save(weights, {"gazepipe": json.dumps(info, sort_keys=True)}))
+
+
+def _digest(weights: Mapping[str, torch.Tensor]) -> str:
+    """Digest of all weights; safetensors has no checksum of its own."""
+    total = hashlib.blake2b(digest_size=16)
+    for name in sorted(weights):
+        total.update(name.encode())
+        total.update(weights[name].reshape(-1).view(torch.uint8).numpy())
+    return total.hexdigest()
 
 
 def model_recipe(path: Path) -> str | None:
@@ -84,7 +96,8 @@ def _info(path: Path) -> dict[str, Any]:
         msg = f"{path}: damaged or not weights of gazepipe ({error}); delete it and run `gazepipe train` again."
         raise StoreError(msg) from None
     if str(info.get("format_version", "")).split(".")[0] != FORMAT_VERSION.split(".")[0]:
-        msg = f"{path}: weights of version {info.get('format_version')}; this gazepipe reads {FORMAT_VERSION}; train again."
+        found = info.get("format_version")
+        msg = f"{path}: weights of version {found}; this gazepipe reads {FORMAT_VERSION}; run `gazepipe train` again."
         raise StoreError(msg)
     return info
 
@@ -109,10 +122,14 @@ def load_model(study: Study, name: str, where: torch.device | None = None) -> Mo
     info = _info(path)
     try:
         net: nn.Module = _NETWORKS[name](**info["arguments"])
-        net.load_state_dict(load_file(path))
+        weights = load_file(path)
+        net.load_state_dict(weights)
     except (SafetensorError, RuntimeError, KeyError, TypeError) as error:
         msg = f"{path}: damaged ({error}); delete it and run `gazepipe train` again."
         raise StoreError(msg) from None
+    if info.get("weights_digest", "") not in ("", _digest(weights)):
+        msg = f"{path}: damaged (the weights are not those written); delete it and run `gazepipe train` again."
+        raise StoreError(msg)
     net = net.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Model(net.to(where) if where else net, info)
 

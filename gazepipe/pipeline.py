@@ -7,12 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gazepipe.build import build_psm, stimulus_index
+from gazepipe.build import build_psm
 from gazepipe.enrol import Gallery, enrol
 from gazepipe.evaluate import Evaluation, evaluate
 from gazepipe.ingest import ingest
 from gazepipe.models import load_model
 from gazepipe.predict import predict
+from gazepipe.stimuli import stimulus_index
 from gazepipe.study import Failure, Study
 from gazepipe.train import train
 

@@ -12,14 +12,14 @@ import numpy.typing as npt
 import torch
 
 from gazepipe import compute, store
-from gazepipe.build import stimulus_index
 from gazepipe.enrol import load_gallery
 from gazepipe.errors import ConfigError, GazepipeError, NothingToDoError, StimulusError
 from gazepipe.figures import overlay_png
 from gazepipe.images import read_rgb
-from gazepipe.models import load_model
+from gazepipe.models import load_model, model_recipe
 from gazepipe.recipe import digest_file
 from gazepipe.refiner import RefinerNet, refine, scene_input
+from gazepipe.stimuli import stimulus_index
 from gazepipe.study import Failure, Study
 from gazepipe.universal import UniversalNet
 
@@ -48,7 +48,13 @@ class Prediction:
 
 @torch.inference_mode()
 def predict_maps(
-    net: RefinerNet, embedding: npt.ArrayLike, images: U8 | None, usm: npt.ArrayLike, chunk: int = 32
+    net: RefinerNet,
+    embedding: npt.ArrayLike,
+    images: U8 | None,
+    usm: npt.ArrayLike,
+    *,
+    combine: str = "gated",
+    chunk: int = 32,
 ) -> F32:
     """Personal maps of one person for some images.
 
@@ -62,11 +68,15 @@ def predict_maps(
         ``(n, H, W, 3)`` uint8 at map size; None for a refiner trained without images.
     usm
         Universal maps ``(n, H, W)``.
+    combine
+        How the discrepancy joins them, see `gazepipe.refiner.refine`.
+    chunk
+        Maps predicted at a time.
 
     Returns
     -------
     numpy.ndarray
-        ``USM + Δ``, not negative, ``(n, H, W)``.
+        Personal maps, not negative, ``(n, H, W)``.
     """
     where = next(net.parameters()).device
     maps = torch.from_numpy(np.ascontiguousarray(usm, np.float32)).to(where)
@@ -81,7 +91,7 @@ def predict_maps(
                 raise ValueError(msg)
             rgb = torch.from_numpy(np.ascontiguousarray(images[a : a + chunk])).to(where)
         delta = net(scene_input(rgb, part), people[a : a + chunk])[2]
-        out.append(refine(part, delta).cpu().numpy())
+        out.append(refine(part, delta, combine).cpu().numpy())
     return np.concatenate(out) if out else np.zeros((0, *maps.shape[1:]), np.float32)
 
 
@@ -114,11 +124,15 @@ def predict(
     Raises
     ------
     NothingToDoError
-        If the user is not enrolled, nothing is trained, or there is no image.
+        If the user is not enrolled or was with another network, nothing is trained, or there is no image.
     """
     where = compute.device(device)
     compute.use_threads(threads)
-    person = load_gallery(study)[user]
+    gallery = load_gallery(study)
+    person = gallery[user]
+    if gallery.model != model_recipe(study.model_file("embedding")):
+        msg = f"{study.gallery_file}: its embeddings are of a network trained before; run `gazepipe enrol` again."
+        raise NothingToDoError(msg)
     refiner = load_model(study, "refiner", where).net
     files = _image_files(images)
     maps = _UniversalMaps(study, usm, where)
@@ -144,7 +158,7 @@ def _predict_one(
     size = (study.config.psm.width, study.config.psm.height)
     small = read_rgb(path, size)
     usm, source = maps.find(path, small)
-    psm = predict_maps(net, embedding, small[None], usm[None])[0]
+    psm = predict_maps(net, embedding, small[None], usm[None], combine=study.config.refiner.combine)[0]
     overlay, array = folder / f"{path.stem}.png", folder / f"{path.stem}.npy"
     buffer = io.BytesIO()
     np.save(buffer, psm)
@@ -225,9 +239,10 @@ class _UniversalMaps:
                 raise StimulusError(msg)
             values = read_rgb(picture).astype(np.float32).mean(2)
         if values.ndim != 2 or not np.isfinite(values).all() or values.min() < 0 or values.max() <= 0:
-            msg = f"{array if array.is_file() else path}: not a saliency map; expected two dimensions, values of 0 and more."
+            msg = f"{path}: its map in {self.folder} is no saliency map; expected two dimensions, values of 0 and more."
             raise StimulusError(msg)
         import cv2
 
         resized: F32 = cv2.resize(values, self.size[::-1], interpolation=cv2.INTER_AREA)
-        return resized / resized.max()
+        resized /= resized.max()
+        return resized

@@ -49,7 +49,8 @@ def _phi(z: float, table: F64) -> float:
     if at >= table.size - 2:
         return 1.0
     i = int(at)
-    return table[i] + (at - i) * (table[i + 1] - table[i])
+    value: float = table[i] + (at - i) * (table[i + 1] - table[i])
+    return value
 
 
 @_jit
@@ -100,7 +101,7 @@ def _scale(out: F32, factor: np.float32) -> None:
 
 
 @_jit_sums
-def _largest(values: F32) -> float:
+def _largest(values: F32) -> np.float32:
     largest = np.float32(0.0)
     for j in range(values.size):
         largest = max(largest, values[j])

@@ -3,7 +3,8 @@
 Every file is written once and never edited: it is built in memory, written under a temporary name, synced, and moved
 into place, so that a reader sees the old file or the new one and a full disk or a killed process loses nothing
 (h5py itself may crash the interpreter when the disk is full, which is why it never sees a real file being written).
-All data carry fletcher32 checksums under file format v110, where a flipped bit is an error and never a wrong number.
+All data carry fletcher32 checksums under file format v110, where a flipped bit is an error and never a wrong number;
+HDF5 does not guard attributes of some kilobytes, so the root attributes have a digest of their own.
 
 `docs/store-format.md` specifies the layout.
 """
@@ -24,7 +25,7 @@ import numpy.typing as npt
 
 from gazepipe import __version__
 from gazepipe.errors import LockedError, NothingToDoError, StorageError, StoreError
-from gazepipe.recipe import Recipe
+from gazepipe.recipe import Recipe, digest_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,6 +41,8 @@ ENCODINGS = {
     "gazepipe.gallery": "1.0",
     "gazepipe.maps": "1.0",
 }
+
+_ATTRS_DIGEST = "attributes_digest"
 
 Array = npt.NDArray[Any]
 
@@ -107,6 +110,7 @@ def save(
     with h5py.File.in_memory(libver=("v110", "v110")) as file:
         for key, value in root.items():
             file.attrs[key] = _attribute(value)
+        file.attrs[_ATTRS_DIGEST] = _attribute(digest_json(_attributes(file)))
         for name, array in arrays.items():
             _dataset(file, name, np.asarray(array))
         file.flush()
@@ -213,7 +217,7 @@ def load(path: Path, encoding: str, *, only: tuple[str, ...] | None = None) -> C
 
     try:
         with h5py.File(path, "r", locking="best-effort") as file:
-            attrs = {key: _plain(value) for key, value in file.attrs.items()}
+            attrs = _attributes(file)
             _check(path, encoding, attrs)
             arrays: dict[str, Array] = {}
             for name in _dataset_names(file):
@@ -244,6 +248,10 @@ def _dataset_names(file: Any) -> list[str]:
     return names
 
 
+def _attributes(file: Any) -> dict[str, Any]:
+    return {key: _plain(value) for key, value in file.attrs.items()}
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.decode()
@@ -259,6 +267,12 @@ def _check(path: Path, encoding: str, attrs: Mapping[str, Any]) -> None:
         msg = (
             f"{path}: is {encoding} version {version}; this gazepipe {__version__} reads {ENCODINGS[encoding]}. "
             "Update gazepipe, or make the file again."
+        )
+        raise StoreError(msg)
+    content = dict(attrs)
+    if content.pop(_ATTRS_DIGEST, None) not in (None, digest_json(content)):
+        msg = (
+            f"{path}: damaged (its attributes are not those written); delete it and run the stage that makes it again."
         )
         raise StoreError(msg)
 
@@ -289,16 +303,20 @@ def lock(store: Path, timeout_s: float = 2.0) -> Iterator[None]:
     """
     import filelock
 
+    held = filelock.FileLock(store / ".lock", timeout=timeout_s)
     try:
         store.mkdir(parents=True, exist_ok=True)
-        held = filelock.FileLock(store / ".lock", timeout=timeout_s)
-        with held:
-            for stale in store.rglob(".*.tmp"):
-                stale.unlink(missing_ok=True)
-            yield
+        held.acquire()
     except filelock.Timeout:
         msg = f"{store}: another gazepipe run is writing there; wait for it to end and run again."
         raise LockedError(msg) from None
-    except PermissionError as error:
-        msg = f"{store}: no permission to write there ({error.strerror}); choose another folder with --store."
+    except OSError as error:
+        msg = f"{store}: cannot be written ({error.strerror or error}); choose another folder with --store."
         raise StorageError(msg) from None
+    try:
+        for stale in store.rglob(".*.tmp"):
+            with contextlib.suppress(OSError):
+                stale.unlink()
+        yield
+    finally:
+        held.release()

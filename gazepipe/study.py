@@ -56,6 +56,14 @@ class Failure:
         return {"stage": self.stage, "source": self.source, "message": self.message, "partial": self.partial}
 
 
+def _stage_of(line: str) -> str | None:
+    """Stage of a line of `failures.jsonl`; None for a line that is damaged or empty."""
+    try:
+        return str(json.loads(line)["stage"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
 @dataclass(frozen=True, slots=True)
 class Study:
     """Where a study's files are."""
@@ -160,8 +168,8 @@ class Study:
         path = self.store / "failures.jsonl"
         kept: list[str] = []
         if path.is_file():
-            for line in path.read_text(encoding="utf-8").splitlines():
-                if line and json.loads(line).get("stage") != stage:
+            for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+                if _stage_of(line) not in (None, stage):
                     kept.append(line)
         kept += [json.dumps(f.row(), ensure_ascii=False) for f in failures]
         if kept or path.is_file():

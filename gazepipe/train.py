@@ -24,8 +24,10 @@ __all__ = ["PRESETS", "TrainReport", "split_of", "train"]
 #: Raised whenever the result changes for the same data and parameters.
 VERSION = 1
 
-#: Named settings for [embedding] and [refiner]; the defaults of the configuration are the paper's.
-PRESETS: dict[str, dict[str, Any]] = {"paper": {"embedding": EmbeddingConfig(), "refiner": RefinerConfig()}}
+#: Named settings for [embedding] and [refiner]. The defaults are the paper's but for how the maps are combined.
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {"embedding": EmbeddingConfig(), "refiner": RefinerConfig(combine="add")}
+}
 
 #: Called with (network, done, total, what to show).
 Show = Callable[[str, int, int, str], None]
@@ -59,7 +61,7 @@ def split_of(corpus: Corpus, config: StudyConfig) -> Split:
     if len(split.users_train) < 2 or not split.images_train:
         msg = (
             f"[split] leaves {len(split.users_train)} training users and {len(split.images_train)} training images of "
-            f"{len(corpus.users)} users and {len(corpus.stimuli)} images; at least two users and some images are needed."
+            f"{len(corpus.users)} users and {len(corpus.stimuli)} images; two users and some images are needed."
         )
         raise ConfigError(msg)
     return split
@@ -139,7 +141,8 @@ def train(
         section = config.embedding.model_dump(mode="json")
         recipe = Recipe("train-embedding", VERSION, {**common, "embedding": section}, data)
         stage("embedding", recipe, embedding)
-        section = config.refiner.model_dump(mode="json")
+        # How maps are combined afterwards does not change the network.
+        section = config.refiner.model_dump(mode="json", exclude={"combine"})
         inputs = {**data, "embedding": recipe.digest}
         stage("refiner", Recipe("train-refiner", VERSION, {**common, "refiner": section}, inputs), refiner)
         if corpus.images is not None:

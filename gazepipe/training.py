@@ -92,7 +92,10 @@ class Encoder:
         self.images = None
         if net.inputs.startswith("rgb"):
             if corpus.images is None:
-                msg = f"[embedding] inputs {net.inputs!r} need images, but these stimuli have none; use 'discrepancy' or 'psm'."
+                msg = (
+                    f"[embedding] inputs {net.inputs!r} need an image for every stimulus, but some have none; "
+                    "use 'discrepancy' or 'psm'."
+                )
                 raise ConfigError(msg)
             self.images = torch.from_numpy(corpus.images).to(self.where)
         self.usm = self.count = None
@@ -137,10 +140,15 @@ class Encoder:
         return out
 
 
+def _place(net: Net, where: torch.device) -> Net:
+    """Put a network on its device, with channels last in memory, which convolutions are fastest on."""
+    return net.to(where).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
 def _shared_images(corpus: Corpus, users: tuple[int, ...], stimuli: tuple[int, ...]) -> npt.NDArray[np.int64]:
     """Stimuli that all of some users have seen: only these keep images from giving a user away."""
     chosen = np.asarray(stimuli, np.int64)
-    return chosen[(corpus.index[np.ix_(users, chosen)] >= 0).all(0)]
+    return chosen[(corpus.index[list(users)][:, chosen] >= 0).all(0)]
 
 
 def train_embedding(
@@ -167,9 +175,7 @@ def train_embedding(
             f"users; there are {len(images)} images and {len(split.users_train)} users. Lower m or change [split]."
         )
         raise ConfigError(msg)
-    net = EmbeddingNet(config.inputs, config.widths, config.dimension, config.dropout).to(
-        where, memory_format=torch.channels_last
-    )
+    net = _place(EmbeddingNet(config.inputs, config.widths, config.dimension, config.dropout), where)
     encoder = Encoder(net, corpus, split.users_train)
     optimiser = torch.optim.Adam(net.parameters(), lr=config.learning_rate)
     users_in_batch = min(len(split.users_train), max(config.batch // 2, 2))
@@ -257,6 +263,10 @@ def embedding_pools(
     for user in users:
         table = encoder.table(user, stimuli)
         table = table[np.isfinite(table[:, 0])]
+        if not len(table):
+            name = encoder.corpus.users[user]
+            msg = f"user {name!r} has no map of any training image; leave the recording out or change [split]."
+            raise ConfigError(msg)
         pools[user] = draw(table, min(m, len(table)), pool, np.random.default_rng([seed, 0x900, user]))
     return pools
 
@@ -282,7 +292,7 @@ def train_refiner(
     channels = 4 if corpus.images is not None else 1
     net = RefinerNet(channels, dimension, config.widths, config.personal)
     net.standardise(torch.from_numpy(np.concatenate([pools[u] for u in split.users_train])))
-    net = net.to(where, memory_format=torch.channels_last)
+    net = _place(net, where)
     data = _RefinerData(corpus, config.usm, pools, where)
     known = tuple(sorted({*split.users_train, *split.users_validation}))
     train = data.pairs(split.users_train, split.images_train, split.users_train)
@@ -387,7 +397,7 @@ def train_universal(
         raise ConfigError(msg)
     torch.manual_seed(seed)
     rng = np.random.default_rng([seed, 0x4A1])
-    net = UniversalNet().to(where, memory_format=torch.channels_last)
+    net = _place(UniversalNet(), where)
     images = torch.from_numpy(corpus.images).to(where)
     mean, count = corpus.usm(split.users_train)
     usm = torch.from_numpy(mean).to(where)

@@ -53,6 +53,7 @@ class UniversalNet(nn.Module):
 
 def divergence(log_density: Tensor, usm: Tensor) -> Tensor:
     """Mean Kullback–Leibler divergence of predicted log-densities ``(n, h, w)`` from true maps ``(n, H, W)``."""
-    target = F.adaptive_avg_pool2d(usm[:, None], log_density.shape[-2:])[:, 0]
+    height, width = log_density.shape[-2:]
+    target = F.adaptive_avg_pool2d(usm[:, None], (height, width))[:, 0]
     target = target / target.sum((1, 2), keepdim=True).clamp(min=1e-12)
     return (target * (target.clamp(min=1e-12).log() - log_density)).sum((1, 2)).mean()

@@ -19,6 +19,10 @@ __all__ = ["Reader", "read_recording", "readers"]
 
 _MODULES = (
     "gazepipe.readers.eyelink_asc",
+    "gazepipe.readers.tobii_pro_lab",
+    "gazepipe.readers.tobii_studio",
+    "gazepipe.readers.tobii_sdk",
+    "gazepipe.readers.smi",
     "gazepipe.readers.csv_table",
 )
 

@@ -28,6 +28,16 @@ import numpy.typing as npt
 
 from gazepipe.config import CsvConfig, StudyConfig
 from gazepipe.errors import ConfigError, RecordingError
+from gazepipe.readers._table import (
+    MISSING_WORDS,
+    UTF16,
+    block_starts,
+    guess_delimiter,
+    increasing,
+    is_cut,
+    sampling_rate,
+    split_fields,
+)
 from gazepipe.readers.source import Reader, read_bytes
 from gazepipe.recording import EyeSamples, Message, Recording
 
@@ -39,17 +49,13 @@ __all__ = ["READER", "read", "sniff"]
 F64 = npt.NDArray[np.float64]
 _FORMAT = "csv"
 _SUFFIXES = {".csv", ".tsv", ".tab", ".txt"}
-_UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _TO_MS = {"s": 1e3, "ms": 1.0, "us": 1e-3, "ns": 1e-6}
-# What pandas takes for a missing number.
-_MISSING_WORDS = {"#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA", "NULL"}
-_MISSING_WORDS |= {"None", "-NaN", "-nan", "NaN", "n/a", "nan", "null"}
 
 
 def sniff(head: bytes, path: Path) -> bool:
     """Whether this is text whose name says that it is a table."""
     suffixes = [s.lower() for s in path.suffixes if s.lower() != ".gz"]
-    return bool(suffixes) and suffixes[-1] in _SUFFIXES and (b"\0" not in head or head.startswith(_UTF16))
+    return bool(suffixes) and suffixes[-1] in _SUFFIXES and (b"\0" not in head or head.startswith(UTF16))
 
 
 @dataclass(slots=True)
@@ -108,15 +114,14 @@ def read(path: Path, config: StudyConfig) -> Recording:
     messages = _messages(frame, time)
     columns = {key: _column(frame, key) for key in ("trial", "stimulus") if table.has(key)}
 
-    kept = np.append(True, np.diff(time) != 0)
+    kept = increasing(time)
     if not kept.all():
         table.warnings.append(f"{np.count_nonzero(~kept)} rows with the time of the row before gave no sample")
         time = time[kept]
         samples = {name: EyeSamples(e.x_px[kept], e.y_px[kept], e.pupil[kept]) for name, e in samples.items()}
         columns = {name: values[kept] for name, values in columns.items()}
-    rate = config.csv.sampling_rate_hz or _rate(path, time)
-    steps = np.diff(time)
-    start = np.append(0, np.flatnonzero((steps < 0) | (steps > max(1000.0, 1e5 / rate))) + 1).astype(np.int64)
+    rate = config.csv.sampling_rate_hz or sampling_rate(path, time)
+    start = block_starts(time, rate)
     return Recording(
         path=path,
         format=_FORMAT,
@@ -148,18 +153,18 @@ def _eye_keys(config: CsvConfig) -> dict[str, tuple[str, str, str]]:
 def _open(path: Path, config: CsvConfig, eyes: dict[str, tuple[str, str, str]]) -> _Table:
     """Decode the file, find delimiter, columns and a last row that is cut short."""
     data = read_bytes(path)
-    encoding = "utf-16" if data.startswith(_UTF16) else "utf-8-sig"
+    encoding = "utf-16" if data.startswith(UTF16) else "utf-8-sig"
     text = data.decode(encoding, "replace").replace("\r\n", "\n")
     blank_lines = len(text) - len(text := text.lstrip("\n"))
     if not text.strip():
         raise RecordingError(path, "the file has only blank lines", expected="a table of samples")
     lines = text.split("\n", 2)
     delimiter = _delimiter(config, lines[0])
-    first = _fields(lines[0], delimiter)
+    first = split_fields(lines[0], delimiter)
     names = first if config.header else [str(k + 1) for k in range(len(first))]
     table = _Table(path, text, delimiter, blank_lines, int(config.header), names, {})
     _find_columns(table, config, eyes)
-    second = _fields(lines[1], delimiter) if config.header and len(lines) > 1 and lines[1] else first
+    second = split_fields(lines[1], delimiter) if config.header and len(lines) > 1 and lines[1] else first
     if any(second[len(names) :]):
         raise RecordingError(
             path,
@@ -179,14 +184,7 @@ def _delimiter(config: CsvConfig, line: str) -> str:
     if len(config.delimiter) > 1:
         msg = f"[csv] delimiter is {config.delimiter!r}; expected a single character, or '\\t' for a tab."
         raise ConfigError(msg)
-    return config.delimiter or max("\t;,|", key=line.count)
-
-
-def _fields(line: str, delimiter: str) -> list[str]:
-    try:
-        return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), [])]
-    except csv.Error:
-        return []
+    return config.delimiter or guess_delimiter(line)
 
 
 def _find_columns(table: _Table, config: CsvConfig, eyes: dict[str, tuple[str, str, str]]) -> None:
@@ -218,7 +216,7 @@ def _drop_cut_row(table: _Table, n_fields: int) -> None:
     """Drop a last row without end-of-line that has fewer fields than the others: the file was cut there."""
     end = table.text.rfind("\n") + 1
     last = table.text[end:]
-    if end and last and len(_fields(last, table.delimiter)) < n_fields:
+    if end and is_cut(last, table.delimiter, n_fields):
         table.text = table.text[:end]
         table.warnings.append("the last row is cut short and was dropped")
 
@@ -287,7 +285,7 @@ def _bad_cell(table: _Table, whole_time: bool, reason: str) -> RecordingError:
 
 
 def _good(cell: str, key: str, whole_time: bool) -> bool:
-    if key != "time" and (not cell or cell in _MISSING_WORDS):
+    if key != "time" and (not cell or cell in MISSING_WORDS):
         return True
     try:
         if key == "time" and whole_time:
@@ -341,15 +339,6 @@ def _column(frame: pd.DataFrame, key: str) -> npt.NDArray[Any]:
         except (ValueError, OverflowError):
             return texts
     return texts
-
-
-def _rate(path: Path, time: F64) -> float:
-    steps = np.diff(time)
-    steps = steps[steps > 0]
-    if not steps.size:
-        raise RecordingError(path, "no time is later than the one before", expected="times that increase")
-    middle = float(np.median(steps))
-    return 1000.0 / float(steps[np.abs(steps - middle) <= middle / 2].mean())
 
 
 READER = Reader(_FORMAT, sniff, read)

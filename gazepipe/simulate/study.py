@@ -258,6 +258,8 @@ def _configuration(seconds: float, store: str) -> str:
         ingest={"include": _RECORDINGS, "exclude": ("truth",)},
         csv={"delimiter": ",", "trial": "trial", "stimulus": "stimulus", "message": "message"},
         trials={"duration_ms": seconds * 1000, "placement": "fit"},
+        # The first fixation only tells where the eye was when the image appeared.
+        psm={"drop_first_fixation": True},
         # A study this small needs more test users and images than the paper's shares, and a smaller network.
         split={"users": (0.58, 0.17, 0.25), "images": (0.6, 0.15, 0.25)},
         embedding={"widths": (16, 32, 64, 128), "m": 4, "batch": 64, "steps": 160, "validate_every": 20},
