@@ -123,11 +123,17 @@ def _say(ctx: click.Context, text: str) -> None:
         click.echo(text)
 
 
+_NOTES_SHOWN = 12
+
+
 def _finish(ctx: click.Context, failures: Iterable[Failure], store: Path, warnings: Iterable[str] = ()) -> None:
     """List warnings and failures; exit 3 if anything could not be used."""
-    for warning in warnings:
-        if not ctx.obj["quiet"]:
-            click.echo(f"note: {warning}", err=True)
+    if not ctx.obj["quiet"]:
+        notes = list(warnings)
+        for note in notes[:_NOTES_SHOWN]:
+            click.echo(f"note: {note}", err=True)
+        if len(notes) > _NOTES_SHOWN:
+            click.echo(f"… and {len(notes) - _NOTES_SHOWN} more notes, kept with each stored recording.", err=True)
     failed = list(failures)
     for failure in failed:
         click.echo(f"{'partly used' if failure.partial else 'not used'}: {failure.message}", err=True)

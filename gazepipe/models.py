@@ -65,33 +65,35 @@ def save_model(
         **extra,
     }
     weights = {key: value.detach().cpu().contiguous() for key, value in trained.net.state_dict().items()}
-    info["weights_digest"] = _digest(weights)
-    store.write_atomically(study.model_file(name), save(weights, {"gazepipe": json.dumps(info, sort_keys=True)}))
+    text = json.dumps(info, sort_keys=True)
+    store.write_atomically(study.model_file(name), save(weights, {"gazepipe": text, "digest": _digest(text, weights)}))
 
 
-def _digest(weights: Mapping[str, torch.Tensor]) -> str:
-    """Digest of all weights; safetensors has no checksum of its own."""
-    total = hashlib.blake2b(digest_size=16)
+def _digest(text: str, weights: Mapping[str, torch.Tensor]) -> str:
+    """Digest of metadata and weights; safetensors has no checksum of its own."""
+    total = hashlib.blake2b(text.encode(), digest_size=16)
     for name in sorted(weights):
         total.update(name.encode())
-        total.update(weights[name].reshape(-1).view(torch.uint8).numpy())
+        total.update(weights[name].reshape(-1).view(torch.uint8).numpy().data)
     return total.hexdigest()
 
 
 def model_recipe(path: Path) -> str | None:
     """Recipe digest of stored weights, None where there are none."""
     try:
-        return str(_info(path)["recipe"])
+        return str(_info(path)[0]["recipe"])
     except (OSError, StoreError, KeyError):
         return None
 
 
-def _info(path: Path) -> dict[str, Any]:
+def _info(path: Path) -> tuple[dict[str, Any], str, str]:
+    """Metadata, the text they stood in, and the digest that was written with them ("" for older files)."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, "pt") as file:
-            info: dict[str, Any] = json.loads((file.metadata() or {})["gazepipe"])
+            metadata = file.metadata() or {}
+        info: dict[str, Any] = json.loads(metadata["gazepipe"])
     except (SafetensorError, KeyError, ValueError) as error:
         msg = f"{path}: damaged or not weights of gazepipe ({error}); delete it and run `gazepipe train` again."
         raise StoreError(msg) from None
@@ -99,7 +101,7 @@ def _info(path: Path) -> dict[str, Any]:
         found = info.get("format_version")
         msg = f"{path}: weights of version {found}; this gazepipe reads {FORMAT_VERSION}; run `gazepipe train` again."
         raise StoreError(msg)
-    return info
+    return info, metadata["gazepipe"], metadata.get("digest", "")
 
 
 def load_model(study: Study, name: str, where: torch.device | None = None) -> Model:
@@ -119,7 +121,7 @@ def load_model(study: Study, name: str, where: torch.device | None = None) -> Mo
     if not path.is_file():
         msg = f"{path}: there is no trained {name} network; run `gazepipe train` first."
         raise NothingToDoError(msg)
-    info = _info(path)
+    info, text, digest = _info(path)
     try:
         net: nn.Module = _NETWORKS[name](**info["arguments"])
         weights = load_file(path)
@@ -127,8 +129,8 @@ def load_model(study: Study, name: str, where: torch.device | None = None) -> Mo
     except (SafetensorError, RuntimeError, KeyError, TypeError) as error:
         msg = f"{path}: damaged ({error}); delete it and run `gazepipe train` again."
         raise StoreError(msg) from None
-    if info.get("weights_digest", "") not in ("", _digest(weights)):
-        msg = f"{path}: damaged (the weights are not those written); delete it and run `gazepipe train` again."
+    if digest != _digest(text, weights):
+        msg = f"{path}: damaged (its content is not what was written); delete it and run `gazepipe train` again."
         raise StoreError(msg)
     net = net.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Model(net.to(where) if where else net, info)
