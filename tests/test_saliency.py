@@ -12,7 +12,7 @@ from scipy.special import ndtr
 from gazepipe.saliency import leave_one_out, personal_maps
 
 
-def one_map(u, v, weight=None, *, sigma=3.0, width=40, height=30, **options) -> np.ndarray:  # noqa: ANN001, ANN003
+def one_map(u, v, weight=None, *, sigma=3.0, width=40, height=30, **options) -> np.ndarray:
     weight = np.ones(len(u)) if weight is None else weight
     return personal_maps(u, v, weight, [0, len(u)], [0, 1], [sigma, sigma], width=width, height=height, **options)[0]
 
