@@ -158,28 +158,28 @@ def train_embedding(
 
     A batch is users × groups: each group is m images drawn without overlap, and every user of the batch gets one
     embedding from each group. So any two embeddings are from the same images or from disjoint ones, and
-    triplets are taken across groups only.
+    triplets are taken across groups only: anchor, positive and negative from three different ones.
 
     Raises
     ------
     ConfigError
-        If the training users share too few images for two embeddings each.
+        If the training users share too few images for three embeddings each.
     """
     torch.manual_seed(seed)
     rng = np.random.default_rng([seed, 0xE3B])
     images = _shared_images(corpus, split.users_train, split.images_train)
     m = config.m
-    if len(images) < 2 * m or len(split.users_train) < 2:
+    if len(images) < 3 * m or len(split.users_train) < 2:
         msg = (
-            f"[embedding] m is {m}, which needs {2 * m} images that all training users have seen and two training "
+            f"[embedding] m is {m}, which needs {3 * m} images that all training users have seen and two training "
             f"users; there are {len(images)} images and {len(split.users_train)} users. Lower m or change [split]."
         )
         raise ConfigError(msg)
     net = _place(EmbeddingNet(config.inputs, config.widths, config.dimension, config.dropout), where)
     encoder = Encoder(net, corpus, split.users_train)
     optimiser = torch.optim.Adam(net.parameters(), lr=config.learning_rate)
-    users_in_batch = min(len(split.users_train), max(config.batch // 2, 2))
-    groups = max(2, min(config.batch // users_in_batch, len(images) // m))
+    users_in_batch = min(len(split.users_train), max(config.batch // 3, 2))
+    groups = max(3, min(config.batch // users_in_batch, len(images) // m))
     best, history, start = _Best(config.patience), list[dict[str, float]](), time.perf_counter()
     losses: list[Tensor] = []
     for step in range(1, config.steps + 1):

@@ -1,4 +1,4 @@
-"""Bad input through the command line: one clear sentence, the documented exit code, the other files done, nothing lost."""
+"""Bad input on the command line: one clear sentence, a documented exit code, other files done, nothing lost."""
 
 from __future__ import annotations
 
