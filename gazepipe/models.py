@@ -129,7 +129,7 @@ def load_model(study: Study, name: str, where: torch.device | None = None) -> Mo
     except (SafetensorError, RuntimeError, KeyError, TypeError) as error:
         msg = f"{path}: damaged ({error}); delete it and run `gazepipe train` again."
         raise StoreError(msg) from None
-    if digest != _digest(text, weights):
+    if digest and digest != _digest(text, weights):
         msg = f"{path}: damaged (its content is not what was written); delete it and run `gazepipe train` again."
         raise StoreError(msg)
     net = net.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -165,13 +165,15 @@ class Table:
         RecordingError
             If a cell is not a number, or one of a `required` column is missing; the message names column and line.
         """
+        if not re.compile(rb"\S").search(self.data, self.body):
+            raise self.too_few(0)
         likely = b"," if self._has_decimal_comma() else b"."
         for decimal in (likely, b"." if likely == b"," else b","):
             if decimal.decode() == self.delimiter:
                 continue
             try:
                 return self._parse(numbers, texts, keep, required, decimal.decode())
-            except (ValueError, OverflowError) as error:
+            except (ValueError, OverflowError, IndexError) as error:
                 reason = str(error)
         raise self._bad_cell(numbers, required, likely.decode(), reason)
 
@@ -226,8 +228,6 @@ class Table:
                         msg = f"{self.names[k]!r} is missing in a row"
                         raise ValueError(msg)
                 parts.append(keep(chunk))
-        if not parts:
-            raise self.too_few(0)
         return pd.concat(parts, ignore_index=True)
 
     def _bad_cell(self, numbers: Collection[int], required: Collection[int], decimal: str, why: str) -> RecordingError:

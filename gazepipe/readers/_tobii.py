@@ -167,6 +167,8 @@ def _parts(path: Path, export: Export) -> tuple[Table, dict[tuple[str, str], pd.
         texts |= {key: find_column(names, (key,), ("",)) for key in (event, value) if key}
     where = {key: k for key, k in (numbers | texts).items() if k is not None}
     _check(table, where, export)
+    if any(stem.startswith(("gyro", "accelerometer")) for stem, _ in names):
+        table.warnings.append("it is of eye tracking glasses: gaze is in pixels of their video, not of a screen")
     time = where["time"] if "time" in where else where["tracker_time"]
     with_text = {k for key, k in where.items() if key in texts}
 

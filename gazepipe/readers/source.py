@@ -31,11 +31,18 @@ class Reader:
         the path.
     read
         Read a whole recording.
+    files
+        All files that a recording is read from, where that is more than the one file named; a reader that has this
+        is also asked about folders.
+    companion
+        Whether a file (by its name and place) is part of a recording that goes by another name, and is none itself.
     """
 
     name: str
     sniff: Callable[[bytes, Path], bool]
     read: Callable[[Path, StudyConfig], Recording]
+    files: Callable[[Path], list[Path]] | None = None
+    companion: Callable[[Path], bool] | None = None
 
 
 def check_file(path: Path) -> None:
