@@ -168,7 +168,7 @@ def init(ctx: click.Context, folder: Path, force: bool) -> None:
     _say(ctx, f"{path} written; set [screen], then `gazepipe run {folder}`.")
 
 
-@main.command()
+@main.command(short_help="Make a study whose truth is known.")
 @click.argument("out", type=PathArgument)
 @click.option("--users", default=12, show_default=True, type=click.IntRange(1), help="Simulated observers.")
 @click.option("--images", default=48, show_default=True, type=click.IntRange(1), help="Drawn scenes.")
@@ -190,7 +190,7 @@ def simulate(ctx: click.Context, /, out: Path, store_name: str, force: bool, **o
     _say(ctx, f"{out}: {len(study.users)} users, {study.objects['stimulus'].nunique()} images; `gazepipe run {out}`.")
 
 
-@main.command(name="import")
+@main.command(name="import", short_help="Import a fixation-level data set.")
 @click.argument("dataset", type=click.Choice(["osie", "ps"]))
 @click.argument("path", type=PathArgument)
 @click.option("--study", "folder", type=PathArgument, help="Study folder; default: the data set's name.")
@@ -253,7 +253,7 @@ def ingest(
     _finish(ctx, report.failures, study.store, report.warnings)
 
 
-@main.command("build-psm")
+@main.command("build-psm", short_help="Build personal and universal saliency maps.")
 @click.argument("folder", type=PathArgument, required=False)
 @_study_options
 @click.option("--force", is_flag=True, help="Build everything again.")
@@ -273,7 +273,7 @@ def build_psm(ctx: click.Context, folder: Path | None, config: Path | None, to: 
     _finish(ctx, report.failures, study.store)
 
 
-@main.command()
+@main.command(short_help="Train the networks.")
 @click.argument("folder", type=PathArgument, required=False)
 @_study_options
 @_network_options
@@ -309,7 +309,7 @@ def train(
         _say(ctx, f"train: {name} {state} (best validation: {figures}).")
 
 
-@main.command()
+@main.command(short_help="Put a person into the gallery.")
 @click.argument("recordings", type=PathArgument, nargs=-1)
 @click.option("--user", required=True, help="Pseudonym of the person.")
 @click.option("--study", "folder", type=PathArgument, help="Study folder; default: the current one.")
@@ -351,7 +351,7 @@ def _person(person: Any) -> str:
     )
 
 
-@main.command()
+@main.command(short_help="Predict a person's saliency maps of images.")
 @click.argument("images", type=PathArgument, nargs=-1, required=True)
 @click.option("--user", required=True, help="Somebody in the gallery.")
 @click.option("--study", "folder", type=PathArgument, help="Study folder; default: the current one.")
@@ -393,7 +393,7 @@ def predict(
     _finish(ctx, failures, study.store)
 
 
-@main.command()
+@main.command(short_help="Score maps and identification on unseen users.")
 @click.argument("folder", type=PathArgument, required=False)
 @_study_options
 @_network_options
@@ -418,7 +418,7 @@ def evaluate(
     _say(ctx, f"evaluate: written to {study.store / 'evaluation.md'} and evaluation.json.")
 
 
-@main.command()
+@main.command(short_help="Run every stage in order.")
 @click.argument("folder", type=PathArgument, required=False)
 @_study_options
 @_network_options
