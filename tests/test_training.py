@@ -1,0 +1,159 @@
+"""Training on a tiny corpus made here, in which each user spreads their looks to a width of their own."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from gazepipe.config import EmbeddingConfig, RefinerConfig
+from gazepipe.corpus import Corpus, Split, make_split
+from gazepipe.errors import ConfigError
+from gazepipe.identification import precision_at_one
+from gazepipe.training import Encoder, Trained, embedding_pools, train_embedding, train_refiner
+
+CPU = torch.device("cpu")
+USERS, IMAGES, HEIGHT, WIDTH = 10, 24, 120, 160
+
+
+def quiet(*_: object) -> None:
+    pass
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def corpus() -> Corpus:
+    """PSM = a blob common to all at a place of the image, plus one below it whose width is the user's own."""
+    rng = np.random.default_rng(0)
+    v, u = np.mgrid[:HEIGHT, :WIDTH]
+    maps = np.zeros((USERS * IMAGES, HEIGHT, WIDTH), np.float16)
+    place = rng.uniform(0.35, 0.65, (IMAGES, 2)) * [WIDTH, HEIGHT]
+    width = np.linspace(4, 22, USERS)
+    for user in range(USERS):
+        for image in range(IMAGES):
+            x, y = place[image]
+            common = np.exp(-((u - x) ** 2 + (v - y) ** 2) / 200)
+            own = np.exp(-((u - x) ** 2 + (v - y - 25) ** 2) / 2 / width[user] ** 2)
+            maps[user * IMAGES + image] = common + own
+    index = np.arange(USERS * IMAGES).reshape(USERS, IMAGES)
+    cells = np.array([int(m.argmax()) for m in maps])
+    names = tuple(f"u{i}" for i in range(USERS)), tuple(f"i{i}" for i in range(IMAGES))
+    return Corpus(*names, maps, index, cells, np.arange(len(maps) + 1), None)
+
+
+@pytest.fixture(scope="module")
+def split() -> Split:
+    return make_split(USERS, IMAGES, users=(0.6, 0.2, 0.2), images=(0.5, 0.25, 0.25), protocol="open", seed=0)
+
+
+SETTINGS = EmbeddingConfig(
+    inputs="psm", widths=(8, 8, 16, 16), m=2, batch=30, steps=60, validate_every=20, dropout=0.1, learning_rate=0.003
+)
+
+
+@pytest.fixture(scope="module")
+def trained(corpus: Corpus, split: Split) -> Trained:
+    return train_embedding(corpus, split, SETTINGS, seed=0, where=CPU, progress=quiet)
+
+
+def test_unseen_users_are_told_apart(corpus: Corpus, split: Split, trained: Trained) -> None:
+    encoder = Encoder(trained.net, corpus, split.users_train)
+    people = split.users_test + split.users_validation
+    features = [encoder.table(u, split.images_test) for u in people]
+    value = precision_at_one(features, 3, protocol="disjoint", rng=np.random.default_rng(0)).mean()
+    assert value > 0.6  # chance is .25
+    assert trained.best["d_prime"] == max(r["d_prime"] for r in trained.history)
+
+
+def test_same_seed_same_weights_other_seed_others(corpus: Corpus, split: Split, trained: Trained) -> None:
+    again = train_embedding(corpus, split, SETTINGS, seed=0, where=CPU, progress=quiet)
+    for key, value in trained.net.state_dict().items():
+        assert torch.equal(value, again.net.state_dict()[key]), key
+    other = train_embedding(corpus, split, SETTINGS, seed=1, where=CPU, progress=quiet)
+    assert not torch.equal(trained.net.head.weight, other.net.head.weight)
+
+
+def spoilt(corpus: Corpus, split: Split) -> Corpus:
+    """The corpus with garbage in every map of a test user or a test image."""
+    maps = corpus.maps.copy()
+    maps[corpus.index[list(split.users_test)].ravel()] = 7
+    maps[corpus.index[:, list(split.images_test)].ravel()] = 9
+    return dataclasses.replace(corpus, maps=maps)
+
+
+@pytest.mark.parametrize("inputs", ["psm", "discrepancy"])
+def test_test_users_and_images_never_touch_training(corpus: Corpus, split: Split, inputs: str) -> None:
+    short = SETTINGS.model_copy(update={"inputs": inputs, "steps": 20})
+    clean = train_embedding(corpus, split, short, seed=0, where=CPU, progress=quiet)
+    dirty = train_embedding(spoilt(corpus, split), split, short, seed=0, where=CPU, progress=quiet)
+    assert clean.history[-1]["d_prime"] == dirty.history[-1]["d_prime"]
+    for key, value in clean.net.state_dict().items():
+        assert torch.equal(value, dirty.net.state_dict()[key]), key
+
+
+REFINER = RefinerConfig(widths=(8, 8, 16), personal=8, m=4, pool=20, batch=8, epochs=30)
+
+
+def refined(corpus: Corpus, split: Split, trained: Trained, settings: RefinerConfig = REFINER) -> Trained:
+    encoder = Encoder(trained.net, corpus, split.users_train)
+    known = split.users_train + split.users_validation
+    pools = embedding_pools(encoder, known, split.images_train, m=settings.m, pool=settings.pool, seed=0)
+    return train_refiner(corpus, split, settings, pools, seed=0, where=CPU, progress=quiet)
+
+
+def test_refined_maps_beat_the_universal_map_for_users_never_trained_on(
+    corpus: Corpus, split: Split, trained: Trained
+) -> None:
+    result = refined(corpus, split, trained)
+    assert result.net.channels == 1  # no pixels here: the universal map is the only channel
+    assert result.best["cc"] > result.best["cc_usm"] + 0.01
+    # The embedding is what does it: everybody's mean embedding in its place makes the maps worse.
+    encoder = Encoder(trained.net, corpus, split.users_train)
+    known = split.users_train + split.users_validation
+    pools = embedding_pools(encoder, known, split.images_train, m=4, pool=20, seed=0)
+    mean = np.mean([pools[u].mean(0) for u in split.users_train], axis=0)
+    usm, _ = corpus.usm(known)
+    from gazepipe.metrics import cc
+    from gazepipe.predict import predict_maps
+
+    personal, anonymous = [], []
+    for user in split.users_validation:
+        images = list(split.images_validation)
+        truth = corpus.maps[corpus.index[user, images]].astype(np.float32)
+        for people, out in ((pools[user].mean(0), personal), (mean, anonymous)):
+            maps = predict_maps(result.net, people, None, usm[images], combine="add")
+            out += [cc(m, t) for m, t in zip(maps, truth, strict=True)]
+    assert np.mean(personal) > np.mean(anonymous)
+
+
+def test_refiner_never_sees_test_users_or_images(corpus: Corpus, split: Split, trained: Trained) -> None:
+    short = REFINER.model_copy(update={"epochs": 2})
+    clean, dirty = refined(corpus, split, trained, short), refined(spoilt(corpus, split), split, trained, short)
+    for key, value in clean.net.state_dict().items():
+        assert torch.equal(value, dirty.net.state_dict()[key]), key
+
+
+def test_training_stops_in_time_and_out_of_patience(corpus: Corpus, split: Split) -> None:
+    timed = SETTINGS.model_copy(update={"minutes": 1e-4, "steps": 500})
+    assert train_embedding(corpus, split, timed, seed=0, where=CPU, progress=quiet).history[-1]["step"] < 500
+    still = SETTINGS.model_copy(update={"learning_rate": 1e-12, "patience": 2, "steps": 500, "validate_every": 2})
+    assert train_embedding(corpus, split, still, seed=0, where=CPU, progress=quiet).history[-1]["step"] < 100
+
+
+def test_too_few_images_are_refused_with_a_way_out(corpus: Corpus, split: Split) -> None:
+    greedy = SETTINGS.model_copy(update={"m": 5})
+    with pytest.raises(ConfigError, match=r"m is 5, which needs 15 images .* there are 12 images"):
+        train_embedding(corpus, split, greedy, seed=0, where=CPU, progress=quiet)
+
+
+def test_images_that_are_not_there_are_refused(corpus: Corpus, split: Split) -> None:
+    with pytest.raises(ConfigError, match="need an image"):
+        train_embedding(
+            corpus, split, SETTINGS.model_copy(update={"inputs": "rgb+psm"}), seed=0, where=CPU, progress=quiet
+        )
