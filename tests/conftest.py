@@ -6,6 +6,10 @@ from pathlib import Path
 import pytest
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--kills", default=5, type=int, help="processes killed in each kill -9 sweep (nightly: 100)")
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """Folder of real recordings and data sets, which are not part of the repository."""

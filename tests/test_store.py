@@ -1,0 +1,232 @@
+"""The stores: what is written comes back, damage is always noticed, and nothing stored before is ever lost."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import gazepipe
+from gazepipe import store
+from gazepipe.errors import LockedError, NothingToDoError, StorageError, StoreError
+from gazepipe.recipe import Recipe
+
+KIND = "gazepipe.psm"
+RECIPE = Recipe("test", 1, {"a": 1}, {"x": "y"})
+ARRAYS: dict[str, Any] = {
+    "maps": np.random.default_rng(0).random((3, 12, 16)).astype(np.float16),
+    "table/name": np.array(["a", "ü", ""], object),
+    "table/number": np.arange(3, dtype=np.int64),
+    "table/flag": np.array([True, False, True]),
+    "empty/number": np.zeros(0),
+    "empty/text": np.array([], object),
+}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    file = tmp_path / "deep" / "er" / "file.h5"
+    store.save(file, KIND, ARRAYS, recipe=RECIPE, attrs={"user": "Jörg", "quality": {"loss": 0.5}, "n": 3})
+    return file
+
+
+def test_round_trip(path: Path) -> None:
+    contents = store.load(path, KIND)
+    assert set(contents.arrays) == set(ARRAYS)
+    for name, array in ARRAYS.items():
+        got = contents.arrays[name]
+        assert got.shape == array.shape
+        assert got.tolist() == array.tolist()
+        if array.dtype != object:
+            assert got.dtype == array.dtype
+    assert contents.attrs["user"] == "Jörg"
+    assert contents.attrs["n"] == 3
+    assert contents.attrs["quality"] == '{"loss": 0.5}'
+    assert contents.attrs["recipe_digest"] == RECIPE.digest == store.recipe_of(path)
+    assert list(contents.group("table")) == ["flag", "name", "number"]
+    assert store.to_frame(contents, "table")["name"].tolist() == ["a", "ü", ""]
+    assert set(store.load(path, KIND, only=("table/",)).arrays) == {"table/name", "table/number", "table/flag"}
+
+
+def test_same_content_is_the_same_bytes(path: Path) -> None:
+    before = path.read_bytes()
+    store.save(path, KIND, ARRAYS, recipe=RECIPE, attrs={"user": "Jörg", "quality": {"loss": 0.5}, "n": 3})
+    assert path.read_bytes() == before
+
+
+def test_missing(tmp_path: Path) -> None:
+    with pytest.raises(NothingToDoError, match=r"gone\.h5"):
+        store.load(tmp_path / "gone.h5", KIND)
+    assert store.recipe_of(tmp_path / "gone.h5") is None
+
+
+@pytest.mark.parametrize("share", range(32))
+def test_truncated(path: Path, share: int) -> None:
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * share // 32])
+    with pytest.raises(StoreError, match=r"file\.h5"):
+        store.load(path, KIND)
+
+
+def test_flipped_bits_are_never_silently_wrong(path: Path) -> None:
+    whole, expected = path.read_bytes(), store.load(path, KIND)
+    rng = np.random.default_rng(1)
+    refused = 0
+    for at, bit in zip(rng.integers(0, len(whole), 400), rng.integers(0, 8, 400), strict=True):
+        damaged = bytearray(whole)
+        damaged[at] ^= 1 << int(bit)
+        path.write_bytes(damaged)
+        try:
+            got = store.load(path, KIND)
+        except StoreError:
+            refused += 1
+            continue
+        assert dict(got.attrs) == dict(expected.attrs), at
+        for name, array in expected.arrays.items():
+            assert got.arrays[name].tolist() == array.tolist(), (name, at)
+    print(f"survived/tried: 400/400, {refused} refused")
+    assert refused > 0
+
+
+def test_other_kind_and_newer_version_are_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(StoreError, match=r"holds gazepipe\.psm; expected gazepipe\.usm"):
+        store.load(path, "gazepipe.usm")
+    monkeypatch.setitem(store.ENCODINGS, KIND, "2.0")
+    store.save(path, KIND, ARRAYS, recipe=RECIPE)
+    monkeypatch.undo()
+    with pytest.raises(StoreError, match=r"version 2\.0"):
+        store.load(path, KIND)
+
+
+@pytest.mark.parametrize("n", range(3))  # sync of the file, rename, sync of the folder
+def test_failing_nth_system_call(path: Path, monkeypatch: pytest.MonkeyPatch, n: int) -> None:
+    """Every write, sync and rename fails in turn; the old file stays and no temporary file is left."""
+    before, calls = path.read_bytes(), 0
+
+    def failing(real: Any) -> Any:
+        def call(*arguments: Any, **options: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == n + 1:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return real(*arguments, **options)
+
+        return call
+
+    monkeypatch.setattr(os, "fsync", failing(os.fsync))
+    monkeypatch.setattr(os, "replace", failing(os.replace))
+    with pytest.raises(StorageError, match="disk is full"):
+        store.save(path, KIND, ARRAYS, recipe=Recipe("other", 1))
+    monkeypatch.undo()
+    assert list(path.parent.iterdir()) == [path]
+    if n < 2:  # the sync of the folder comes after the rename
+        assert path.read_bytes() == before
+    store.load(path, KIND)
+
+
+FULL_DISK = """
+import resource, signal, sys, numpy as np
+from pathlib import Path
+from gazepipe import store
+from gazepipe.errors import StorageError
+from gazepipe.recipe import Recipe
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))
+noise = np.random.default_rng(0).random((40, 32, 32)).astype("f4")
+try:
+    store.save(Path(sys.argv[1]), "gazepipe.psm", {"maps": noise}, recipe=Recipe("big", 1))
+except StorageError as error:
+    print(error)
+    sys.exit(error.exit_code)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file size limits are POSIX")
+@pytest.mark.parametrize("limit", [0, 1000, 50_000])
+def test_full_disk_loses_nothing(path: Path, limit: int) -> None:
+    before = path.read_bytes()
+    run = subprocess.run([sys.executable, "-c", FULL_DISK, str(path), str(limit)], capture_output=True, text=True)
+    assert run.returncode == 7, run.stderr
+    assert len(run.stdout.splitlines()) == 1
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from gazepipe import store
+with store.lock(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_second_writer_is_turned_away_and_a_killed_one_leaves_nothing(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(LockedError), store.lock(tmp_path, timeout_s=0.1):
+            pass
+        holder.kill()
+        holder.wait()
+    with store.lock(tmp_path, timeout_s=5):
+        pass
+
+
+WRITER = """
+import sys, numpy as np
+from pathlib import Path
+from gazepipe import store
+from gazepipe.recipe import Recipe
+folder = Path(sys.argv[1])
+maps = np.random.default_rng(0).random((64, 60, 80)).astype("f2")
+with store.lock(folder):
+    for i in range(10000):
+        store.save(folder / f"{i}.h5", "gazepipe.psm", {"maps": maps, "i": np.array([i])}, recipe=Recipe("k", 1))
+        print(i, flush=True)
+"""
+
+
+def test_kill_minus_nine_keeps_every_acknowledged_file(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    survived, tried = 0, int(request.config.getoption("--kills"))
+    for attempt in range(tried):
+        folder = tmp_path / str(attempt)
+        folder.mkdir()
+        with subprocess.Popen([sys.executable, "-c", WRITER, str(folder)], stdout=subprocess.PIPE, text=True) as writer:
+            assert writer.stdout is not None
+            last = writer.stdout.readline()
+            time.sleep(0.01 * attempt)
+            writer.kill()
+            rest = writer.stdout.read().splitlines()
+        acknowledged = int(rest[-1] if rest and rest[-1].isdigit() else last)
+        for i in range(acknowledged + 1):
+            assert store.load(folder / f"{i}.h5", KIND).arrays["i"].tolist() == [i]
+        with store.lock(folder):
+            assert list(folder.glob(".*.tmp")) == []  # what the killed one was writing is swept away
+        survived += 1
+    print(f"survived/tried: {survived}/{tried}")
+
+
+SOURCES = sorted(Path(gazepipe.__file__).parent.rglob("*.py"))
+
+
+def test_one_module_touches_hdf5() -> None:
+    assert [p.name for p in SOURCES if re.search(r"^\s*(import|from) h5py", p.read_text("utf-8"), re.M)] == ["store.py"]
+
+
+@pytest.mark.parametrize(
+    "banned", [r"\bpickle\b(?!=False)", r"torch\.load\b", r"yaml\.load\b", r"(?<![.\w])eval\(", r"allow_pickle=True"]
+)
+def test_nothing_that_runs_code_from_files(banned: str) -> None:
+    for path in SOURCES:
+        code = re.sub(r"#.*", "", path.read_text("utf-8"))
+        assert not re.search(banned, code), (path.name, banned)
