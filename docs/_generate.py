@@ -185,9 +185,8 @@ def kind(annotation: Any) -> str:
 def limits(metadata: list[Any]) -> list[str]:
     """Bounds of a number."""
     signs = {"gt": "> {}", "ge": "≥ {}", "lt": "< {}", "le": "≤ {}", "max_length": "at most {} characters"}
-    return [
-        text.format(getattr(m, name)) for m in metadata for name, text in signs.items() if getattr(m, name, None) is not None
-    ]
+    values = [(text, getattr(m, name, None)) for m in metadata for name, text in signs.items()]
+    return [text.format(value) for text, value in values if value is not None]
 
 
 # ---- command line ----------------------------------------------------------------------------------------------------

@@ -46,7 +46,7 @@ def test_digest_of_a_file_is_of_its_bytes(tmp_path: Path) -> None:
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
-    with pytest.raises(RecordingError, match="nothing.csv: no such file"):
+    with pytest.raises(RecordingError, match=r"nothing\.csv: no such file"):
         digest_file(tmp_path / "nothing.csv")
     with pytest.raises(InputError, match="is a folder"):
         digest_file(tmp_path)
