@@ -4,8 +4,8 @@
     python docs/_generate.py --check    only tell whether they are up to date (exit code 1 if not)
 
 A generated part stands between ``<!-- generated: NAME -->`` and ``<!-- end -->``; everything else is written by hand.
-A configuration key that has no description in `gazepipe.config` must have one in `MEANINGS`, a number without unit in
-its name one in `UNITS`; otherwise this script stops and says so.
+The unit of a key is the ending of its name, else it stands in `UNITS`. A key without a description in `gazepipe.config`
+stops this script.
 """
 
 from __future__ import annotations
@@ -68,41 +68,6 @@ UNITS = {
     "evaluation.repetitions": "draws",
 }
 
-#: What a key means, where `gazepipe.config` leaves it to its neighbours.
-MEANINGS = {
-    "seed": "seed of everything random in training and evaluation",
-    "screen.height_px": "screen resolution",
-    "screen.height_mm": "size of the visible picture, not of the case",
-    "csv.time": "column of times",
-    "csv.time_unit": "unit of that column",
-    "csv.y": "gaze of both eyes together (or of the only eye)",
-    "csv.pupil": "pupil of both eyes together (or of the only eye), in any unit",
-    "csv.left_y": "gaze of the left eye",
-    "csv.left_pupil": "pupil of the left eye",
-    "csv.right_x": "gaze of the right eye",
-    "csv.right_y": "gaze of the right eye",
-    "csv.right_pupil": "pupil of the right eye",
-    "ivt.noise_filter": "filter of the gaze before velocity is taken",
-    "psm.width": "width of the grid that maps are made on",
-    "psm.height": "height of that grid",
-    "split.images": "train, validation, test",
-    "split.seed": "seed of the draw of users and images",
-    "embedding.dimension": "numbers in an embedding",
-    "embedding.dropout": "share of the pooled features set to zero in training",
-    "embedding.margin": "α of the triplet loss",
-    "embedding.learning_rate": "of Adam",
-    "embedding.steps": "longest training",
-    "embedding.validate_every": "how often validation users are scored",
-    "refiner.learning_rate": "of SGD, at the beginning",
-    "refiner.momentum": "of SGD",
-    "refiner.weight_decay": "of SGD",
-    "refiner.batch": "maps in a batch",
-    "refiner.epochs": "longest training",
-    "universal.epochs": "length of training",
-    "universal.learning_rate": "highest learning rate of AdamW's one-cycle schedule",
-    "evaluation.embeddings_per_user": "embeddings drawn of each test user",
-}
-
 
 # ---- configuration ---------------------------------------------------------------------------------------------------
 
@@ -130,16 +95,15 @@ def config_part(name: str) -> str:
         if is_section(field):
             continue
         full = key if name == "study" else f"{name}.{key}"
-        meaning = field.description or MEANINGS.get(full)
-        if meaning is None:
-            sys.exit(f"configuration key {full} has no description; write one in gazepipe/config.py or in MEANINGS")
+        if not field.description:
+            sys.exit(f"configuration key {full} has no description; write one in gazepipe/config.py")
         default = toml_value(key, name, written)
         if len(default) > LONGEST_DEFAULT:
             long.append(f"{key} = {default}")
             default = "below"
         else:
             default = f"`{default}`"
-        cells = (f"`{key}`", default, unit(full, key), allowed(field), meaning)
+        cells = (f"`{key}`", default, unit(full, key), allowed(field), field.description)
         lines.append("| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |")
     if long:
         lines += ["", "```toml", *([] if name == "study" else [f"[{name}]"]), *long, "```"]
@@ -152,7 +116,7 @@ def toml_value(key: str, section: str, written: list[str]) -> str:
     line = next(text for text in written[start:] if text.startswith(f"{key} = "))
     field = sections()[section].model_fields[key]
     text = line.removeprefix(f"{key} = ")
-    return text.removesuffix(f"  # {field.description}") if field.description else text
+    return text.removesuffix(f"  # {field.description}")
 
 
 def unit(full: str, key: str) -> str:

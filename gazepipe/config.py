@@ -13,7 +13,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from gazepipe.errors import ConfigError
 from gazepipe.geometry import Screen
@@ -53,9 +53,9 @@ class ScreenConfig(Section):
     """The screen and the distance of the eyes from it."""
 
     width_px: Count = Field(1920, description="screen resolution")
-    height_px: Count = 1080
+    height_px: Count = Field(1080, description="screen resolution")
     width_mm: Positive = Field(531.0, description="size of the visible picture, not of the case")
-    height_mm: Positive = 299.0
+    height_mm: Positive = Field(299.0, description="size of the visible picture")
     distance_mm: Positive = Field(650.0, description="from the eyes to the screen's centre")
 
     def screen(self) -> Screen:
@@ -78,7 +78,7 @@ def _regex(pattern: str, *groups: str) -> str:
 
 
 class IngestConfig(Section):
-    """Which files are recordings, and whose they are."""
+    """Which files are recordings, and whose they are; a folder that is one recording needs no pattern."""
 
     include: tuple[str, ...] = Field(
         ("*.asc", "*.asc.gz", "*.csv", "*.csv.gz", "*.tsv", "*.tsv.gz"),
@@ -86,7 +86,7 @@ class IngestConfig(Section):
     )
     exclude: tuple[str, ...] = Field((), description="file names or folders left out")
     user_pattern: str = Field(
-        r"(?P<user>[^/]+?)(_(?P<session>ses-[^/_.]+))?\.[^/]+$",
+        r"(?P<user>[^/]+?)(_(?P<session>ses-[^/_.]+))?(\.[^/]+)?$",
         description="matched against the path below the recordings folder; groups: user, session (optional)",
     )
 
@@ -101,17 +101,17 @@ class CsvConfig(Section):
 
     delimiter: str = Field("", max_length=2, description="empty: found from the file; '\\t' for a tab")
     header: bool = Field(True, description="false: the columns are named by number, '1' is the first")
-    time: str = "time_ms"
-    time_unit: Literal["s", "ms", "us", "ns"] = "ms"
+    time: str = Field("time_ms", description="time of a sample")
+    time_unit: Literal["s", "ms", "us", "ns"] = Field("ms", description="of that column")
     x: str = Field("x_px", description="gaze of both eyes together (or of the only eye)")
-    y: str = "y_px"
-    pupil: str = ""
+    y: str = Field("y_px", description="see x")
+    pupil: str = Field("", description="pupil size, in whatever unit the file has")
     left_x: str = Field("", description="gaze of each eye; used instead of x and y where named")
-    left_y: str = ""
-    left_pupil: str = ""
-    right_x: str = ""
-    right_y: str = ""
-    right_pupil: str = ""
+    left_y: str = Field("", description="see left_x")
+    left_pupil: str = Field("", description="see pupil")
+    right_x: str = Field("", description="see left_x")
+    right_y: str = Field("", description="see left_x")
+    right_pupil: str = Field("", description="see pupil")
     trial: str = Field("", description="trial number; a change starts a new trial")
     stimulus: str = Field("", description="file name of the image shown")
     message: str = Field("", description="event texts, used by [trials] like a tracker's messages")
@@ -154,19 +154,34 @@ class TrialsConfig(Section):
 
 
 class IvtConfig(Section):
-    """Velocity-threshold fixation detection, with the stages and defaults of Olsen (2012)."""
+    """Event detection: fixations by velocity threshold as Olsen (2012) has it, saccades and blinks."""
 
     eye: Literal["average", "strict_average", "left", "right"] = Field(
         "average", description="average takes one eye where only one is there; strict_average needs both"
     )
     max_gap_ms: NonNegative = Field(75.0, description="shorter gaps are filled by a straight line; 0: none")
-    noise_filter: Literal["none", "moving_average", "median"] = "none"
+    noise_filter: Literal["none", "moving_average", "median"] = Field(
+        "none", description="of the gaze, before velocities are taken"
+    )
     noise_window: Count = Field(3, description="samples, odd")
+    velocity_method: Literal["olsen", "savgol", "fivepoint"] = Field(
+        "olsen", description="olsen: ends of the window; savgol: polynomial fitted in it; fivepoint: always 5 samples"
+    )
     velocity_window_ms: Positive = Field(20.0, description="velocity is taken over this window")
+    savgol_order: Annotated[int, Field(ge=1, le=5)] = Field(2, description="degree of the polynomial of savgol")
+    velocity_threshold_mode: Literal["fixed", "adaptive"] = Field(
+        "fixed", description="adaptive: median + lambda · median absolute deviation of each recording's velocities"
+    )
     velocity_threshold_deg_s: Positive = Field(30.0, description="at or above it a sample is not of a fixation")
+    velocity_lambda: Positive = Field(6.0, description="of the adaptive threshold, which stays between …")
+    velocity_threshold_floor_deg_s: Positive = Field(10.0, description="… this …")
+    velocity_threshold_cap_deg_s: Positive = Field(100.0, description="… and this", validate_default=True)
     merge_max_gap_ms: NonNegative = Field(75.0, description="neighbouring fixations closer than this …")
     merge_max_angle_deg: NonNegative = Field(0.5, description="… in time and in angle become one; 0: none")
     min_fixation_ms: NonNegative = Field(60.0, description="shorter fixations are discarded")
+    min_saccade_ms: NonNegative = Field(10.0, description="shorter saccades are discarded")
+    min_blink_ms: NonNegative = Field(50.0, description="shorter losses of the eyes are no blinks …")
+    max_blink_ms: Positive = Field(1000.0, description="… nor are longer ones")
 
     @field_validator("noise_window")
     @classmethod
@@ -176,12 +191,21 @@ class IvtConfig(Section):
             raise ValueError(msg)
         return value
 
+    @field_validator("velocity_threshold_cap_deg_s")
+    @classmethod
+    def _above_floor(cls, value: float, info: ValidationInfo) -> float:
+        floor = info.data.get("velocity_threshold_floor_deg_s", 0.0)
+        if value < floor:
+            msg = f"must be at least velocity_threshold_floor_deg_s, which is {floor:g}"
+            raise ValueError(msg)
+        return value
+
 
 class PsmConfig(Section):
     """Personal saliency maps."""
 
-    width: Count = 160
-    height: Count = 120
+    width: Count = Field(160, description="cells from left to right")
+    height: Count = Field(120, description="cells from top to bottom")
     sigma_deg: Positive = Field(1.0, description="standard deviation of the Gaussian")
     pixels_per_degree: NonNegative = Field(
         0.0, description="of the image; 0: from the screen and where the image stands on it"
@@ -202,8 +226,8 @@ class SplitConfig(Section):
 
     protocol: Literal["open", "closed"] = Field("open", description="open: test users are unseen in training")
     users: tuple[Fraction, Fraction, Fraction] = Field((0.6, 0.2, 0.2), description="train, validation, test")
-    images: tuple[Fraction, Fraction, Fraction] = (0.8, 0.1, 0.1)
-    seed: int = 0
+    images: tuple[Fraction, Fraction, Fraction] = Field((0.8, 0.1, 0.1), description="train, validation, test")
+    seed: int = Field(0, description="of the draw of users and images")
 
     @field_validator("users", "images")
     @classmethod
@@ -221,15 +245,17 @@ class EmbeddingConfig(Section):
         "rgb+psm", description="channels the network sees; discrepancy is PSM − USM of the training users"
     )
     widths: tuple[Count, Count, Count, Count] = Field((32, 64, 128, 256), description="channels of the four blocks")
-    dimension: Count = 32
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    dimension: Count = Field(32, description="numbers in an embedding")
+    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.5, description="share of features left out before the last layer"
+    )
     m: Count = Field(8, description="image–PSM pairs that make one embedding in training")
     batch: Count = Field(256, description="embeddings in a batch; fewer where the images do not reach")
     mirror: bool = Field(False, description="mirror half of the training groups; not in the paper")
-    margin: Positive = 0.05
-    learning_rate: Positive = 0.001
-    steps: Count = 1500
-    validate_every: Count = 50
+    margin: Positive = Field(0.05, description="of the triplet loss (α in the paper)")
+    learning_rate: Positive = Field(0.001, description="of Adam")
+    steps: Count = Field(1500, description="batches trained on at most")
+    validate_every: Count = Field(50, description="steps between validations")
     patience: Count = Field(10, description="validations without improvement after which training stops")
     minutes: NonNegative = Field(0.0, description="stop training after this long; 0: no limit")
 
@@ -245,12 +271,12 @@ class RefinerConfig(Section):
     combine: Literal["add", "gated"] = Field(
         "gated", description="of universal and discrepancy map; add: the paper's sum; gated: only where anybody looks"
     )
-    learning_rate: Positive = 0.02
-    momentum: Fraction = 0.9
-    weight_decay: NonNegative = 0.0005
-    batch: Count = 32
+    learning_rate: Positive = Field(0.02, description="of stochastic gradient descent, at the start")
+    momentum: Fraction = Field(0.9, description="of stochastic gradient descent")
+    weight_decay: NonNegative = Field(0.0005, description="of stochastic gradient descent")
+    batch: Count = Field(32, description="user–image pairs in a batch")
     halve_every: Count = Field(25, description="epochs after which the learning rate is halved")
-    epochs: Count = 60
+    epochs: Count = Field(60, description="passes over all training pairs at most")
     patience: Count = Field(15, description="epochs without improvement after which training stops")
     minutes: NonNegative = Field(0.0, description="stop training after this long; 0: no limit")
 
@@ -258,8 +284,8 @@ class RefinerConfig(Section):
 class UniversalConfig(Section):
     """The built-in universal predictor, for images nobody in the study has seen."""
 
-    epochs: Count = 30
-    learning_rate: Positive = 0.002
+    epochs: Count = Field(30, description="passes over all training images")
+    learning_rate: Positive = Field(0.002, description="of AdamW, at its highest")
     minutes: NonNegative = Field(0.0, description="stop training after this long; 0: no limit")
 
 
@@ -267,7 +293,7 @@ class EvaluationConfig(Section):
     """What `gazepipe evaluate` reports."""
 
     m: tuple[Count, ...] = Field((4, 8, 16, 32), description="pairs that make one embedding")
-    embeddings_per_user: Count = 20
+    embeddings_per_user: Count = Field(20, description="drawn at random")
     repetitions: Count = Field(20, description="random draws that precision at one is averaged over")
 
 
@@ -278,7 +304,7 @@ class StudyConfig(Section):
     recordings: str = Field(".", description="folder of recordings; relative paths start at this file")
     stimuli: str = Field("stimuli", description="folder of the images")
     store: str = Field("store", description="folder for everything gazepipe makes")
-    seed: int = 0
+    seed: int = Field(0, description="of everything drawn at random in training and evaluation")
     screen: ScreenConfig = ScreenConfig()
     ingest: IngestConfig = IngestConfig()
     csv: CsvConfig = CsvConfig()

@@ -18,7 +18,7 @@ from gazepipe import compute, store
 from gazepipe.build import build_psm, load_corpus
 from gazepipe.errors import ConfigError, InputError, NothingToDoError, RecordingError
 from gazepipe.identification import separation
-from gazepipe.ingest import Job, ingest_files
+from gazepipe.ingest import Job, ingest_files, recordings_below
 from gazepipe.models import load_model
 from gazepipe.recipe import Recipe
 from gazepipe.study import Failure, Study, check_label, fold
@@ -118,12 +118,10 @@ def take_in(study: Study, user: str, recordings: Sequence[Path]) -> list[Failure
 
 
 def _files(study: Study, recordings: Sequence[Path]) -> list[Path]:
-    from gazepipe.ingest import _matches
-
     files: list[Path] = []
     for path in recordings:
         if path.is_dir():
-            files += sorted(p for p in path.rglob("*") if p.is_file() and _matches(p.name, study.config.ingest.include))
+            files += recordings_below(path, study.config.ingest)
         elif not path.exists():
             raise RecordingError(path, "no such file", remedy="check the path")
         else:

@@ -24,7 +24,7 @@ from gazepipe.corpus import Corpus, Split
 from gazepipe.errors import ConfigError
 from gazepipe.identification import d_prime, equal_error_rate, precision_at_one
 from gazepipe.metrics import METRICS, score
-from gazepipe.models import Model, load_model
+from gazepipe.models import Model, load_model, load_refiner
 from gazepipe.predict import predict_maps
 from gazepipe.recipe import Recipe
 from gazepipe.study import Study
@@ -124,7 +124,8 @@ def evaluate(
     """
     where = compute.device(device)
     compute.use_threads(threads)
-    embedding, refiner = load_model(study, "embedding", where), load_model(study, "refiner", where)
+    embedding = load_model(study, "embedding", where)
+    refiner = load_refiner(study, embedding.info["recipe"], where)
     universal = load_model(study, "universal", where) if study.model_file("universal").is_file() else None
     recipe = _recipe(study, [embedding, refiner, *([universal] if universal else [])])
     path = study.store / "evaluation.json"

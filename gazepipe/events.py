@@ -4,11 +4,9 @@
    before to the first sample after the gap. Never over a block's border, never at a block's ends.
 2. *Eye selection*: left, right, average (of the eyes that are there) or strict average (both or nothing).
 3. *Noise reduction*, optional: moving average or median.
-4. *Velocity*: angle between the first and the last sample of a window, seen from the eye, over their time difference.
-   The window has ``floor(velocity_window_ms / dt + 1/2) + 1`` samples, at least 2, dt being the mean of the block's
-   first 100 time steps. An odd window is centred on its sample; an even one reaches one sample further back than
-   ahead, so that with 2 samples the velocity is that of the step that led to the sample. A sample has no velocity
-   where the window is not wholly inside a stretch of valid samples.
+4. *Velocity*: by one of the methods of `gazepipe.velocity`; his is the angle between the first and the last sample of
+   a window, seen from the eye, over their time difference. A sample has no velocity where the window is not wholly
+   inside a stretch of valid samples.
 5. *Classification*: a sample below the threshold is of a fixation; one at or above it, or without velocity, is not.
    Samples within half a window of a gap are therefore unknown, and end the fixation. A fixation begins and ends
    half-way between its outer samples and their neighbours, so that it lasts one sample longer than last − first.
@@ -36,9 +34,10 @@ import numpy as np
 import numpy.typing as npt
 
 from gazepipe.config import IvtConfig
-from gazepipe.gaze import SLACK_MS, Gaze, block_edges, kernel_geometry, select_gaze, stretches
+from gazepipe.gaze import SLACK_MS, Gaze, Stretch, block_edges, kernel_geometry, select_gaze, stretches
 from gazepipe.geometry import Screen
 from gazepipe.recording import Recording
+from gazepipe.velocity import threshold_of, velocity_deg_s, velocity_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -101,49 +100,6 @@ def _plain(values: npt.ArrayLike) -> Real:
     return array if array.dtype in (np.float32, np.float64) else array.astype(np.float64)
 
 
-def velocity_deg_s(
-    time_ms: npt.ArrayLike,
-    x_px: npt.ArrayLike,
-    y_px: npt.ArrayLike,
-    screen: Screen,
-    window_ms: float = 20.0,
-    block_start: npt.ArrayLike | None = None,
-    max_gap_ms: float = 75.0,
-) -> F64:
-    """Angular speed of gaze at each sample.
-
-    ``v = angle(first, last) / (t_last − t_first)`` over the window of stage 4 above; the angle is the exact angle at
-    the eye.
-
-    Parameters
-    ----------
-    time_ms, x_px, y_px
-        Shape ``(n_samples,)``; NaN where gaze is missing.
-    screen
-        Screen and viewing distance.
-    window_ms
-        Length of the window.
-    block_start
-        First sample of each block; one block if None.
-    max_gap_ms
-        Time steps this long are missing lines (see above).
-
-    Returns
-    -------
-    numpy.ndarray
-        deg/s, shape ``(n_samples,)``; NaN where there is no velocity.
-    """
-    from gazepipe import _gaze_kernel as kernel
-
-    time = np.ascontiguousarray(time_ms, np.float64)
-    x, y = np.asarray(x_px, np.float64), np.asarray(y_px, np.float64)
-    out = np.full(time.shape, np.nan)
-    parts = stretches(time, block_edges(time.size, block_start), window_ms, max_gap_ms)
-    columns = np.array([(s.first, s.end, s.before, s.after) for s in parts], np.int64).reshape(-1, 4).T
-    kernel.velocity(time, x, y, *columns, kernel_geometry(screen, np.float64), out)
-    return out
-
-
 def detect(
     time_ms: npt.ArrayLike,
     x_px: npt.ArrayLike,
@@ -195,13 +151,9 @@ def _detect(
     time, x, y = np.ascontiguousarray(time_ms, np.float64), _plain(x_px), _plain(y_px)
     y = y.astype(x.dtype, copy=False)
     parts = stretches(time, edges, config.velocity_window_ms, config.max_gap_ms)
-    rad_per_ms = math.radians(config.velocity_threshold_deg_s) / 1000.0
-    limits = [_tan2(rad_per_ms * s.step_ms * (s.before + s.after)) if s.even else -1.0 for s in parts]
-
     table = np.array([(s.first, s.end, s.before, s.after) for s in parts], np.int64).reshape(-1, 4)
     geometry = kernel_geometry(screen, x.dtype)
-    sample = np.empty((time.size // 2 + 1, 3), np.int64)  # runs are at least a sample apart; unwritten pages are free
-    sample = sample[: kernel.slow_runs(time, x, y, table, np.array(limits), rad_per_ms, geometry, sample)]
+    sample = _slow_runs(time, x, y, screen, config, edges, parts, table)
     value = np.empty((len(sample), 4))
     kernel.measure(time, x, y, table, np.array([s.step_ms for s in parts]), sample, value)
     runs = np.empty((len(sample), 2), np.int64)
@@ -226,6 +178,31 @@ def _detect(
     return Events(
         limits_ms[:, 0], limits_ms[:, 1], means[:, 0], means[:, 1], span[:, 0], span[:, 1] - 1, counts, *means[:, 2:].T
     )
+
+
+def _slow_runs(
+    time: F64, x: Real, y: Real, screen: Screen, config: IvtConfig, edges: I64, parts: list[Stretch], table: I64
+) -> I64:
+    """First sample, end and stretch of each run below the threshold.
+
+    Olsen's velocity is compared with the threshold without being taken; only where its value is needed, for an
+    adaptive threshold, and with the other methods, velocities are made.
+    """
+    from gazepipe import _ivt_kernel
+
+    sample = np.empty((time.size // 2 + 1, 3), np.int64)  # runs are at least a sample apart; unwritten pages are free
+    threshold = config.velocity_threshold_deg_s
+    if config.velocity_method != "olsen" or config.velocity_threshold_mode != "fixed":
+        velocity = velocity_of(time, x, y, screen, config, edges)
+        threshold = threshold_of(velocity, config)
+        if config.velocity_method != "olsen":
+            from gazepipe import _velocity_kernel
+
+            return sample[: _velocity_kernel.runs_below(velocity, table, threshold, sample)]
+    rad_per_ms = math.radians(threshold) / 1000.0
+    limits = [_tan2(rad_per_ms * s.step_ms * (s.before + s.after)) if s.even else -1.0 for s in parts]
+    geometry = kernel_geometry(screen, x.dtype)
+    return sample[: _ivt_kernel.slow_runs(time, x, y, table, np.array(limits), rad_per_ms, geometry, sample)]
 
 
 def _cut(time: F64, cuts: I64, runs: I64, span: I64, limits_ms: F64) -> tuple[I64, I64, F64]:

@@ -1,4 +1,4 @@
-"""Stage 1: recordings → samples, trials, fixations and quality, one stored file a recording.
+"""Stage 1: recordings → samples, trials, events and quality, one stored file a recording.
 
 Incremental: a recording whose file and parameters are as they were is not read again. One bad file never stops the
 others; what was stored of it before stays, but is not used until the file can be read again.
@@ -21,25 +21,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gazepipe import store
-from gazepipe.config import CONFIG_NAME, StudyConfig
+from gazepipe.config import CONFIG_NAME, IngestConfig, StudyConfig
 from gazepipe.errors import ConfigError, GazepipeError, NothingToDoError, RecordingError, StorageError, StoreError
-from gazepipe.recipe import Recipe, digest_file
+from gazepipe.readers import find_reader, is_companion, is_recording_folder
+from gazepipe.recipe import Recipe, digest_file, digest_folder
 from gazepipe.study import Failure, Study, check_label, fold
 
 if TYPE_CHECKING:
     from gazepipe.recording import Recording
 
-__all__ = ["VERSION", "IngestReport", "Job", "ingest", "ingest_files", "plan"]
+__all__ = ["VERSION", "IngestReport", "Job", "ingest", "ingest_files", "plan", "recordings_below"]
 
 #: Raised whenever the stored result changes for the same input.
-VERSION = 1
+VERSION = 2
 
 Show = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One file to read: whose it is and where its result goes."""
+    """One file or folder to read: whose it is and where its result goes."""
 
     source: Path
     user: str
@@ -87,8 +88,8 @@ def plan(study: Study) -> tuple[list[Job], list[Failure]]:
     pattern = re.compile(study.config.ingest.user_pattern)
     jobs: list[Job] = []
     failures: list[Failure] = []
-    for path in _files(study):
-        name = path.relative_to(study.recordings).as_posix()
+    for path in recordings_below(study.recordings, study.config.ingest, {study.store, study.stimuli}):
+        name = path.relative_to(study.recordings).as_posix() if path != study.recordings else path.resolve().name
         match = pattern.search(name)
         if match is None:
             found = f"{path}: the name does not match [ingest] user_pattern {study.config.ingest.user_pattern!r}; "
@@ -109,19 +110,27 @@ def plan(study: Study) -> tuple[list[Job], list[Failure]]:
     return unique, failures + clashes
 
 
-def _files(study: Study) -> Iterator[Path]:
-    """Files that match, in a fixed order; the store, the stimuli and what is hidden are not looked into."""
-    config = study.config.ingest
-    skipped = {p.resolve() for p in (study.store, study.stimuli)}
-    for folder, folders, names in os.walk(study.recordings):
+def recordings_below(root: Path, config: IngestConfig, skipped: Iterable[Path] = ()) -> Iterator[Path]:
+    """Files that match and folders that are recordings, in a fixed order.
+
+    The `skipped` folders and what is hidden are not looked into. A folder that is a recording counts whole.
+    """
+    skipped = {p.resolve() for p in skipped}
+    for folder, folders, names in os.walk(root):
         here = Path(folder)
+        if is_recording_folder(here):
+            folders.clear()
+            yield here
+            continue
         folders[:] = sorted(
             d
             for d in folders
             if not d.startswith(".") and (here / d).resolve() not in skipped and not _matches(d, config.exclude)
         )
         for name in sorted(n for n in names if not n.startswith(".")):
-            if name != CONFIG_NAME and _matches(name, config.include) and not _matches(name, config.exclude):
+            if name == CONFIG_NAME or not _matches(name, config.include) or _matches(name, config.exclude):
+                continue
+            if not is_companion(here / name):
                 yield here / name
 
 
@@ -210,7 +219,7 @@ def _same_content(job: Job, row: dict[str, Any] | None) -> bool:
     if row is None or row["origin"] != "ingest" or "content" not in row:
         return False
     try:
-        return digest_file(job.source) == str(row["content"])
+        return _digest(job.source) == str(row["content"])
     except GazepipeError:
         return False
 
@@ -277,9 +286,17 @@ def _params(config: StudyConfig) -> dict[str, Any]:
     return {name: getattr(config, name).model_dump(mode="json") for name in ("screen", "csv", "trials", "ivt")}
 
 
+def _digest(source: Path) -> str:
+    """Digest of all that a recording is read from."""
+    reader = find_reader(source)
+    if reader is None or reader.files is None:
+        return digest_file(source)
+    return digest_folder(source if source.is_dir() else source.parent, reader.files(source))
+
+
 def _ingest_one(study: Study, job: Job, force: bool) -> dict[str, Any]:
     """Read one file and store it, unless what is stored is of the same recipe."""
-    content = digest_file(job.source)
+    content = _digest(job.source)
     recipe = Recipe("ingest", VERSION, _params(study.config), {"source": content})
     path = study.recording_file(job.recording)
     label = {"user": job.user, "session": job.session, "origin": job.origin, "source": job.source.name}
@@ -316,12 +333,13 @@ def _listed(job: Job, attrs: Any) -> list[str]:
 
 
 def analyse(source: Path, config: StudyConfig) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Read one recording and find its trials, fixations and quality; arrays and attributes as they are stored.
+    """Read one recording and find its trials, events and quality; arrays and attributes as they are stored.
 
     Raises
     ------
     RecordingError
-        If the file cannot be read, states another screen than the configuration, or has no trial.
+        If the file cannot be read, has no gaze on a screen, states another screen than the configuration, or has no
+        trial.
     """
     from gazepipe.events import fixations, select_gaze
     from gazepipe.quality import quality
@@ -330,11 +348,12 @@ def analyse(source: Path, config: StudyConfig) -> tuple[dict[str, Any], dict[str
 
     recording = read_recording(source, config)
     screen = config.screen.screen()
+    _check_coordinates(recording)
     _check_display(recording, config)
     trials = find_trials(recording, config)
     gaze = select_gaze(recording, config.ivt)
     found = fixations(recording, screen, config.ivt, trials=trials, gaze=gaze)
-    measured = quality(recording, gaze, found, trials.frame, screen)
+    measured = quality(recording, gaze, found, trials.frame, screen, config.ivt)
     arrays: dict[str, Any] = {"samples/timestamp": recording.time_ms}
     for eye, samples in recording.eyes.items():
         arrays[f"samples/{eye}/x_coordinate"] = samples.x_px
@@ -351,12 +370,24 @@ def analyse(source: Path, config: StudyConfig) -> tuple[dict[str, Any], dict[str
         arrays |= {f"{name}/{column}": frame[column].to_numpy() for column in frame.columns}
     attrs = {
         "format": recording.format,
-        "coordinates": "screen",
+        "coordinates": recording.meta.get("coordinates", "screen"),
         "quality": measured.recording,
         "meta": dict(recording.meta),
         "warnings": [*recording.warnings, *trials.problems],
     }
     return arrays, attrs
+
+
+def _check_coordinates(recording: Recording) -> None:
+    """Gaze in a picture that moves with the head says nothing about an image until it is mapped to the screen."""
+    if recording.meta.get("coordinates") == "scene":
+        raise RecordingError(
+            recording.path,
+            "its gaze is in pixels of the scene camera",
+            expected="gaze on the screen",
+            remedy="map it with Pupil Cloud's Marker Mapper or Pupil Player's Surface Tracker, the screen being the "
+            "surface, and ingest that export",
+        )
 
 
 def _check_display(recording: Recording, config: StudyConfig) -> None:

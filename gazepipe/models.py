@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gazepipe.study import Study
     from gazepipe.training import Trained
 
-__all__ = ["Model", "load_model", "model_recipe", "save_model"]
+__all__ = ["Model", "load_model", "load_refiner", "model_recipe", "save_model"]
 
 FORMAT = "gazepipe.model"
 FORMAT_VERSION = "1.0"
@@ -134,6 +134,24 @@ def load_model(study: Study, name: str, where: torch.device | None = None) -> Mo
         raise StoreError(msg)
     net = net.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Model(net.to(where) if where else net, info)
+
+
+def load_refiner(study: Study, embedding: str, where: torch.device | None = None) -> Model:
+    """Read the refiner that was trained on embeddings of the network of this recipe.
+
+    Raises
+    ------
+    NothingToDoError
+        If there is none, or it was trained on those of another network (training was interrupted between the two).
+    StoreError
+        If the file is damaged or of another version.
+    """
+    refiner = load_model(study, "refiner", where)
+    if refiner.info.get("embedding", embedding) != embedding:
+        path = study.model_file("refiner")
+        msg = f"{path}: was trained on embeddings of another network than the one there; run `gazepipe train` again."
+        raise NothingToDoError(msg)
+    return refiner
 
 
 def embedding_needs(inputs: str) -> tuple[bool, bool]:

@@ -16,7 +16,7 @@ from gazepipe.enrol import load_gallery
 from gazepipe.errors import ConfigError, GazepipeError, NothingToDoError, StimulusError
 from gazepipe.figures import overlay_png
 from gazepipe.images import read_rgb
-from gazepipe.models import load_model, model_recipe
+from gazepipe.models import load_model, load_refiner, model_recipe
 from gazepipe.recipe import digest_file
 from gazepipe.refiner import RefinerNet, refine, scene_input
 from gazepipe.stimuli import stimulus_index
@@ -133,7 +133,7 @@ def predict(
     if gallery.model != model_recipe(study.model_file("embedding")):
         msg = f"{study.gallery_file}: its embeddings are of a network trained before; run `gazepipe enrol` again."
         raise NothingToDoError(msg)
-    refiner = load_model(study, "refiner", where).net
+    refiner = load_refiner(study, gallery.model, where).net
     files = _image_files(images)
     maps = _UniversalMaps(study, usm, where)
     folder = to or study.store / "predictions" / user

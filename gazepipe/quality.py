@@ -4,6 +4,10 @@ Terms follow Dunn et al. (2023) and ETDQualitizer (Niehorster et al.): *data los
 gaze, before any gap is filled; the *effective rate* is the number of samples with gaze over the duration; *RMS-S2S* is
 the root mean square of the angle between successive samples, *STD* that of the angle between the samples and their
 centroid, both taken inside each fixation, of which the median is reported (saccades would swamp them otherwise).
+*BCEA* is the area of the ellipse that holds 68 % of gaze (`gazepipe.accuracy`), the median over the fixations that
+were found in one piece. *Accuracy* is what the tracker's own validation states, as only EyeLink does: for each eye used
+the last validation in the file, mean error of the eyes and largest error of either; `gazepipe.accuracy` measures it
+from gaze at known targets.
 
 References
 ----------
@@ -19,9 +23,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from gazepipe.events import Gaze
+from gazepipe.accuracy import BCEA_FACTOR
+from gazepipe.config import IvtConfig
+from gazepipe.gaze import Gaze, kernel_geometry
 from gazepipe.geometry import Screen
 from gazepipe.recording import Recording
+from gazepipe.velocity import threshold_deg_s
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,10 +44,11 @@ class Quality:
     ----------
     recording
         ``samples, duration_s, data_loss`` (0 … 1), ``effective_rate_hz, nominal_rate_hz, n_gaps, longest_gap_ms,
-        rms_s2s_deg, std_deg, off_screen`` (share of the samples with gaze, 0 … 1), ``n_fixations,
-        mean_fixation_ms, median_fixation_ms``. NaN where there is nothing to take it from.
+        rms_s2s_deg, std_deg, bcea_deg2, off_screen`` (share of the samples with gaze, 0 … 1), ``n_fixations,
+        mean_fixation_ms, median_fixation_ms, accuracy_deg, accuracy_max_deg, velocity_threshold_deg_s``. NaN where
+        there is nothing to take it from.
     trials
-        The same for each trial, one row each, in the order of the trial table.
+        The same for each trial but for the last three, one row each, in the order of the trial table.
     """
 
     recording: dict[str, float]
@@ -48,7 +56,12 @@ class Quality:
 
 
 def quality(
-    recording: Recording, gaze: Gaze, fixations: pd.DataFrame, trials: pd.DataFrame | None, screen: Screen
+    recording: Recording,
+    gaze: Gaze,
+    fixations: pd.DataFrame,
+    trials: pd.DataFrame | None,
+    screen: Screen,
+    config: IvtConfig | None = None,
 ) -> Quality:
     """Measure the data quality of a recording and of its trials.
 
@@ -64,6 +77,8 @@ def quality(
         ``frame`` of what `gazepipe.trials.find_trials` returned, or None.
     screen
         For the share of gaze off the screen.
+    config
+        Settings that `fixations` were found with; None: the threshold is not stated.
 
     Notes
     -----
@@ -73,6 +88,7 @@ def quality(
     import pandas as pd
 
     blocks = recording.blocks()
+    fixations = fixations.assign(bcea_deg2=_bcea(gaze, fixations, screen))
     whole = _measure(recording, gaze, fixations, blocks, np.arange(len(blocks)), screen)
     rows = []
     if trials is not None:
@@ -81,7 +97,31 @@ def quality(
         for number, (first, end, block) in enumerate(where.tolist()):
             mine = own.get(number, fixations.iloc[:0])
             rows.append(_measure(recording, gaze, mine, [slice(first, end)], np.array([block]), screen))
-    return Quality(whole, pd.DataFrame(rows, columns=list(whole)))
+    per_trial = pd.DataFrame(rows, columns=list(whole))
+    threshold = float("nan") if config is None else threshold_deg_s(recording, gaze, screen, config)
+    return Quality(whole | _stated_accuracy(recording, gaze) | {"velocity_threshold_deg_s": threshold}, per_trial)
+
+
+def _stated_accuracy(recording: Recording, gaze: Gaze) -> dict[str, float]:
+    """What the tracker's last validation of each eye used states."""
+    last = {v["eye"]: v for v in recording.meta.get("validations", ()) if v.get("eye") in gaze.eyes}
+    mean, largest = ([float(v[name]) for v in last.values()] for name in ("error_avg_deg", "error_max_deg"))
+    nan = float("nan")
+    return {
+        "accuracy_deg": sum(mean) / len(mean) if mean else nan,
+        "accuracy_max_deg": max(largest, default=nan),
+    }
+
+
+def _bcea(gaze: Gaze, fixations: pd.DataFrame, screen: Screen) -> npt.NDArray[np.float64]:
+    """BCEA of each fixation; NaN for those with something between their samples, which would count as spread."""
+    from gazepipe import _quality_kernel as kernel
+
+    first, end = fixations["first_sample"].to_numpy(np.int64), fixations["last_sample"].to_numpy(np.int64) + 1
+    out = np.empty(len(fixations))
+    kernel.ellipses(gaze.x_px, gaze.y_px, gaze.filled, first, end, kernel_geometry(screen, np.float64), out)
+    whole = fixations["n_samples"].to_numpy(np.int64) == end - first
+    return np.where(whole, out * BCEA_FACTOR, np.nan)
 
 
 def _measure(
@@ -114,6 +154,7 @@ def _measure(
         "longest_gap_ms": float(gaps.max(initial=0.0)),
         "rms_s2s_deg": _median(fixations["rms_s2s_deg"].to_numpy(np.float64)),
         "std_deg": _median(fixations["std_deg"].to_numpy(np.float64)),
+        "bcea_deg2": _median(fixations["bcea_deg2"].to_numpy(np.float64)),
         "off_screen": n_off / n_valid if n_valid else np.nan,
         "n_fixations": len(fixations),
         "mean_fixation_ms": float(length.mean()) if length.size else np.nan,

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from gazepipe.errors import InputError, RecordingError
 
-__all__ = ["Recipe", "digest_file", "digest_json"]
+__all__ = ["Recipe", "digest_file", "digest_folder", "digest_json"]
 
 
 def digest_json(value: Any) -> str:
@@ -41,6 +42,19 @@ def digest_file(path: Path) -> str:
     except OSError as error:
         msg = f"{path}: cannot be read ({error.strerror or error})."
         raise InputError(msg) from None
+
+
+def digest_folder(folder: Path, files: Iterable[Path]) -> str:
+    """Digest of the names, as seen from a folder, and bytes of some files, in whatever order they are given.
+
+    Raises
+    ------
+    RecordingError
+        If one cannot be read.
+    """
+    root = folder.resolve()
+    names = {Path(os.path.relpath(path.resolve(), root)).as_posix(): path for path in files}
+    return digest_json({name: digest_file(path) for name, path in names.items()})
 
 
 @dataclass(frozen=True, slots=True)

@@ -150,12 +150,15 @@ class Study:
         """
         path = self.store / "manifest" / f"{stage}.json"
         try:
-            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            content: Any = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return {}
         except (OSError, ValueError) as error:
             msg = f"{path}: damaged ({error}); delete it and run `gazepipe {stage}` again."
             raise StoreError(msg) from None
+        if not isinstance(content, dict):
+            msg = f"{path}: damaged (no JSON object); delete it and run `gazepipe {stage}` again."
+            raise StoreError(msg)
         return content
 
     def write_manifest(self, stage: str, content: Mapping[str, Any]) -> None:

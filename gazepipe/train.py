@@ -97,13 +97,13 @@ def train(
         data = {"corpus": corpus_digest(study, corpus.users)}
         common = {"split": config.split.model_dump(mode="json"), "seed": config.seed}
 
-        def stage(name: str, recipe: Recipe, run: Callable[[], tuple[Trained, dict[str, Any]]]) -> None:
+        def stage(name: str, recipe: Recipe, run: Callable[[], tuple[Trained, dict[str, Any]]], **extra: Any) -> None:
             if not force and model_recipe(study.model_file(name)) == recipe.digest:
                 report.current.append(name)
                 report.best[name] = load_model(study, name).info["best"]
                 return
             trained, arguments = run()
-            save_model(study, name, trained, recipe, arguments=arguments, extra=names)
+            save_model(study, name, trained, recipe, arguments=arguments, extra=names | extra)
             report.trained.append(name)
             report.best[name] = trained.best
 
@@ -144,7 +144,8 @@ def train(
         # How maps are combined afterwards does not change the network.
         section = config.refiner.model_dump(mode="json", exclude={"combine"})
         inputs = {**data, "embedding": recipe.digest}
-        stage("refiner", Recipe("train-refiner", VERSION, {**common, "refiner": section}, inputs), refiner)
+        made_of = Recipe("train-refiner", VERSION, {**common, "refiner": section}, inputs)
+        stage("refiner", made_of, refiner, embedding=recipe.digest)
         if corpus.images is not None:
             section = config.universal.model_dump(mode="json")
             stage("universal", Recipe("train-universal", VERSION, {**common, "universal": section}, data), universal)

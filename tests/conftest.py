@@ -1,9 +1,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import cv2
+import numpy as np
 import pytest
+
+from gazepipe.config import template
+from gazepipe.study import Study
+
+#: One look: x and y in screen pixels, and how many milliseconds.
+Look = tuple[float, float, float]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -18,3 +29,61 @@ def data_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real data not found in {folder}; set GAZEPIPE_DATA")
     return folder
+
+
+@dataclass(frozen=True)
+class SmallStudy:
+    """A study written by hand: CSV recordings at 250 Hz of people who look at given places of given images.
+
+    The screen has 800 × 600 pixels, 400 × 300 mm at 573 mm: 20 pixels are 1° (at its centre), along both axes.
+    """
+
+    root: Path
+
+    def configure(self, **changes: Mapping[str, Any]) -> None:
+        sections: dict[str, Any] = {
+            "recordings": "rec",
+            "stimuli": "img",
+            "screen": {"width_px": 800, "height_px": 600, "width_mm": 400, "height_mm": 300, "distance_mm": 573},
+            "ingest": {"include": ("*.csv",)},
+            "csv": {"trial": "trial", "stimulus": "image"},
+            "psm": {"width": 40, "height": 30},
+        }
+        for name, values in changes.items():
+            sections[name] = {**sections.get(name, {}), **values}
+        (self.root / "gazepipe.toml").write_text(template(**sections), encoding="utf-8")
+
+    def image(self, name: str, width: int = 800, height: int = 600, *, seed: int = 0) -> Path:
+        path = self.root / "img" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+        path.write_bytes(cv2.imencode(path.suffix, pixels)[1].tobytes())
+        return path
+
+    def recording(self, name: str, trials: Sequence[tuple[str, Sequence[Look]]]) -> Path:
+        """Write a recording in which each (image, looks) is a trial; there is half a second between two."""
+        lines, time = ["time_ms,x_px,y_px,trial,image"], 0
+        for number, (image, looks) in enumerate(trials, 1):
+            for x, y, duration in looks:
+                for _ in range(round(duration / 4)):
+                    lines.append(f"{time},{x},{y},{number},{image}")
+                    time += 4
+            for _ in range(125):
+                lines.append(f"{time},,,,")
+                time += 4
+        path = self.root / "rec" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        return path
+
+    def open(self, **options: Any) -> Study:
+        return Study.open(self.root, **options)
+
+
+@pytest.fixture
+def small_study(tmp_path: Path) -> SmallStudy:
+    """An empty study with a configuration."""
+    study = SmallStudy(tmp_path / "my study ü")
+    (study.root / "rec").mkdir(parents=True)
+    study.configure()
+    return study

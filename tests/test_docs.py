@@ -1,4 +1,4 @@
-"""The documentation says what the program does."""
+"""The documentation says what the program does, and its examples run."""
 
 from __future__ import annotations
 
@@ -7,16 +7,35 @@ import subprocess
 import sys
 import textwrap
 import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
+import h5py
+import numpy as np
+import pandas as pd
 import pytest
 
+from gazepipe.build import build_psm
 from gazepipe.cli import main
 from gazepipe.config import parse_config
+from gazepipe.datasets import FixationDataset
+from gazepipe.enrol import enrol
+from gazepipe.importing import import_dataset
+from gazepipe.ingest import ingest
+from gazepipe.models import save_model
+from gazepipe.readers import read_recording, readers
+from gazepipe.recipe import Recipe
+from gazepipe.simulate import simulate_study
+from gazepipe.study import Study
+from gazepipe.trials import find_trials
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -24,38 +43,270 @@ def blocks(page: Path, language: str) -> list[str]:
     return [textwrap.dedent(indent + body) for indent, body in found]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def sections(page: Path, mark: str = "## ") -> dict[str, str]:
+    """Heading → text below it."""
+    parts = re.split(rf"^{mark}(.*)$", page.read_text(encoding="utf-8"), flags=re.M)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+# ---- links, configuration, commands ----------------------------------------------------------------------------------
+
+
+def anchors(page: Path) -> set[str]:
+    """Anchors of a page's headings, as renderers make them."""
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.S)
+    heads = re.findall(r"^#+ (.*)$", text, re.M)
+    return {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in heads}
+
+
+@every_page
 def test_links_lead_somewhere(page: Path) -> None:
-    for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
-        assert (page.parent / link).exists(), link
+    for link, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", page.read_text(encoding="utf-8")):
+        target = page.parent / link if link else page
+        assert target.exists(), link
+        if anchor:
+            assert anchor in anchors(target), f"{link}#{anchor}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+@every_page
 def test_configuration_examples_are_valid(page: Path) -> None:
     for block in blocks(page, "toml"):
-        parse_config(tomllib.loads(textwrap.dedent(block)))
+        parse_config(tomllib.loads(block))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+@every_page
 def test_commands_exist_with_their_options(page: Path) -> None:
     for block in blocks(page, "console"):
         for line in block.splitlines():
             words = line.split("#")[0].strip().removeprefix("$ ").removeprefix(".venv/bin/").split()
-            if not words or words[0] != "gazepipe" or len(words) < 2 or words[1].startswith("-"):
+            if not line.startswith("$ ") or words[:1] != ["gazepipe"] or words[1:2] == ["--version"]:
                 continue
             command = main.commands[words[1]]
-            known = {o for p in command.params for o in (*p.opts, *p.secondary_opts)} | {"--help", "-h"}
-            used = {w.split("=")[0] for w in words[2:] if w.startswith("-")}
-            assert used <= known, line
-            assert isinstance(command, click.Command)
+            # Parsing finds unknown options, missing arguments and values that are not allowed, and runs nothing.
+            with click.Context(command, info_name=words[1]) as context:
+                try:
+                    command.parse_args(context, words[2:])
+                except click.UsageError as error:
+                    pytest.fail(f"{line}: {error.format_message()}")
 
 
-def test_generated_pages_are_up_to_date() -> None:
+def test_generated_parts_are_up_to_date() -> None:
     run = subprocess.run([sys.executable, "docs/_generate.py", "--check"], cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
 
 
-def test_every_command_has_its_page_section() -> None:
-    text = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
-    for name in main.commands:
-        assert f"gazepipe {name}" in text
+def test_every_reader_is_listed() -> None:
+    text = (DOCS / "index.md").read_text(encoding="utf-8")
+    for reader in readers():
+        assert f"`{reader.name}`" in text, reader.name
+
+
+# ---- examples of recordings ------------------------------------------------------------------------------------------
+
+
+def eyelink_examples() -> Iterator[Any]:
+    for heading, text in sections(DOCS / "eyelink.md").items():
+        pairs = re.findall(r"```asc\n(.*?)```.*?```toml\n(.*?)```", text, re.S)
+        for number, (messages, toml) in enumerate(pairs, 1):
+            yield pytest.param(messages, toml, id=f"{heading} {number}")
+
+
+def asc(messages: str, *, blocks_ms: list[tuple[int, int]]) -> str:
+    """Complete an example: samples at 250 Hz around its messages."""
+    lines = [(int(m.split()[1]), 0, m) for m in messages.splitlines()]
+    for start, end in blocks_ms:
+        head = f"START\t{start}\tLEFT\tSAMPLES\tEVENTS\nSAMPLES\tGAZE\tLEFT\tRATE\t250.00\tTRACKING\tCR\tFILTER\t2"
+        lines.append((start, 1, head))
+        lines += [(t, 2, f"{t}\t  960.0\t  540.0\t 1000.0\t...") for t in range(start, end, 4)]
+        lines.append((end, -1, f"END\t{end}\tSAMPLES\tEVENTS\tRES\t40.0\t40.0"))
+    ordered = sorted(lines, key=lambda line: line[:2])
+    return "** TYPE: EDF_FILE BINARY EVENT SAMPLE TAGGED\n" + "\n".join(text for *_, text in ordered) + "\n"
+
+
+@pytest.mark.parametrize(("messages", "toml"), list(eyelink_examples()))
+def test_eyelink_examples_find_both_images(messages: str, toml: str, tmp_path: Path) -> None:
+    config = parse_config(tomllib.loads(toml))
+    by_block = config.trials.source == "blocks"
+    file = tmp_path / "p01.asc"
+    file.write_text(asc(messages, blocks_ms=[(1000, 4000), (5000, 8000)] if by_block else [(800, 9000)]))
+    trials = find_trials(read_recording(file, config), config)
+    names = [re.split(r"[/\\]", name)[-1] for name in trials.frame["stimulus"]]
+    assert names == ["cat.jpg", "dog.jpg"]
+    lengths = trials.frame["offset_ms"] - trials.frame["onset_ms"]
+    assert ((lengths > 2900) & (lengths < 3100)).all()
+    assert trials.problems == []
+
+
+def csv_examples() -> Iterator[Any]:
+    for heading, text in sections(DOCS / "csv.md").items():
+        for table, toml in re.findall(r"```csv\n(.*?)```.*?```toml\n(.*?)```", text, re.S):
+            yield pytest.param(table, toml, id=heading)
+
+
+@pytest.mark.parametrize(("table", "toml"), list(csv_examples()))
+def test_csv_examples_find_both_images(table: str, toml: str, tmp_path: Path) -> None:
+    values = tomllib.loads(toml)
+    values.setdefault("trials", {})["min_duration_ms"] = 1  # the examples have a few samples only
+    config = parse_config(values)
+    file = tmp_path / "p01.csv"
+    file.write_text(table)
+    recording = read_recording(file, config)
+    assert recording.n_samples == len(table.splitlines()) - config.csv.header
+    eyes = {"left", "right"} if config.csv.left_x else {"cyclopean"}
+    assert set(recording.eyes) == eyes
+    x = np.concatenate([eye.x_px for eye in recording.eyes.values()])
+    assert np.nanmin(x) > 500
+    assert np.nanmax(x) < 1920
+    assert list(find_trials(recording, config).frame["stimulus"]) == ["cat.jpg", "dog.jpg"]
+
+
+# ---- the store -------------------------------------------------------------------------------------------------------
+
+
+class Untrained:
+    """What `save_model` needs of a training."""
+
+    history: tuple[dict[str, float], ...] = ()
+    best: dict[str, float] = {}  # noqa: RUF012 (never changed)
+    seconds = 0.0
+
+    def __init__(self) -> None:
+        from gazepipe.embedding import EmbeddingNet
+
+        self.net = EmbeddingNet().eval()
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """Three people, four images; maps, and a gallery from a network that nobody trained."""
+    folder = tmp_path_factory.mktemp("docs") / "study"
+    simulate_study(folder, users=3, images=4, rate_hz=125, seconds=2.0)
+    study = Study.open(folder)
+    assert not ingest(study).failures
+    assert not build_psm(study).failures
+    names = {f"{kind}_{part}": [] for kind in ("users", "images") for part in ("train", "validation", "test")}
+    save_model(study, "embedding", Untrained(), Recipe("train-embedding", 1), arguments={}, extra=names)  # type: ignore[arg-type]
+    enrol(study)
+    return study
+
+
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One recording as `gazepipe import` stores it."""
+    folder = tmp_path_factory.mktemp("imported")
+    columns = ["user", "stimulus", "repeat", "index", "duration_ms", "x_px", "y_px"]
+    table = pd.DataFrame([("a", "cat.jpg", 1, 0, 200.0, 10.0, 20.0)], columns=columns)
+    dataset = FixationDataset("osie", 24.0, {"cat.jpg": (800, 600)}, {}, table)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gazepipe.datasets.load_dataset", lambda *_, **__: dataset)
+        study, _ = import_dataset("osie", folder, folder)
+    return study.recording_file("a")
+
+
+@dataclass(frozen=True)
+class Documented:
+    """What store-format.md says of one kind of file: name → type."""
+
+    attributes: dict[str, str]
+    datasets: dict[str, str]
+    optional: dict[str, str]
+
+
+def rows(text: str, first: str) -> dict[str, str]:
+    """First two columns of the table whose first heading is `first`."""
+    found: dict[str, str] = {}
+    inside = False
+    for line in text.splitlines():
+        cells = [c.strip() for c in line.strip("|").split("|")]
+        inside = cells[0] == first or (inside and line.startswith("|"))
+        if inside and cells[0].startswith("`"):
+            found[cells[0].strip("`")] = cells[1]
+    return found
+
+
+def documented(kind: str, *, imported: bool = False) -> Documented:
+    pages = sections(DOCS / "store-format.md")
+    common = rows(pages["Attributes of every HDF5 file"], "attribute")
+    own, _, below = pages[kind].partition("### Imported recordings")
+    attributes = common | rows(own, "attribute")
+    if imported:
+        return Documented(attributes | rows(below, "imported attribute"), rows(below, "imported dataset"), {})
+    return Documented(attributes, rows(own, "dataset"), rows(own, "optional dataset"))
+
+
+def stored(path: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """Root attributes and datasets of a file, with the names of the types as the page has them."""
+    datasets: dict[str, str] = {}
+
+    def see(name: str, item: object) -> None:
+        if isinstance(item, h5py.Dataset):
+            name = re.sub(r"^samples/(left|right|cyclopean)/", "samples/EYE/", name)
+            datasets[name] = "text" if item.attrs.get("text") else str(item.dtype)
+
+    with h5py.File(path) as file:
+        file.visititems(see)
+        attributes = {k: "text" if isinstance(v, bytes) else str(np.asarray(v).dtype) for k, v in file.attrs.items()}
+    return attributes, datasets
+
+
+def agree(path: Path, said: Documented) -> None:
+    attributes, datasets = stored(path)
+    assert attributes == {k: v.replace("JSON", "text") for k, v in said.attributes.items()}
+    extra = {k: v for k, v in said.optional.items() if k in datasets}
+    assert datasets == said.datasets | extra
+
+
+def test_store_format_of_recordings(study: Study) -> None:
+    for name in ("sim01", "sim02", "sim03"):  # EyeLink, CSV, EyeLink with both eyes
+        agree(study.recording_file(name), documented("gazepipe.recording"))
+    assert set(documented("gazepipe.recording").optional) <= set(stored(study.recording_file("sim01"))[1])
+
+
+def test_store_format_of_imported_recordings(imported: Path) -> None:
+    agree(imported, documented("gazepipe.recording", imported=True))
+
+
+@pytest.mark.parametrize("kind", ["psm", "usm", "stimuli", "gallery"])
+def test_store_format_of_the_other_files(study: Study, kind: str) -> None:
+    path = study.psm_file("sim01") if kind == "psm" else getattr(study, f"{kind}_file")
+    agree(path, documented(f"gazepipe.{kind}"))
+
+
+def test_store_format_of_weights(study: Study) -> None:
+    import json
+
+    from safetensors import safe_open
+
+    table = sections(DOCS / "store-format.md")["Weights"]
+    said = set(re.findall(r"`(\w+)`", "".join(line.split("|")[1] for line in table.splitlines() if line[:3] == "| `")))
+    with safe_open(study.model_file("embedding"), "pt") as file:
+        metadata = file.metadata()
+    assert set(metadata) == {"gazepipe", "digest"}
+    assert set(json.loads(metadata["gazepipe"])) == said
+
+
+def test_digests_are_made_as_the_page_says(study: Study) -> None:
+    import hashlib
+    import json
+
+    def digest(value: object) -> str:
+        return hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+    with h5py.File(study.psm_file("sim01")) as file:
+        plain = {k: v.decode() if isinstance(v, bytes) else v.item() for k, v in file.attrs.items()}
+    parts = [plain["stage"], plain["stage_version"], json.loads(plain["params"]), json.loads(plain["inputs"])]
+    assert plain["recipe_digest"] == digest(parts)
+    written = plain.pop("attributes_digest")
+    assert written == digest(plain)
+
+
+def python_examples() -> Iterator[Any]:
+    for page in PAGES:
+        for number, code in enumerate(blocks(page, "python"), 1):
+            yield pytest.param(code, id=f"{page.name} {number}")
+
+
+@pytest.mark.parametrize("code", list(python_examples()))
+def test_python_examples_run(code: str, study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(study.root)  # examples open store/…
+    exec(compile(code, "example", "exec"), {})

@@ -96,6 +96,27 @@ def test_flipped_bits_are_never_silently_wrong(path: Path) -> None:
     assert refused > 0
 
 
+def test_flipped_bits_in_long_attributes_are_noticed(tmp_path: Path) -> None:
+    """HDF5 keeps attributes beyond some kilobytes without a checksum: warnings, or the inputs of many images."""
+    path, words = tmp_path / "a.h5", [f"line {k}: something odd" for k in range(400)]
+    store.save(path, KIND, ARRAYS, recipe=RECIPE, attrs={"warnings": words})
+    whole = path.read_bytes()
+    for line in (0, 77, 399):
+        damaged = bytearray(whole)
+        damaged[whole.index(f"line {line}:".encode()) + 2] ^= 1
+        path.write_bytes(damaged)
+        with pytest.raises(StoreError, match=r"a\.h5: damaged"):
+            store.load(path, KIND)
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 5000, b"time_ms,x_px\n1,2\n", b"\x89HDF\r\n\x1a\n" + b"\xff" * 999])
+def test_what_is_no_store(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    assert store.recipe_of(path) is None
+    with pytest.raises(StoreError, match=r"file\.h5: damaged or not a gazepipe store"):
+        store.load(path, KIND)
+
+
 def test_other_kind_and_newer_version_are_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(StoreError, match=r"holds gazepipe\.psm; expected gazepipe\.usm"):
         store.load(path, "gazepipe.usm")
@@ -179,6 +200,19 @@ def test_a_second_writer_is_turned_away_and_a_killed_one_leaves_nothing(tmp_path
         holder.kill()
         holder.wait()
     with store.lock(tmp_path, timeout_s=5):
+        pass
+
+
+def test_lock_where_no_folder_can_be(tmp_path: Path) -> None:
+    (tmp_path / "store").write_text("a file")
+    with pytest.raises(StorageError, match="store: cannot be written"), store.lock(tmp_path / "store"):
+        pass
+
+
+def test_errors_inside_a_lock_stay_what_they_are(tmp_path: Path) -> None:
+    with pytest.raises(PermissionError, match="recording"), store.lock(tmp_path):
+        raise PermissionError(errno.EACCES, "recording")
+    with store.lock(tmp_path, timeout_s=0.1):  # and the lock is free again
         pass
 
 

@@ -15,7 +15,7 @@ from gazepipe.errors import RecordingError
 from gazepipe.readers.source import Reader, read_head
 from gazepipe.recording import Recording
 
-__all__ = ["Reader", "read_recording", "readers"]
+__all__ = ["Reader", "find_reader", "is_companion", "is_recording_folder", "read_recording", "readers"]
 
 _MODULES = (
     "gazepipe.readers.eyelink_asc",
@@ -23,6 +23,11 @@ _MODULES = (
     "gazepipe.readers.tobii_studio",
     "gazepipe.readers.tobii_sdk",
     "gazepipe.readers.smi",
+    "gazepipe.readers.neon_native",
+    "gazepipe.readers.neon_timeseries",
+    "gazepipe.readers.marker_mapper",
+    "gazepipe.readers.pupil_core",
+    "gazepipe.readers.bids",
     "gazepipe.readers.csv_table",
 )
 
@@ -57,11 +62,33 @@ def read_recording(path: Path, config: StudyConfig) -> Recording:
         If the file is missing, empty, damaged, or of no known format.
     """
     path = Path(path)
-    head = b"" if path.is_dir() else read_head(path)
-    for reader in readers():
-        if reader.sniff(head, path):
-            return reader.read(path, config)
-    raise _unknown(head, path)
+    reader = find_reader(path)
+    if reader is None:
+        raise _unknown(b"" if path.is_dir() else read_head(path), path)
+    return reader.read(path, config)
+
+
+def find_reader(path: Path) -> Reader | None:
+    """Return the reader of a file or folder, None if it is of no known format.
+
+    Raises
+    ------
+    RecordingError
+        If a file is missing, empty or damaged.
+    """
+    folder = path.is_dir()
+    head = b"" if folder else read_head(path)
+    return next((r for r in readers() if (r.files or not folder) and r.sniff(head, path)), None)
+
+
+def is_recording_folder(path: Path) -> bool:
+    """Whether a folder is one recording, and what is in it none."""
+    return path.is_dir() and find_reader(path) is not None
+
+
+def is_companion(path: Path) -> bool:
+    """Whether a file, by its name and place, is part of a recording that goes by another name."""
+    return any(r.companion(path) for r in readers() if r.companion)
 
 
 def _unknown(head: bytes, path: Path) -> RecordingError:

@@ -1,0 +1,308 @@
+"""The command line: help, exit codes, one line for an error, and people enrolled and predicted with real networks.
+
+What bad input does is in test_bad_input.py, what the figures are worth in test_end_to_end.py.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from gazepipe import __version__, store
+from gazepipe.cli import main
+from gazepipe.config import load_config, template
+from gazepipe.images import read_rgb
+from gazepipe.simulate import simulate_study
+
+COMMANDS = ["init", "simulate", "import", "ingest", "build-psm", "train", "enrol", "predict", "evaluate", "run"]
+
+
+def gazepipe(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(a) for a in arguments])
+
+
+def one_line(result: Result) -> str:
+    """Return the error, which must be one line on standard error and nothing on standard output."""
+    assert result.stdout == ""
+    lines = result.stderr.splitlines()
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("gazepipe: ")
+    return lines[0]
+
+
+# ---- help ------------------------------------------------------------------------------------------------------------
+
+
+def test_help_lists_the_commands_in_their_order_and_the_exit_codes() -> None:
+    result = gazepipe("--help")
+    assert result.exit_code == 0
+    listed = re.findall(r"^  ([a-z][a-z-]+) ", result.stdout.split("Commands:")[1], re.MULTILINE)
+    assert [c for c in listed if c in COMMANDS] == COMMANDS
+    for code in (0, 1, 2, 3, 4, 6, 7, 8, 130):
+        assert re.search(rf"\b{code} ", result.stdout.split("Exit codes:")[1])
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_each_command(command: str) -> None:
+    result = gazepipe(command, "--help")
+    assert result.exit_code == 0
+    assert result.stdout.startswith(f"Usage: main {command} ")
+    for option in re.findall(r"^  (--[a-z-]+)[ ,]", result.stdout, re.MULTILINE):
+        assert re.search(rf"{option}[ ,].*\n?\s+\S|{option} +\S", result.stdout), f"{option} is not explained"
+
+
+def test_version() -> None:
+    assert gazepipe("--version").stdout == f"gazepipe {__version__}\n"
+
+
+def test_help_waits_for_nothing_heavy() -> None:
+    code = (
+        "import sys\nfrom gazepipe.cli import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit as e:\n    assert not e.code\n"
+        "print([m for m in ('torch', 'numba', 'matplotlib', 'pandas', 'h5py', 'cv2', 'scipy') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_as_a_module() -> None:
+    done = subprocess.run([sys.executable, "-m", "gazepipe", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"gazepipe {__version__}\n"
+
+
+# ---- setting up ------------------------------------------------------------------------------------------------------
+
+
+def test_init_writes_a_configuration_and_never_replaces_one(tmp_path: Path) -> None:
+    folder = tmp_path / "my study ü"
+    assert gazepipe("init", folder).exit_code == 0
+    path = folder / "gazepipe.toml"
+    assert load_config(path).name == "my study ü"
+    path.write_text("name = 'mine'\n")
+    result = gazepipe("init", folder)
+    assert result.exit_code == 2
+    assert "is there already" in one_line(result)
+    assert path.read_text() == "name = 'mine'\n"
+    assert gazepipe("init", "--force", folder).exit_code == 0
+    assert load_config(path).name == "my study ü"
+
+
+def test_init_where_nothing_can_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    result = gazepipe("init", tmp_path / "file")
+    assert result.exit_code == 7
+    assert "could not be written" in one_line(result)
+
+
+def test_unknown_command_and_option(tmp_path: Path) -> None:
+    assert gazepipe("fly").exit_code == 2
+    assert gazepipe("ingest", "--fast").exit_code == 2
+    assert gazepipe("ingest", "--jobs", "0").exit_code == 2
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write everywhere")
+def test_read_only_store(small_study: Any) -> None:
+    small_study.recording("anna.csv", [("a.png", [(400, 300, 400)])])
+    (small_study.root / "store").mkdir(mode=0o500)
+    result = gazepipe("ingest", small_study.root)
+    assert result.exit_code == 7
+    assert "cannot be written" in one_line(result)
+
+
+def test_dry_run_writes_nothing(small_study: Any) -> None:
+    small_study.recording("anna.csv", [("a.png", [(400, 300, 400)])])
+    small_study.recording("ben_ses-2.csv", [("a.png", [(400, 300, 400)])])
+    before = {p: p.read_bytes() for p in small_study.root.rglob("*") if p.is_file()}
+    result = gazepipe("ingest", "--dry-run", small_study.root)
+    assert result.exit_code == 0
+    first, second = result.stdout.splitlines()
+    assert first.endswith("anna.csv: user anna")
+    assert second.endswith("ben_ses-2.csv: user ben, session ses-2")
+    assert {p: p.read_bytes() for p in small_study.root.rglob("*") if p.is_file()} == before
+
+
+def test_quiet_says_nothing_unless_something_is_wrong(small_study: Any) -> None:
+    small_study.recording("anna.csv", [("a.png", [(400, 300, 400)])])
+    result = gazepipe("--quiet", "ingest", small_study.root)
+    assert (result.exit_code, result.output) == (0, "")
+    (small_study.root / "rec" / "ben.csv").write_text("")
+    result = gazepipe("--quiet", "ingest", small_study.root)
+    assert result.exit_code == 3
+    assert result.stdout == ""
+    assert "ben.csv" in result.stderr
+
+
+def test_damaged_manifest_ends_with_eight(small_study: Any) -> None:
+    small_study.recording("anna.csv", [("a.png", [(400, 300, 400)])])
+    gazepipe("ingest", small_study.root)
+    (small_study.root / "store" / "manifest" / "ingest.json").write_text("{")
+    result = gazepipe("build-psm", small_study.root)
+    assert result.exit_code == 8
+    assert "ingest.json: damaged" in one_line(result)
+
+
+def test_traceback_on_demand(small_study: Any) -> None:
+    result = gazepipe("--traceback", "ingest", small_study.root)
+    assert result.exit_code == 4
+    assert "Traceback (most recent call last)" in result.stderr
+
+
+# ---- with trained networks -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A simulated study run from end to end with networks that have hardly been trained; never changed."""
+    folder = tmp_path_factory.mktemp("trained") / "study"
+    simulate_study(folder, users=6, images=16, rate_hz=125, seconds=1, seed=5)
+    config = load_config(folder / "gazepipe.toml").model_dump(mode="json")
+    config["split"] |= {"users": [0.34, 0.33, 0.33], "images": [0.6, 0.2, 0.2]}
+    config["embedding"] |= {"widths": [4, 4, 8, 8], "m": 2, "steps": 4, "validate_every": 2}
+    config["refiner"] |= {"m": 2, "pool": 4, "epochs": 1}
+    config["universal"] |= {"epochs": 1}
+    config["evaluation"] |= {"m": [1], "embeddings_per_user": 2, "repetitions": 2}
+    (folder / "gazepipe.toml").write_text(template(**config), encoding="utf-8")
+    result = gazepipe("run", folder, "--threads", "1", "--images", "2")
+    assert result.exit_code == 0, result.output
+    assert (folder / "store" / "evaluation.md").is_file()
+    return folder
+
+
+@pytest.fixture
+def study(trained: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(trained, tmp_path / "study"))
+
+
+def test_second_run_makes_nothing_again(study: Path) -> None:
+    # The copy is another folder of the same recordings, as after a move.
+    names = ("*.h5", "psm/*", "recordings/*", "models/*", "evaluation.*")
+    files = [f for name in names for f in (study / "store").glob(name)]
+    before = {f: f.stat().st_mtime_ns for f in files}
+    assert len(before) > 15
+    result = gazepipe("run", study, "--threads", "1")
+    assert result.exit_code == 0, result.output
+    assert "nothing trained" in result.stdout
+    assert {f: f.stat().st_mtime_ns for f in files} == before
+
+
+def test_evaluation_that_was_deleted_or_damaged_is_made_again(study: Path) -> None:
+    text = (study / "store" / "evaluation.md").read_text()
+    figures = (study / "store" / "evaluation.json").read_text()
+    (study / "store" / "evaluation.md").unlink()
+    assert gazepipe("evaluate", study, "--threads", "1").exit_code == 0
+    assert (study / "store" / "evaluation.md").read_text() == text
+    (study / "store" / "evaluation.json").write_text("{")
+    assert gazepipe("evaluate", study, "--threads", "1").exit_code == 0
+    assert (study / "store" / "evaluation.json").read_text() == figures
+
+
+def test_prediction_is_an_overlay_and_an_array(study: Path, tmp_path: Path) -> None:
+    images = sorted((study / "stimuli").iterdir())[:2]
+    result = gazepipe("predict", "--study", study, "--user", "sim01", "--out", tmp_path / "out", *images)
+    assert result.exit_code == 0, result.output
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(
+        name for i in images for name in (f"{i.stem}.npy", f"{i.stem}.png")
+    )
+    saliency = np.load(tmp_path / "out" / f"{images[0].stem}.npy")
+    assert saliency.shape == (120, 160)
+    assert saliency.min() >= 0
+    assert read_rgb(tmp_path / "out" / f"{images[0].stem}.png").shape == read_rgb(images[0]).shape
+
+
+def test_where_the_universal_map_comes_from(study: Path, tmp_path: Path) -> None:
+    image = sorted((study / "stimuli").iterdir())[0]
+    new = tmp_path / "new.png"
+    simulate_study(tmp_path / "other", users=1, images=1, seed=77)
+    shutil.copy(tmp_path / "other" / "stimuli" / "scene01.png", new)
+    ask = ("predict", "--study", study, "--user", "sim01")
+    result = gazepipe(*ask, image, new)
+    assert re.search(rf"{image.name}: .*universal map store", result.stdout)
+    assert re.search(r"new\.png: .*universal map predicted", result.stdout)
+    result = gazepipe(*ask, "--usm", "store", image, new)
+    assert result.exit_code == 3
+    assert "new.png: nobody in the store has looked at this image" in result.stderr
+    assert "scene" in result.stdout
+    np.save(tmp_path / "new.npy", np.ones((30, 40)))
+    assert "universal map folder" in gazepipe(*ask, "--usm", tmp_path, new).stdout
+    np.save(tmp_path / "new.npy", np.full((30, 40), np.nan))
+    result = gazepipe(*ask, "--usm", tmp_path, new)
+    assert result.exit_code == 3
+    assert "no saliency map" in result.stderr
+    assert gazepipe(*ask, "--usm", tmp_path / "nowhere", new).exit_code == 2
+
+
+def test_unknown_people_and_images(study: Path, tmp_path: Path) -> None:
+    image = sorted((study / "stimuli").iterdir())[0]
+    result = gazepipe("predict", "--study", study, "--user", "nobody", image)
+    assert result.exit_code == 4
+    assert "user 'nobody' is not in the gallery, which has sim01" in one_line(result)
+    result = gazepipe("enrol", "--study", study, "--user", "nobody")
+    assert result.exit_code == 4
+    assert "user 'nobody' has no maps" in one_line(result)
+    (tmp_path / "empty").mkdir()
+    assert gazepipe("predict", "--study", study, "--user", "sim01", tmp_path / "empty").exit_code == 4
+    result = gazepipe("predict", "--study", study, "--user", "sim01", tmp_path / "none.png", image)
+    assert result.exit_code == 3
+    assert "none.png" in result.stderr
+    assert image.name in result.stdout
+
+
+def test_gallery_of_networks_trained_before_is_not_used(study: Path) -> None:
+    text = (study / "gazepipe.toml").read_text(encoding="utf-8")
+    (study / "gazepipe.toml").write_text(re.sub(r"^seed = 0", "seed = 1", text, count=1, flags=re.MULTILINE))
+    assert gazepipe("train", study, "--threads", "1").exit_code == 0
+    image = sorted((study / "stimuli").iterdir())[0]
+    result = gazepipe("predict", "--study", study, "--user", "sim01", image)
+    assert result.exit_code == 4
+    assert "run `gazepipe enrol` again" in one_line(result)
+    assert gazepipe("enrol", "--study", study, "--user", "sim01", "--threads", "1").exit_code == 0
+    assert gazepipe("predict", "--study", study, "--user", "sim01", image).exit_code == 0
+
+
+def test_networks_that_do_not_belong_together_are_not_used(study: Path) -> None:
+    """Training may be interrupted between the embedding network and the refiner."""
+    old = (study / "store" / "models" / "refiner.safetensors").read_bytes()
+    text = (study / "gazepipe.toml").read_text(encoding="utf-8")
+    (study / "gazepipe.toml").write_text(re.sub(r"^seed = 0", "seed = 1", text, count=1, flags=re.MULTILINE))
+    assert gazepipe("train", study, "--threads", "1").exit_code == 0
+    (study / "store" / "models" / "refiner.safetensors").write_bytes(old)
+    assert gazepipe("enrol", "--study", study, "--user", "sim01").exit_code == 0
+    image = sorted((study / "stimuli").iterdir())[0]
+    for command in (["evaluate", study], ["predict", "--study", study, "--user", "sim01", image]):
+        result = gazepipe(*command)
+        assert result.exit_code == 4
+        assert "run `gazepipe train` again" in one_line(result)
+    assert "train: refiner trained" in gazepipe("train", study, "--threads", "1").stdout
+
+
+def test_newcomer_through_the_command_line(study: Path, tmp_path: Path) -> None:
+    shutil.copy(study / "sim02.csv.gz", tmp_path / "monday.csv.gz")
+    before = {p: p.read_bytes() for p in (study / "store" / "models").iterdir()}
+    result = gazepipe("enrol", "--study", study, "--user", "zoe", tmp_path / "monday.csv.gz", "--threads", "1")
+    assert result.exit_code == 0, result.output
+    assert "zoe: enrolled, 16 image-PSM pairs" in result.stdout
+    assert "7 people in" in result.stdout
+    gallery = store.load(study / "store" / "gallery.h5", "gazepipe.gallery")
+    vectors = dict(zip(gallery.arrays["table/user"], gallery.arrays["embedding"], strict=True))
+    # The same gaze under another name is the same person, and no network was changed.
+    np.testing.assert_allclose(vectors["zoe"], vectors["sim02"], atol=1e-5)
+    assert gallery.arrays["table/nearest"].tolist()[-1] == "sim02"
+    assert {p: p.read_bytes() for p in (study / "store" / "models").iterdir()} == before
+    result = gazepipe("enrol", "--study", study, "--user", "sim03", tmp_path / "monday.csv.gz")
+    assert result.exit_code == 2
+    assert "already has a user 'sim03'" in one_line(result)
+
+
+def test_device_that_is_not_there(study: Path) -> None:
+    result = gazepipe("evaluate", study, "--device", "abacus")
+    assert result.exit_code == 2
+    assert "--device abacus: there is no such device here" in one_line(result)
