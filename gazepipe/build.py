@@ -6,7 +6,6 @@ changed; one file of universal maps; one of the images at map size.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -371,8 +370,3 @@ def corpus_digest(study: Study, users: Iterable[str]) -> str:
     built = study.manifest("build-psm").get("users", {})
     pack = store.recipe_of(study.stimuli_file)
     return digest_json([[u, built[u]["recipe"]] for u in users] + [pack])
-
-
-def dumps(value: Any) -> str:
-    """JSON text as it is put into weights files."""
-    return json.dumps(value, sort_keys=True, default=str)

@@ -166,7 +166,7 @@ def enrol(
             if user not in built:
                 msg = f"user {user!r} has no maps in {study.store}; give recordings, or ingest and build-psm first."
                 raise NothingToDoError(msg)
-        before = _members(study, model.info["recipe"])
+        before = _members(study)
         members = sorted({*wanted, *(u for u in before if u in built)})
         recipe = Recipe(
             "enrol", VERSION, {"model": model.info["recipe"]}, {u: str(built[u]["recipe"]) for u in members}
@@ -177,7 +177,7 @@ def enrol(
     return load_gallery(study)
 
 
-def _members(study: Study, model: str) -> list[str]:
+def _members(study: Study) -> list[str]:
     if not study.gallery_file.is_file():
         return []
     contents = store.load(study.gallery_file, "gazepipe.gallery")

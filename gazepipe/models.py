@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from gazepipe import __version__, store
-from gazepipe.embedding import CHANNELS, EmbeddingNet
+from gazepipe.embedding import EmbeddingNet
 from gazepipe.errors import NothingToDoError, StoreError
 from gazepipe.recipe import Recipe
 from gazepipe.refiner import RefinerNet
@@ -152,8 +152,3 @@ def load_refiner(study: Study, embedding: str, where: torch.device | None = None
         msg = f"{path}: was trained on embeddings of another network than the one there; run `gazepipe train` again."
         raise NothingToDoError(msg)
     return refiner
-
-
-def embedding_needs(inputs: str) -> tuple[bool, bool]:
-    """Whether an embedding network's inputs include images, and universal maps."""
-    return CHANNELS[inputs] == 4, inputs.endswith("discrepancy")

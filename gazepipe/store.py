@@ -39,7 +39,6 @@ ENCODINGS = {
     "gazepipe.usm": "1.0",
     "gazepipe.stimuli": "1.0",
     "gazepipe.gallery": "1.0",
-    "gazepipe.maps": "1.0",
 }
 
 _ATTRS_DIGEST = "attributes_digest"
