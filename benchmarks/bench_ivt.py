@@ -11,14 +11,19 @@ from __future__ import annotations
 
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 from _trace import SCREEN, trace
 
 from gazepipe import _gaze_kernel, _ivt_kernel
+from gazepipe.blinks import blinks
 from gazepipe.config import IvtConfig
 from gazepipe.events import detect
-from gazepipe.gaze import block_edges, kernel_geometry
+from gazepipe.gaze import block_edges, kernel_geometry, select_gaze
+from gazepipe.recording import EyeSamples, Recording
+from gazepipe.saccades import saccades
+from gazepipe.velocity import velocity_of
 
 CONFIG = IvtConfig()
 
@@ -111,6 +116,14 @@ def main():
         uneven = t.copy()
         uneven[::7] += 0.01
         row("detect, uneven times", label, lambda: detect(uneven, x, y, SCREEN, CONFIG), lambda e: len(e))  # noqa: B023
+    for method in ("olsen", "savgol", "fivepoint"):
+        config = IvtConfig(velocity_method=method)
+        row(f"velocity, {method}", "float64", lambda: velocity_of(t, x64, y64, SCREEN, config, block_edges(n, None)))  # noqa: B023
+    eye = EyeSamples(x64.astype(np.float32), y64.astype(np.float32), np.full(n, np.nan, np.float32))
+    recording = Recording(Path("trace"), "trace", t, {"right": eye}, np.array([0]), np.array([1000.0]))
+    gaze = select_gaze(recording, CONFIG)
+    row("saccades", "float32", lambda: saccades(recording, SCREEN, CONFIG, gaze=gaze), lambda f: len(f), repeat=5)
+    row("blinks", "float32", lambda: blinks(recording, SCREEN, CONFIG), lambda f: len(f), repeat=5)
     for name, work in peers(t, x64, y64):
         row(name, "float64", work, repeat=3)
 

@@ -3,7 +3,7 @@
     python benchmarks/bench_lund2013.py [DATA]
 
 DATA is the folder that holds `raw/lund2013`; otherwise the environment variable GAZEPIPE_DATA, or `../shared/data`.
-The headline is the table at default settings; the sweep below it is information, not a choice of settings.
+The headline is the table at default settings; the tables below it are information, not a choice of settings.
 
 * κ: Cohen's kappa over samples, fixation against everything else (saccade, PSO, pursuit, blink, undefined).
 * F1: of fixations; two match if the samples they share are at least half of the samples either covers
@@ -131,6 +131,11 @@ def main():
         hz = "" if np.isnan(rate) else f"{rate:.0f}"
         print(f"| {name} | {hz} |", " | ".join(f"{s:.3f}" for s in scores), f"| {n} / {mn} / {ra} |")
     heads = [f"{kind} {p}" for kind in ("κ", "F1") for p in pairs[:2]]
+    print("\n| velocity | threshold |", " | ".join(heads), "|")
+    print("| --- |" + " --- |" * 5)
+    for method, mode in product(("olsen", "savgol", "fivepoint"), ("fixed", "adaptive")):
+        score = compare(data, IvtConfig(velocity_method=method, velocity_threshold_mode=mode))[-1]
+        print(f"| {method} | {mode} |", " | ".join(f"{score[i]:.3f}" for i in (2, 3, 5, 6)), "|")
     print("\n| threshold deg/s | shortest ms |", " | ".join(heads), "|")
     print("| --- |" + " --- |" * 5)
     for threshold, shortest in product((20, 30, 40, 50, 60), (40, 60)):

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from gazepipe._gaze_kernel import OPTIONS
+from gazepipe._gaze_kernel import BLOCK, OPTIONS
 
 
 @njit(**OPTIONS)
@@ -88,26 +88,43 @@ def slope_weights(offset, order, weights):  # type: ignore[no-untyped-def]
         weights[n] = total / unit
 
 
+@njit(inline="never", **OPTIONS)
+def _even_slopes(values, b, m, weights, out):  # type: ignore[no-untyped-def]
+    """Slopes of `m` samples from `b` on; `weights` are those after the middle, the ones before are their opposites."""
+    out[:m] = 0.0
+    for k in range(weights.shape[0]):
+        later, earlier, weight = values[b + k + 1 : b + k + 1 + m], values[b - k - 1 : b - k - 1 + m], weights[k]
+        for i in range(m):
+            out[i] += weight * (later[i] - earlier[i])
+
+
 @njit(**OPTIONS)
 def savitzky_golay(time, x, y, stretches, even, step_ms, order, geometry, out):  # type: ignore[no-untyped-def]
     """Slope of a polynomial fitted to each window; in uneven stretches every window has weights of its own.
 
     `stretches` has the shape ``(n, 4)``: first sample, end, and twice the samples on each side of the middle.
     """
+    rate_x, rate_y = np.empty(BLOCK), np.empty(BLOCK)
     for s in range(stretches.shape[0]):
         first, end, half, _ = stretches[s]
         weights = np.empty(2 * half + 1)
         if even[s]:
             slope_weights(np.arange(-half, half + 1) * step_ms[s], order, weights)
+            for b in range(first + half, end - half, BLOCK):
+                m = min(BLOCK, end - half - b)
+                _even_slopes(x, b, m, weights[half + 1 :], rate_x)
+                _even_slopes(y, b, m, weights[half + 1 :], rate_y)
+                for i in range(m):
+                    out[b + i] = _angular(x[b + i], y[b + i], rate_x[i], rate_y[i], geometry)
+            continue
         for i in range(first + half, end - half):
-            if not even[s]:
-                slope_weights(time[i - half : i + half + 1] - time[i], order, weights)
-            rate_x = rate_y = 0.0
+            slope_weights(time[i - half : i + half + 1] - time[i], order, weights)
+            sum_x = sum_y = 0.0
             for k in range(2 * half + 1):
                 # differences from the middle: the weights add up to zero, but not to the last digit
-                rate_x += weights[k] * (x[i - half + k] - x[i])
-                rate_y += weights[k] * (y[i - half + k] - y[i])
-            out[i] = _angular(x[i], y[i], rate_x, rate_y, geometry)
+                sum_x += weights[k] * (x[i - half + k] - x[i])
+                sum_y += weights[k] * (y[i - half + k] - y[i])
+            out[i] = _angular(x[i], y[i], sum_x, sum_y, geometry)
 
 
 @njit(**OPTIONS)

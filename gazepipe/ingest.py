@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["VERSION", "IngestReport", "Job", "ingest", "ingest_files", "plan", "recordings_below"]
 
 #: Raised whenever the stored result changes for the same input.
-VERSION = 2
+VERSION = 3
 
 Show = Callable[[int, int, str], None]
 
@@ -341,9 +341,11 @@ def analyse(source: Path, config: StudyConfig) -> tuple[dict[str, Any], dict[str
         If the file cannot be read, has no gaze on a screen, states another screen than the configuration, or has no
         trial.
     """
+    from gazepipe.blinks import blinks
     from gazepipe.events import fixations, select_gaze
     from gazepipe.quality import quality
     from gazepipe.readers import read_recording
+    from gazepipe.saccades import saccades
     from gazepipe.trials import find_trials
 
     recording = read_recording(source, config)
@@ -366,6 +368,8 @@ def analyse(source: Path, config: StudyConfig) -> tuple[dict[str, Any], dict[str
     arrays["messages/text"] = np.array([m.text for m in recording.messages], object)
     arrays |= {f"native_events/{k}": v for k, v in recording.native_events.items()}
     tables = {"trials": trials.frame, "fixations": found, "quality": measured.trials}
+    tables["saccades"] = saccades(recording, screen, config.ivt, trials, gaze, found)
+    tables["blinks"] = blinks(recording, screen, config.ivt, trials)
     for name, frame in tables.items():
         arrays |= {f"{name}/{column}": frame[column].to_numpy() for column in frame.columns}
     attrs = {

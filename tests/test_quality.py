@@ -77,3 +77,82 @@ def test_pauses_between_blocks_are_no_loss():
     assert q.recording["n_gaps"] == 0
     assert q.trials.empty
     assert "data_loss" in q.trials
+
+
+def test_bcea_of_known_noise():
+    # σ px along x and 2σ along y at the centre, 1 px = 1/1000 rad: 2 · ln(1 / 0.32) · π · σ · 2σ
+    r = np.random.default_rng(1)
+    x, y = r.normal(1000, 0.2, 50_000), r.normal(500, 0.4, 50_000)
+    q = measure(x, y).recording
+    area = 2 * math.log(1 / 0.32) * math.pi * math.degrees(0.2 / 1000) * math.degrees(0.4 / 1000)
+    assert q["bcea_deg2"] == pytest.approx(area, rel=0.02)
+
+
+def test_bcea_is_that_of_numpy_and_leaves_merged_fixations_out():
+    r = np.random.default_rng(2)
+    x, y = r.normal(1300, 0.5, 700), r.normal(400, 0.5, 700)
+    x[300:320] += 90  # an excursion that merging bridges; it would be half of the spread
+    x[500:510] = np.nan
+    y = np.where(np.isnan(x), np.nan, y)
+    rec = Recording(
+        *(Path("a"), "t", np.arange(700.0)),
+        {"right": EyeSamples(x.astype(np.float32), y.astype(np.float32), np.full(700, np.nan, np.float32))},
+        *(np.array([0]), np.array([1000.0])),
+    )
+    whole = IvtConfig(merge_max_angle_deg=0)
+    gaze = select_gaze(rec, whole)
+    parts = fixations(rec, SCREEN, whole, gaze=gaze)
+    assert len(parts) == 2
+    areas = []
+    for a, b in zip(parts["first_sample"], parts["last_sample"] + 1, strict=True):
+        p = SCREEN.direction(x[a:b], y[a:b])[~np.isnan(x[a:b])]
+        azimuth = np.degrees(np.arctan2(p[:, 0], p[:, 2]))
+        elevation = np.degrees(np.arctan2(p[:, 1], np.hypot(p[:, 0], p[:, 2])))
+        sx, sy, rho = azimuth.std(ddof=1), elevation.std(ddof=1), np.corrcoef(azimuth, elevation)[0, 1]
+        areas.append(2 * math.log(1 / 0.32) * math.pi * sx * sy * math.sqrt(1 - rho**2))
+    got = quality(rec, gaze, parts, None, SCREEN).recording["bcea_deg2"]
+    assert got == pytest.approx(np.median(areas), rel=1e-4)
+    merged = fixations(rec, SCREEN, IvtConfig(), gaze=gaze)
+    assert len(merged) == 1
+    assert np.isnan(quality(rec, gaze, merged, None, SCREEN).recording["bcea_deg2"])
+
+
+def test_the_trackers_own_accuracy():
+    def stated(eye, *validations):
+        rec = Recording(
+            *(Path("a"), "t", np.arange(3.0), {e: EyeSamples(*np.ones((3, 3), np.float32)) for e in eye}),
+            *(np.array([0]), np.array([1000.0])),
+            meta={
+                "validations": [
+                    {"eye": e, "result": "GOOD", "error_avg_deg": m, "error_max_deg": w} for e, m, w in validations
+                ]
+            },
+        )
+        gaze = select_gaze(rec, IvtConfig())
+        q = quality(rec, gaze, fixations(rec, SCREEN, IvtConfig(), gaze=gaze), None, SCREEN).recording
+        return q["accuracy_deg"], q["accuracy_max_deg"]
+
+    both = (("left", 2.0, 3.0), ("left", 0.4, 0.9), ("right", 0.6, 0.7))
+    assert stated(("left", "right"), *both) == pytest.approx((0.5, 0.9))  # the last one of each eye
+    assert stated(("right",), *both) == pytest.approx((0.6, 0.7))
+    assert np.isnan(stated(("left",))).all()
+
+
+def test_the_threshold_is_stated():
+    r = np.random.default_rng(3)
+    x, y = (r.normal(c, 1, 5000).astype(np.float32) for c in (1000, 500))
+    rec = Recording(
+        *(Path("a"), "t", np.arange(5000.0), {"right": EyeSamples(x, y, x)}, np.array([0]), np.array([1000.0]))
+    )
+    gaze = select_gaze(rec, IvtConfig())
+    found = fixations(rec, SCREEN, IvtConfig(), gaze=gaze)
+
+    def threshold(**options):
+        config = IvtConfig(**options) if options else None
+        return quality(rec, gaze, found, None, SCREEN, config).recording["velocity_threshold_deg_s"]
+
+    assert np.isnan(threshold())
+    assert threshold(velocity_threshold_deg_s=25.0) == 25
+    # Velocity over 20 ms of noise of 1 px: σ = √2 px / 20 ms; λ = 6 is 3.87 σ
+    sigma = math.degrees(math.sqrt(2) / 1000) / 0.02
+    assert threshold(velocity_threshold_mode="adaptive") == pytest.approx(3.87 * sigma, rel=0.05)
