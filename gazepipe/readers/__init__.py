@@ -19,6 +19,7 @@ __all__ = ["Reader", "find_reader", "is_companion", "is_recording_folder", "read
 
 _MODULES = (
     "gazepipe.readers.eyelink_asc",
+    "gazepipe.readers.eyelink_edf",
     "gazepipe.readers.tobii_pro_lab",
     "gazepipe.readers.tobii_studio",
     "gazepipe.readers.tobii_sdk",
@@ -95,13 +96,6 @@ def _unknown(head: bytes, path: Path) -> RecordingError:
     known = " or ".join(reader.name for reader in readers())
     if path.is_dir():
         return RecordingError(path, "this is a folder", expected="a recording file", remedy="name the file in it")
-    if head.startswith(b"SR_RESEARCH"):
-        return RecordingError(
-            path,
-            "this is an EyeLink EDF file, a closed format",
-            expected="its text export",
-            remedy="convert it with SR Research's edf2asc and give the .asc file",
-        )
     if b"\0" in head:
         return RecordingError(path, "the content is binary", expected=f"text ({known})", remedy="export it as text")
     first = head.split(b"\n", 1)[0][:60].decode("utf-8", "replace").strip()
