@@ -23,7 +23,7 @@ import numpy as np
 from gazepipe import store
 from gazepipe.config import CONFIG_NAME, IngestConfig, StudyConfig
 from gazepipe.errors import ConfigError, GazepipeError, NothingToDoError, RecordingError, StorageError, StoreError
-from gazepipe.readers import find_reader, is_companion, is_recording_folder
+from gazepipe.readers import find_reader, is_companion, is_recording_folder, recordings_in_archive, unpacked
 from gazepipe.recipe import Recipe, digest_file, digest_folder
 from gazepipe.study import Failure, Study, check_label, fold
 
@@ -113,7 +113,8 @@ def plan(study: Study) -> tuple[list[Job], list[Failure]]:
 def recordings_below(root: Path, config: IngestConfig, skipped: Iterable[Path] = ()) -> Iterator[Path]:
     """Files that match and folders that are recordings, in a fixed order.
 
-    The `skipped` folders and what is hidden are not looked into. A folder that is a recording counts whole.
+    The `skipped` folders and what is hidden are not looked into. A folder that is a recording counts whole, and so does
+    a zip archive with one recording; of one with several, each is a path of its own (``cloud.zip/P01``).
     """
     skipped = {p.resolve() for p in skipped}
     for folder, folders, names in os.walk(root):
@@ -131,7 +132,22 @@ def recordings_below(root: Path, config: IngestConfig, skipped: Iterable[Path] =
             if name == CONFIG_NAME or not _matches(name, config.include) or _matches(name, config.exclude):
                 continue
             if not is_companion(here / name):
-                yield here / name
+                yield from _of_archive(here / name, config)
+
+
+def _of_archive(path: Path, config: IngestConfig) -> Iterator[Path]:
+    """The recordings in an archive that match, if there are several; else the file itself, whatever it is."""
+    try:
+        names = recordings_in_archive(path)
+    except RecordingError:  # reading it will say so again
+        names = []
+    if len(names) < 2:
+        yield path
+    for name in names if len(names) > 1 else ():
+        parts = name.rstrip("/").split("/")
+        wanted = name.endswith("/") or _matches(parts[-1], config.include)
+        if wanted and not any(_matches(part, config.exclude) for part in parts):
+            yield path.joinpath(*parts)
 
 
 def _matches(name: str, patterns: Iterable[str]) -> bool:
@@ -288,10 +304,11 @@ def _params(config: StudyConfig) -> dict[str, Any]:
 
 def _digest(source: Path) -> str:
     """Digest of all that a recording is read from."""
-    reader = find_reader(source)
-    if reader is None or reader.files is None:
-        return digest_file(source)
-    return digest_folder(source if source.is_dir() else source.parent, reader.files(source))
+    with unpacked(source) as place:
+        reader = find_reader(place)
+        if reader is None or reader.files is None:
+            return digest_file(place)
+        return digest_folder(place if place.is_dir() else place.parent, reader.files(place))
 
 
 def _ingest_one(study: Study, job: Job, force: bool) -> dict[str, Any]:
