@@ -13,7 +13,7 @@ import io
 import math
 import re
 import warnings
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,7 +37,10 @@ __all__ = [
     "header_of",
     "increasing",
     "is_cut",
+    "listed",
     "open_table",
+    "plain_text",
+    "read_rows",
     "sampling_rate",
     "split_fields",
 ]
@@ -87,6 +90,62 @@ def split_fields(line: str, delimiter: str) -> list[str]:
 def is_cut(last: str, delimiter: str, n_fields: int) -> bool:
     """Whether a last line, which has no end-of-line, has fewer fields than the others: the file was cut there."""
     return bool(last) and len(split_fields(last, delimiter)) < n_fields
+
+
+def listed(names: list[str]) -> str:
+    """Return columns' names as messages show them."""
+    return ", ".join(n[:40] for n in names[:30]) + (", …" if len(names) > 30 else "")
+
+
+def plain_text(path: Path) -> bytes:
+    """Return a file's text without byte-order mark, in UTF-8 where it was UTF-16.
+
+    Raises
+    ------
+    RecordingError
+        If the file cannot be read, or has a zero byte, which no text has.
+    """
+    data = read_bytes(path)
+    if data.startswith(UTF16):
+        data = data.decode("utf-16", "replace").encode()
+    data = data.removeprefix(b"\xef\xbb\xbf")
+    if (nul := data.find(b"\0")) >= 0:
+        raise RecordingError(
+            path, f"byte {nul} of the text is zero", expected="text", remedy="copy or export the file again"
+        )
+    return data
+
+
+def read_rows(
+    file: io.BytesIO | io.StringIO, delimiter: str, n_columns: int, types: Mapping[int, Any], **options: Any
+) -> Any:
+    """Let pandas parse some columns of a table without its line of names; columns are called by their index.
+
+    `options` are pandas' own; with ``chunksize``, the result is an iterator over frames. Names may occur twice, so they
+    are of no use here.
+
+    Raises
+    ------
+    ValueError, OverflowError
+        If a cell is not of its column's type, or the table is no table.
+    """
+    import pandas as pd
+
+    with warnings.catch_warnings():
+        # A delimiter at the end of every row is harmless, and pandas warns of it.
+        warnings.simplefilter("ignore", pd.errors.ParserWarning)
+        return pd.read_csv(
+            file,
+            sep=delimiter,
+            header=None,
+            names=range(n_columns),
+            index_col=False,
+            usecols=sorted(types),
+            dtype=dict(types),
+            encoding_errors="replace",
+            engine="c",
+            **options,
+        )
 
 
 def sampling_rate(path: Path, time_ms: F64) -> float:
@@ -193,33 +252,23 @@ class Table:
         import pandas as pd
 
         types: dict[int, Any] = dict.fromkeys(numbers, np.float64) | dict.fromkeys(texts, object)
-        # Columns are named by index, because names may occur twice.
-        options: dict[str, Any] = {
-            "names": range(len(self.names)),
-            "usecols": sorted(types),
-            "dtype": types,
-            "na_values": dict.fromkeys(numbers, _NO_NUMBER),
-        }
         file = io.BytesIO(self.data)
         file.seek(self.body)
+        reader = read_rows(
+            file,
+            self.delimiter,
+            len(self.names),
+            types,
+            na_values=dict.fromkeys(numbers, _NO_NUMBER),
+            keep_default_na=False,
+            decimal=decimal,
+            skipinitialspace=True,
+            encoding=self.encoding,
+            chunksize=_CHUNK_ROWS,
+        )
         parts = []
         with warnings.catch_warnings():
-            # A delimiter at the end of every row is harmless, and pandas warns of it.
-            warnings.simplefilter("ignore", pd.errors.ParserWarning)
-            reader = pd.read_csv(
-                file,
-                sep=self.delimiter,
-                header=None,
-                index_col=False,
-                decimal=decimal,
-                keep_default_na=False,
-                skipinitialspace=True,
-                encoding=self.encoding,
-                encoding_errors="replace",
-                engine="c",
-                chunksize=_CHUNK_ROWS,
-                **options,
-            )
+            warnings.simplefilter("ignore", pd.errors.ParserWarning)  # chunks are parsed here
             for chunk in reader:
                 # A row that is too short has NaN for its texts.
                 chunk[list(texts)] = chunk[list(texts)].fillna("")
@@ -261,8 +310,8 @@ class Table:
 
     def no_column(self, remedy: str, what: str) -> RecordingError:
         """Return the error for a column that is not there."""
-        shown = ", ".join(n[:40] for n in self.names[:30]) + (", …" if len(self.names) > 30 else "")
-        return RecordingError(self.path, f"there is no column with {what} (columns here: {shown})", remedy=remedy)
+        found = f"there is no column with {what} (columns here: {listed(self.names)})"
+        return RecordingError(self.path, found, remedy=remedy)
 
 
 def _is_good(cell: str, decimal: str, required: bool) -> bool:
@@ -298,14 +347,7 @@ def open_table(path: Path, pattern: re.Pattern[str]) -> Table:
     RecordingError
         If the file cannot be read or has no such line.
     """
-    data = read_bytes(path)
-    if data.startswith(UTF16):
-        data = data.decode("utf-16", "replace").encode()
-    data = data.removeprefix(b"\xef\xbb\xbf")
-    if (nul := data.find(b"\0")) >= 0:
-        raise RecordingError(
-            path, f"byte {nul} of the text is zero", expected="text", remedy="copy or export the file again"
-        )
+    data = plain_text(path)
     found = header_of(data, pattern)
     if found is None:
         raise RecordingError(path, "there is no line of column names", remedy="export the recording again")
