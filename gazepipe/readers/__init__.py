@@ -42,6 +42,7 @@ _MODULES = (
     "gazepipe.readers.marker_mapper",
     "gazepipe.readers.pupil_core",
     "gazepipe.readers.bids",
+    "gazepipe.readers.parquet",
     "gazepipe.readers.csv_table",
 )
 
