@@ -417,6 +417,13 @@ def _check_display(recording: Recording, config: StudyConfig) -> None:
         return
     (w, h), want = recording.display_px, (config.screen.width_px, config.screen.height_px)
     if abs(w - want[0]) > 1 or abs(h - want[1]) > 1:
+        if recording.meta.get("coordinates") == "reference image":
+            raise RecordingError(
+                recording.path,
+                f"its gaze is in the {w} × {h} px of a reference image",
+                expected=f"the {want[0]} × {want[1]} px of [screen]",
+                remedy="set [screen] to the image's pixels and to the size and distance of what it shows",
+            )
         raise RecordingError(
             recording.path,
             f"was made on a screen of {w} × {h} px",
