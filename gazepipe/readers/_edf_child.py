@@ -1,6 +1,6 @@
 """Takes an EyeLink EDF file apart; run as a process of its own, because a damaged file can crash the library.
 
-``python -m gazepipe.readers._edf_child FILE OUT`` writes what `gazepipe.readers.eyelink_edf` needs to the folder OUT:
+``python _edf_child.py FILE OUT`` writes what `gazepipe.readers.eyelink_edf` needs to the folder OUT:
 ``content.npz``, or ``problem.txt`` with one sentence.
 
 The loop is written on eyelinkio's binding of SR Research's library, not on its ``read_edf``. That one puts all samples

@@ -112,7 +112,8 @@ def _content(path: Path) -> Content:
         try:
             # The library writes to standard output what it thinks of a file.
             done = subprocess.run(
-                [sys.executable, "-m", "gazepipe.readers._edf_child", str(path.absolute()), out],
+                # By its file, so that it imports nothing else of gazepipe, which would take longer than most files.
+                [sys.executable, "-P", str(Path(__file__).with_name("_edf_child.py")), str(path.absolute()), out],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

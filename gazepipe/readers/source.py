@@ -105,7 +105,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def _inflated(path: Path) -> bytes:
-    """Unpack a gzip file, counting, so that a small one cannot take all memory; gaze as text is 3 to 20 times as large."""
+    """Unpack a gzip file, counting: a small one must not take all memory. Text of gaze is 3 to 20 times as large."""
     allowed = max(_FREE_BYTES, MAX_RATIO * path.stat().st_size)
     parts, size = [], 0
     with gzip.open(path) as file:

@@ -253,6 +253,18 @@ def test_real_file(real: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_array_equal(eye.pupil[there], pupil[there].astype(np.float32))
 
 
+def test_real_events_go_with_the_samples(real: Path) -> None:
+    """The tracker's own means over its fixations, to a tenth of a pixel; blinks have no gaze."""
+    found = read_recording(real, CONFIG)
+    events, x = found.native_events, found.eyes["left"].x_px
+    for kind, onset, offset, mean in zip(*(events[k] for k in ("kind", "onset_ms", "offset_ms", "x_px")), strict=True):
+        inside = x[(found.time_ms >= onset) & (found.time_ms <= offset)]
+        if kind == "fixation":
+            assert inside.mean(dtype=np.float64) == pytest.approx(mean, abs=0.1)
+        elif kind == "blink":
+            assert np.isnan(inside).all()
+
+
 def test_name_with_other_letters(real: Path, tmp_path: Path) -> None:
     path = tmp_path / "Jürgen 目.edf"
     shutil.copy(real, path)
