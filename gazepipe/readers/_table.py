@@ -102,7 +102,10 @@ def sampling_rate(path: Path, time_ms: F64) -> float:
     if not steps.size:
         raise RecordingError(path, "no time is later than the one before", expected="times that increase")
     middle = float(np.median(steps))
-    return 1000.0 / float(steps[np.abs(steps - middle) <= middle / 2].mean())
+    ordinary = steps[np.abs(steps - middle) <= middle / 2]
+    if not ordinary.size:  # the median of an even number may lie far from all of them
+        ordinary = steps[steps <= middle]
+    return 1000.0 / float(ordinary.mean())
 
 
 def block_starts(time_ms: F64, rate_hz: float) -> I64:
