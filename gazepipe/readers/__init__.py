@@ -12,7 +12,7 @@ from pathlib import Path
 
 from gazepipe.config import StudyConfig
 from gazepipe.errors import RecordingError
-from gazepipe.readers.source import Reader, read_head
+from gazepipe.readers.source import Reader, out_of_memory, read_head
 from gazepipe.recording import Recording
 
 __all__ = ["Reader", "find_reader", "is_companion", "is_recording_folder", "read_recording", "readers"]
@@ -59,13 +59,16 @@ def read_recording(path: Path, config: StudyConfig) -> Recording:
     Raises
     ------
     RecordingError
-        If the file is missing, empty, damaged, or of no known format.
+        If the file is missing, empty, damaged, of no known format, or needs more memory than there is.
     """
     path = Path(path)
     reader = find_reader(path)
     if reader is None:
         raise _unknown(b"" if path.is_dir() else read_head(path), path)
-    return reader.read(path, config)
+    try:
+        return reader.read(path, config)
+    except MemoryError:
+        raise out_of_memory(path) from None
 
 
 def find_reader(path: Path) -> Reader | None:

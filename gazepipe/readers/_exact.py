@@ -146,7 +146,7 @@ class _Raw:
         if not self.data[self.body :].strip():
             return {name: np.zeros(0, types[kinds[name]]) for name in self.positions}, 0
         try:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), np.errstate(invalid="ignore"):  # pandas checks its casts itself
                 # A delimiter at the end of every row is harmless, and pandas warns of it.
                 warnings.simplefilter("ignore", pd.errors.ParserWarning)
                 frame = pd.read_csv(

@@ -32,7 +32,7 @@ from gazepipe.readers._bids_events import Clock, device_events, task_events
 from gazepipe.readers._columns import clean_eye
 from gazepipe.readers._exact import Columns, Kind, read_columns
 from gazepipe.readers._pupil_labs import join_events, new_times
-from gazepipe.readers._table import block_starts, sampling_rate
+from gazepipe.readers._table import block_starts, clock_breaks, sampling_rate
 from gazepipe.readers.source import Reader
 from gazepipe.recording import EYES, EyeSamples, Recording
 
@@ -154,6 +154,7 @@ def read(path: Path, config: StudyConfig) -> Recording:
     shown = task_events(path, presented, clock, time, warnings)
     rate = sampling_rate(path, time)
     start = block_starts(time, rate)
+    warnings += clock_breaks(time)
     return Recording(
         path=path,
         format=_FORMAT,

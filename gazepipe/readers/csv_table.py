@@ -32,6 +32,7 @@ from gazepipe.readers._table import (
     MISSING_WORDS,
     UTF16,
     block_starts,
+    clock_breaks,
     guess_delimiter,
     increasing,
     is_cut,
@@ -122,6 +123,7 @@ def read(path: Path, config: StudyConfig) -> Recording:
         columns = {name: values[kept] for name, values in columns.items()}
     rate = config.csv.sampling_rate_hz or sampling_rate(path, time)
     start = block_starts(time, rate)
+    table.warnings += clock_breaks(time)
     return Recording(
         path=path,
         format=_FORMAT,
@@ -232,7 +234,7 @@ def _parse(table: _Table, config: CsvConfig) -> pd.DataFrame:
     types[table.positions["time"]] = np.int64 if whole_time else np.float64
     types |= {k: str for key, k in table.positions.items() if key in texts}
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), np.errstate(invalid="ignore"):  # pandas checks its casts itself
             # A delimiter at the end of every row is harmless, and pandas warns of it.
             warnings.simplefilter("ignore", pd.errors.ParserWarning)
             frame = pd.read_csv(

@@ -28,7 +28,7 @@ from gazepipe.errors import RecordingError
 from gazepipe.readers import _pupil_labs as pupil_labs
 from gazepipe.readers._columns import clean_eye
 from gazepipe.readers._exact import Columns, Kind, read_columns
-from gazepipe.readers._table import block_starts, split_fields
+from gazepipe.readers._table import block_starts, clock_breaks, split_fields
 from gazepipe.readers.source import Reader
 from gazepipe.recording import Message, Recording
 
@@ -154,6 +154,7 @@ def read(path: Path, config: StudyConfig) -> Recording:
     doubtful = ~(table["confidence"] >= MIN_CONFIDENCE) if "confidence" in table else np.zeros(time.size, bool)
     rate = _rate(time)
     start = block_starts(time, rate)
+    warnings += clock_breaks(time)
     meta: dict[str, Any] = {"coordinates": "screen" if on_surface else "scene"}
     meta |= {"surface": surface} if surface else {}
     meta |= _clock(folder, warnings) if folder else {}
@@ -207,7 +208,8 @@ def _in_order(table: Columns, warnings: list[str]) -> Columns:
 
 def _pixels(table: Columns, names: tuple[str, str], scale: tuple[int, int]) -> tuple[F64, F64]:
     """Normalised positions from the bottom-left corner → pixels from the top-left one."""
-    return table[names[0]] * scale[0], (1.0 - table[names[1]]) * scale[1]
+    with np.errstate(over="ignore"):  # of damaged numbers
+        return table[names[0]] * scale[0], (1.0 - table[names[1]]) * scale[1]
 
 
 def _rate(time_ms: F64) -> float:

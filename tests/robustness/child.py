@@ -71,7 +71,21 @@ def cases(sample: Sample, corruptions: int, seed: int) -> Iterator[tuple[str, st
         content = sample.files[name]
         packed = rng.random() < (0.2 if name.endswith(".gz") else 0.03)
         what, spoilt = corrupt(gzip.compress(content, 6, mtime=0) if packed else content, (seed, k))
-        yield f"{name} corruption {k} of seed {seed}: {what}{' of the packed file' if packed else ''}", name, spoilt, packed
+        yield (
+            f"{name} corruption {k} of seed {seed}: {what}{' of the packed file' if packed else ''}",
+            name,
+            spoilt,
+            packed,
+        )
+
+
+def check_refusal(error: GazepipeError) -> None:
+    """Raise `AssertionError` unless an error is about the input and says so in one sentence."""
+    text = str(error)
+    assert isinstance(error, InputError), f"a {type(error).__name__} is not about the input: {text}"
+    assert text.endswith("."), f"no sentence: {text!r}"
+    assert "\n" not in text, f"several lines: {text!r}"
+    assert len(text) < 2500, f"a message of {len(text)} letters"
 
 
 class Suite:
@@ -82,7 +96,7 @@ class Suite:
         self.config = StudyConfig(**sample.config)
         self.size = sum(map(len, sample.files.values()))
         self.read = self.refused = self.analysed = 0
-        self.slowest = 0.0
+        self.slowest = (0.0, "")
         self.problems: list[str] = []
         write(folder, sample.files)
 
@@ -103,11 +117,7 @@ class Suite:
                 self.analysed += 1
         except GazepipeError as error:
             self.refused += 1
-            text = str(error)
-            assert isinstance(error, InputError), f"a {type(error).__name__} is not about the input: {text}"
-            assert text.endswith("."), f"no sentence: {text!r}"
-            assert "\n" not in text, f"several lines: {text!r}"
-            assert len(text) < 2500, f"a message of {len(text)} letters"
+            check_refusal(error)
         finally:
             write(self.folder, {name: self.sample.files[name]})
 
@@ -167,7 +177,7 @@ def run(sample: Sample, corruptions: int, seed: int, every: int) -> dict[str, An
             took = time.process_time() - began
             if took > SLOW_S:
                 suite.problems.append(f"{what}: took {took:.1f} s")
-            suite.slowest = max(suite.slowest, took)
+            suite.slowest = max(suite.slowest, (took, what))
         faulthandler.cancel_dump_traceback_later()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -176,7 +186,7 @@ def run(sample: Sample, corruptions: int, seed: int, every: int) -> dict[str, An
         "read": suite.read,
         "refused": suite.refused,
         "analysed": suite.analysed,
-        "slowest_s": round(suite.slowest, 2),
+        "slowest": suite.slowest,
         "grown_mb": peak_mb() - before,
         "peak_mb": peak_mb(),
         "problems": suite.problems,

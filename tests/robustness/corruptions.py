@@ -1,4 +1,4 @@
-"""Damage: every 64th part of a file, and thousands of ways to spoil what is left. The same seed gives the same bytes."""
+"""Damage: every 64th part of a file, and thousands of ways to spoil the rest. The same seed gives the same bytes."""
 
 from __future__ import annotations
 

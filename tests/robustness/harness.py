@@ -66,11 +66,11 @@ class Child:
     def _verdict(self, reader: str, results: list[dict[str, Any]]) -> str:
         total = {key: sum(r[key] for r in results) for key in ("tried", "read", "refused", "analysed")}
         problems = [p for r in results for p in r["problems"]]
-        worst = {key: max(r[key] for r in results) for key in ("slowest_s", "grown_mb", "peak_mb")}
+        worst = {key: max(r[key] for r in results) for key in ("slowest", "grown_mb", "peak_mb")}
         text = (
             f"{reader}: {total['tried'] - len(problems)}/{total['tried']} survived ({total['read']} read, "
-            f"{total['refused']} refused, {total['analysed']} analysed; slowest {worst['slowest_s']:.2f} s, "
-            f"{worst['peak_mb']} MB at most)"
+            f"{total['refused']} refused, {total['analysed']} analysed; slowest {worst['slowest'][0]:.2f} s: "
+            f"{worst['slowest'][1]}; {worst['peak_mb']} MB at most)"
         )
         assert not problems, text + "\n\n" + "\n\n".join(problems[:30])
         assert worst["grown_mb"] < 1000, text

@@ -100,6 +100,22 @@ def _csv() -> Sample:
     return _single("a.csv", text, csv=columns)
 
 
+def _csv_ns() -> Sample:
+    rows = [
+        f"{_T0 + round(t * 1e6)};{_or(x / 800, '', '.4f')};{_or(y / 600, '', '.4f')};{_or(x / 800, '', '.4f')};0.5;3"
+        for t, x, y in _looks(120, 4)
+    ]
+    eyes = {"left_x": "lx", "left_y": "ly", "right_x": "rx", "right_y": "ry", "right_pupil": "p"}
+    text = "t;lx;ly;rx;ry;p\n" + "\n".join(rows) + "\n"
+    return _single("a.csv", text, csv={"time": "t", "time_unit": "ns", "position_unit": "normalised", **eyes})
+
+
+def _csv_seconds() -> Sample:
+    rows = [f"{t / 1000:.4f}\t{_or(x, '-1')}\t{_or(y, '-1')}" for t, x, y in _looks(120, 4)]
+    named = {"header": False, "delimiter": "\\t", "time": "1", "x": "2", "y": "3", "missing": (-1.0,)}
+    return _single("a.txt", "\n".join(rows) + "\n", csv={"time_unit": "s", **named})
+
+
 def _table(columns: dict[str, Callable[[int, float, float, float], Any]], step_ms: float, sep: str = "\t") -> str:
     rows = [sep.join(str(make(k, *row)) for make in columns.values()) for k, row in enumerate(_looks(100, step_ms))]
     return "\n".join([sep.join(columns), *rows, ""])
@@ -288,9 +304,12 @@ def _pupil_core() -> Sample:
         f"{1216.2 + t / 1000:.6f},{k // 4},0.99,{_or(x / 800, '', '.5f')},{_or(y / 600, '', '.5f')},a b\n"
         for k, (t, x, y) in enumerate(_looks(120, 4))
     )
-    surface = "world_timestamp,world_index,gaze_timestamp,x_norm,y_norm,x_scaled,y_scaled,on_surf,confidence\n" + "".join(
-        f"1,1,{1216.2 + t / 1000:.6f},{_or(x / 800, '', '.5f')},{_or(y / 600, '', '.5f')},1,1,True,0.9\n"
-        for t, x, y in _looks(120, 4)
+    surface = (
+        "world_timestamp,world_index,gaze_timestamp,x_norm,y_norm,x_scaled,y_scaled,on_surf,confidence\n"
+        + "".join(
+            f"1,1,{1216.2 + t / 1000:.6f},{_or(x / 800, '', '.5f')},{_or(y / 600, '', '.5f')},1,1,True,0.9\n"
+            for t, x, y in _looks(120, 4)
+        )
     )
     files = {
         "surfaces/gaze_positions_on_surface_screen.csv": surface.encode(),
@@ -333,7 +352,7 @@ def _bids() -> Sample:
 #: Reader's name → samples of its format, made here.
 MADE: dict[str, Callable[[], list[Sample]]] = {
     "eyelink-asc": lambda: [_asc()],
-    "csv": lambda: [_csv()],
+    "csv": lambda: [_csv(), _csv_ns(), _csv_seconds()],
     "tobii-pro-lab": lambda: [_pro_lab()],
     "tobii-studio": lambda: [_studio()],
     "tobii-sdk": lambda: [_sdk()],
@@ -375,7 +394,18 @@ def _real_asc(raw: Path) -> list[Sample]:
 
 def _real_native(raw: Path) -> list[Sample]:
     folder = raw / "neon_native" / "demo_recording"
-    streams = ("gaze_200hz", "worn_200hz", "eye_state", "fixations", "blinks", "gaze", "worn", "event", "info", "wearer")
+    streams = (
+        "gaze_200hz",
+        "worn_200hz",
+        "eye_state",
+        "fixations",
+        "blinks",
+        "gaze",
+        "worn",
+        "event",
+        "info",
+        "wearer",
+    )
     names = [p.name for p in sorted(folder.iterdir()) if p.name.startswith(streams) and "right" not in p.name]
     return [_folder(folder, tuple(sorted(names, key=lambda n: not n.startswith("gaze"))))]
 
