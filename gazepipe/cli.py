@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gazepipe import __version__
-from gazepipe.errors import GazepipeError
+from gazepipe.errors import GazepipeError, plain
 
 if TYPE_CHECKING:
     from gazepipe.study import Failure, Study
@@ -140,7 +140,7 @@ def _finish(
     if not ctx.obj["quiet"]:
         notes = list(warnings)
         for note in notes[:_NOTES_SHOWN]:
-            click.echo(f"note: {note}", err=True)
+            click.echo(f"note: {plain(note)}", err=True)
         if len(notes) > _NOTES_SHOWN:
             click.echo(f"… and {len(notes) - _NOTES_SHOWN} more notes, kept with each stored recording.", err=True)
     failed = list(failures)

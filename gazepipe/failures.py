@@ -19,9 +19,9 @@ _GAP = 2
 
 def kind_of(failure: Failure) -> str:
     """What is wrong, in words that do not depend on the file: no place, no numbers, no names, no remedy."""
-    text = re.split(r"[;(]", _problem(failure))[0]
-    text = re.sub(r"'[^']*'|\"[^\"]*\"", "…", re.sub(r"^line \d+: ", "", text))
-    return re.sub(r"[-+]?\d[\d.,:]*", "…", text).strip(" .")
+    text = re.split(r"[;(]", re.sub(r"^line \d+: ", "", _problem(failure)))[0]
+    text = re.sub(r"(?<!\w)'[^']*'|\"[^\"]*\"", "…", text)
+    return re.sub(r"[-+]?\d[\d.,:]*", "…", text).split(",")[0].strip(" .")
 
 
 def _problem(failure: Failure) -> str:

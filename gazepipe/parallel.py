@@ -12,11 +12,14 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from multiprocessing import get_context
-from typing import TypeVar
+from multiprocessing.connection import Connection
+from typing import Any, TypeVar
 
-__all__ = ["each"]
+__all__ = ["Aside", "each"]
 
+_LONGEST_S = 120.0
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -73,3 +76,51 @@ def _round(work: Callable[[T], R], queue: deque[T], workers: int, at_once: int) 
             yield item, (future.result() if finished else _Unfinished())
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+class Aside:
+    """A process beside this one for parsers that a damaged file may crash or hang: started when it is first needed."""
+
+    def __init__(self) -> None:
+        self.process: Any = None
+        self.pipe: Any = None
+
+    def __call__(self, work: Callable[..., R], *arguments: Any) -> R | None:
+        """Return what `work` returns (not None), or None if it ended the process or took two minutes."""
+        if self.process is None or not self.process.is_alive():
+            self._start()
+        try:
+            self.pipe.send((work, arguments))
+            if self.pipe.poll(_LONGEST_S):
+                result: R = self.pipe.recv()
+                return result
+        except (EOFError, OSError):
+            pass
+        self.close()
+        return None
+
+    def _start(self) -> None:
+        context = get_context("spawn")
+        self.pipe, there = context.Pipe()
+        self.process = context.Process(target=_serve, args=(there,), daemon=True)
+        self.process.start()
+        there.close()
+
+    def close(self) -> None:
+        """End the process."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.join()
+            self.pipe.close()
+            self.process = None
+
+
+def _serve(pipe: Connection) -> None:
+    """Do what comes through the pipe until it closes; an interrupt is for the process that waits for the answer."""
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with suppress(EOFError, OSError):
+        while True:
+            work, arguments = pipe.recv()
+            pipe.send(work(*arguments))

@@ -19,17 +19,19 @@ import time
 import traceback
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from corruptions import corrupt, truncations
-from invariants import check_analysis, check_recording
-from samples import MADE, REAL, Sample
+from invariants import check_analysis, check_dataset, check_recording
+from samples import MADE, MADE_DATASETS, REAL, REAL_DATASETS, Sample
 
 from gazepipe import store
 from gazepipe.config import StudyConfig
+from gazepipe.datasets import load_dataset
 from gazepipe.errors import GazepipeError, InputError
 from gazepipe.ingest import analyse
 from gazepipe.readers import read_recording
@@ -100,21 +102,20 @@ class Suite:
         self.problems: list[str] = []
         write(folder, sample.files)
 
-    def undamaged(self) -> None:
+    def load(self, n_bytes: int, *, analysed: bool) -> None:
+        """Read what stands in the folder and check it."""
         recording = read_recording(self.folder / self.sample.target, self.config)
-        check_recording(recording, self.size)
-        self.analyse(recording)
+        check_recording(recording, n_bytes)
+        if analysed:
+            self.analyse(recording)
+            self.analysed += 1
 
     def case(self, name: str, content: bytes, raw: bool, analysed: bool) -> None:
         """Read one damaged copy: refused in a sentence, or sound."""
         write(self.folder, {name: content}, frozenset([name] if raw else []))
         try:
-            recording = read_recording(self.folder / self.sample.target, self.config)
-            check_recording(recording, self.size + len(content))
+            self.load(self.size + len(content), analysed=analysed)
             self.read += 1
-            if analysed:
-                self.analyse(recording)
-                self.analysed += 1
         except GazepipeError as error:
             self.refused += 1
             check_refusal(error)
@@ -143,6 +144,13 @@ class Suite:
             return
 
 
+class DatasetSuite(Suite):
+    """One data set, damaged again and again."""
+
+    def load(self, n_bytes: int, *, analysed: bool) -> None:
+        check_dataset(load_dataset(self.sample.target, self.folder))
+
+
 def limit_memory() -> None:
     """Let this process grow by `HEADROOM` from where it is, and no further."""
     now = int(Path("/proc/self/statm").read_text().split()[0]) * _PAGE if sys.platform == "linux" else 0
@@ -154,13 +162,13 @@ def peak_mb() -> int:
     return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) // 1024
 
 
-def run(sample: Sample, corruptions: int, seed: int, every: int) -> dict[str, Any]:
+def run(sample: Sample, corruptions: int, seed: int, every: int, kind: type[Suite]) -> dict[str, Any]:
     """Read all damaged copies of one sample."""
     resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     scratch = Path(tempfile.mkdtemp())
     try:
-        suite = Suite(sample, scratch / "rec")
-        suite.undamaged()
+        suite = kind(sample, scratch / "rec")
+        suite.load(suite.size, analysed=True)
         before = peak_mb()
         limit_memory()
         tried = 0
@@ -197,11 +205,16 @@ def main() -> None:
     warnings.simplefilter("error")
     for line in sys.stdin:
         job = json.loads(line)
-        data = job.get("data")
-        samples = REAL[job["reader"]](Path(data)) if data else MADE[job["reader"]]()
+        name, data = job["name"], job.get("data")
+        kind: type[Suite] = DatasetSuite if job["dataset"] else Suite
+        if job["dataset"]:
+            samples = REAL_DATASETS[name](Path(data)) if data else MADE_DATASETS[name]()
+            samples = [replace(sample, target=name) for sample in samples]
+        else:
+            samples = REAL[name](Path(data) / "raw") if data else MADE[name]()
         share = -(-job["corruptions"] // len(samples))
         for k, sample in enumerate(samples):
-            say(done=run(sample, share, job["seed"] + k, job["every"]), last=k == len(samples) - 1)
+            say(done=run(sample, share, job["seed"] + k, job["every"], kind), last=k == len(samples) - 1)
 
 
 if __name__ == "__main__":

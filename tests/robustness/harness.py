@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -26,6 +27,7 @@ class Child:
 
     def _start(self) -> subprocess.Popen[str]:
         if self.process is None or self.process.poll() is not None:
+            self._close_pipes()
             self.process = subprocess.Popen(
                 [sys.executable, str(HERE / "child.py")],
                 stdin=subprocess.PIPE,
@@ -36,8 +38,17 @@ class Child:
             )
         return self.process
 
-    def run(self, reader: str, corruptions: int, *, data: Path | None = None, seed: int = 0, every: int = 10) -> str:
-        """Read damaged copies of a reader's samples; returns ``survived/tried`` and figures.
+    def run(
+        self,
+        name: str,
+        corruptions: int,
+        *,
+        data: Path | None = None,
+        seed: int = 0,
+        every: int = 10,
+        dataset: bool = False,
+    ) -> str:
+        """Read damaged copies of the samples of a reader (or data set); returns ``survived/tried`` and figures.
 
         Raises
         ------
@@ -47,7 +58,13 @@ class Child:
         process = self._start()
         assert process.stdin is not None
         assert process.stdout is not None
-        job = {"reader": reader, "corruptions": corruptions, "seed": seed, "every": every}
+        job: dict[str, Any] = {
+            "name": name,
+            "corruptions": corruptions,
+            "seed": seed,
+            "every": every,
+            "dataset": dataset,
+        }
         process.stdin.write(json.dumps(job | ({"data": str(data)} if data else {})) + "\n")
         process.stdin.flush()
         case, results = "the undamaged recording", []
@@ -57,18 +74,18 @@ class Child:
             if "done" in said:
                 results.append(said["done"])
                 if said["last"]:
-                    return self._verdict(reader, results)
+                    return self._verdict(name, results)
         self.errors.seek(0)
         trace = self.errors.read().decode(errors="replace")[-3000:]
-        msg = f"{reader}: the process ended with {process.wait()} at: {case}\n{trace}"
+        msg = f"{name}: the process ended with {process.wait()} at: {case}\n{trace}"
         raise AssertionError(msg)
 
-    def _verdict(self, reader: str, results: list[dict[str, Any]]) -> str:
+    def _verdict(self, name: str, results: list[dict[str, Any]]) -> str:
         total = {key: sum(r[key] for r in results) for key in ("tried", "read", "refused", "analysed")}
         problems = [p for r in results for p in r["problems"]]
         worst = {key: max(r[key] for r in results) for key in ("slowest", "grown_mb", "peak_mb")}
         text = (
-            f"{reader}: {total['tried'] - len(problems)}/{total['tried']} survived ({total['read']} read, "
+            f"{name}: {total['tried'] - len(problems)}/{total['tried']} survived ({total['read']} read, "
             f"{total['refused']} refused, {total['analysed']} analysed; slowest {worst['slowest'][0]:.2f} s: "
             f"{worst['slowest'][1]}; {worst['peak_mb']} MB at most)"
         )
@@ -77,8 +94,16 @@ class Child:
         assert total["read"], f"{text}: no damaged copy was read, so the sweep is not deep"
         return text
 
+    def _close_pipes(self) -> None:
+        if self.process is not None:
+            for pipe in (self.process.stdin, self.process.stdout):
+                assert pipe is not None
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
+
     def close(self) -> None:
         """End the process."""
         if self.process is not None and self.process.poll() is None:
             self.process.communicate(timeout=30)
+        self._close_pipes()
         self.errors.close()

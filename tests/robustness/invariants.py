@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from gazepipe.datasets import FixationDataset
 from gazepipe.recording import EYES, Recording
 
-__all__ = ["check_analysis", "check_recording"]
+__all__ = ["check_analysis", "check_dataset", "check_recording"]
 
 
 def check_recording(recording: Recording, n_bytes: int) -> None:
@@ -87,3 +88,18 @@ def check_analysis(arrays: Mapping[str, Any], attrs: Mapping[str, Any]) -> None:
     assert (fixations["duration_ms"] > 0).all(), "a fixation without duration"
     assert (fixations["trial"] < len(trials["onset_ms"])).all(), "a fixation of no trial"
     assert all(isinstance(w, str) for w in attrs["warnings"]), "warnings are sentences"
+
+
+def check_dataset(dataset: FixationDataset) -> None:
+    """Raise `AssertionError` if a data set is not sound."""
+    table = dataset.fixations
+    for name in ("duration_ms", "x_px", "y_px"):
+        assert table[name].dtype == np.float64, f"dtype of {name}"
+        assert np.isfinite(table[name]).all(), f"{name} of a fixation is not finite"
+    assert (table["duration_ms"] >= 0).all(), "a fixation shorter than nothing"
+    assert (table["repeat"] >= 1).all(), "a repeat before the first"
+    assert (table["index"] >= 0).all(), "index"
+    assert set(table["stimulus"]) <= set(dataset.stimulus_px), "a stimulus without a size"
+    assert all(w > 0 and h > 0 for w, h in dataset.stimulus_px.values()), "size of a stimulus"
+    assert dataset.pixels_per_degree > 0, "pixels per degree"
+    assert all(isinstance(note, str) for note in dataset.notes), "notes are sentences"

@@ -7,6 +7,7 @@ pieces (`REAL`) are kept to some 48 kB, because a sweep reads each of them thous
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import struct
 from collections.abc import Callable
@@ -15,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.io import loadmat, savemat
 
-__all__ = ["MADE", "REAL", "Sample"]
+__all__ = ["MADE", "MADE_DATASETS", "REAL", "REAL_DATASETS", "Sample"]
 
 _PIECE = 48_000
 _T0 = 1_726_564_011_084_656_664
@@ -347,6 +349,52 @@ def _bids() -> Sample:
         "dataset_description.json": b'{"Name": "x", "BIDSVersion": "1.10.0"}',
     }
     return Sample(files, f"{eye}.tsv.gz", tuple(files))
+
+
+def _boxed(values: list[Any]) -> np.ndarray:
+    array = np.empty(len(values), object)
+    array[:] = values
+    return array
+
+
+def _mat(name: str, variable: str, values: Any, *, packed: bool) -> Sample:
+    """A MATLAB file; an unpacked one has no checksums, so that damage reaches the numbers."""
+    file = io.BytesIO()
+    savemat(file, {variable: values}, do_compression=packed)
+    return Sample({name: file.getvalue()}, ".", (name,))
+
+
+def _osie() -> list[Sample]:
+    def eye(k: int) -> dict[str, Any]:
+        return {"fix_duration": [200.0 + k, 300.0], "fix_x": [10.0, 20.0 + k], "fix_y": [30.0, 40.0]}
+
+    structs = _boxed([{"img": f"{k}.jpg", "subjects": _boxed([eye(0), eye(1)])} for k in range(3)])
+    return [_mat("eye/fixations.mat", "fixations", structs, packed=p) for p in (True, False)]
+
+
+def _ps() -> list[Sample]:
+    about = {"testID": [1.0, 1.0, 2.0], "fix_X": [5.0, 6.0, 7.0], "fix_Y": [8.0, 9.0, 10.0]}
+    structs = _boxed([{"im_name": f"{k}.jpg", **about, "duration": [0.2, 0.3, 0.4]} for k in range(3)])
+    return [_mat("fixData/ImfixData_Sub_1.mat", "ImfixDataALL", structs, packed=p) for p in (True, False)]
+
+
+#: Data set's name → samples of its files, made here.
+MADE_DATASETS: dict[str, Callable[[], list[Sample]]] = {"osie": _osie, "ps": _ps}
+
+
+def _real_mat(source: Path, name: str, variable: str) -> list[Sample]:
+    """The first structs of a real file, packed and unpacked."""
+    structs = loadmat(source)[variable][:, :4]
+    return [_mat(name, variable, structs, packed=p) for p in (True, False)]
+
+
+#: Data set's name → pieces of the real one, from the folder of real data.
+REAL_DATASETS: dict[str, Callable[[Path], list[Sample]]] = {
+    "osie": lambda data: _real_mat(data / "osie" / "eye" / "fixations.mat", "eye/fixations.mat", "fixations"),
+    "ps": lambda data: _real_mat(
+        data / "ps" / "fixData" / "ImfixData_Sub_1.mat", "fixData/ImfixData_Sub_1.mat", "ImfixDataALL"
+    ),
+}
 
 
 #: Reader's name → samples of its format, made here.

@@ -33,4 +33,4 @@ def test_made_recording(child: Child, corruptions: int, name: str) -> None:
 def test_real_recording(child: Child, corruptions: int, name: str, data_dir: Path) -> None:
     if name not in REAL:
         pytest.skip(f"there is no real recording of {name}")
-    print(child.run(name, corruptions, data=data_dir / "raw", seed=1000))
+    print(child.run(name, corruptions, data=data_dir, seed=1000))
