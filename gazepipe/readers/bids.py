@@ -236,7 +236,11 @@ def _in_true_order(path: Path, names: list[str], table: Columns, warnings: list[
     at = names.index("timestamp")
     warnings.append(f"{path.name}: the first column is the time, not column {at + 1} as the sidecar says")
     shifted = ["timestamp", *names[:at], *names[at + 1 :]]
-    return {new: values[old] for new, old in zip(shifted, names, strict=True) if old in values}
+    found = {new: values[old] for new, old in zip(shifted, names, strict=True) if old in values}
+    if not set(_POSITIONS) <= set(found):
+        what = "the first column is the time, not the one that the sidecar says, and positions cannot be told"
+        raise RecordingError(path, what, remedy="put the sidecar's Columns in the order of the table")
+    return found
 
 
 def _increasing(path: Path, times: npt.NDArray[Any], line: int) -> tuple[npt.NDArray[np.bool_], list[str]]:

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from gazepipe.config import StudyConfig
 from gazepipe.errors import RecordingError
 from gazepipe.readers import _pupil_labs as pupil_labs
-from gazepipe.readers._columns import clean_eye, mean_of_positive
+from gazepipe.readers._columns import LARGEST, clean_eye, mean_of_positive
 from gazepipe.readers._exact import Columns, Kind, read_columns
 from gazepipe.readers._pupil_labs import TIME
 from gazepipe.readers._table import block_starts, clock_breaks, sampling_rate
@@ -147,7 +147,7 @@ def _pupils(
         if values is not None:
             sizes = np.full(ns.size, np.nan)
             sizes[at[same]] = values[same]
-            sizes[off | ~(sizes > 0)] = np.nan
+            sizes[off | ~((sizes > 0) & (sizes < LARGEST))] = np.nan
             out[key] = sizes
     return out
 
