@@ -91,6 +91,7 @@ class RecordingError(InputError):
         line: int | None = None,
     ) -> None:
         found = plain(found)
+        expected, remedy = (None if text is None else plain(text) for text in (expected, remedy))
         self.path, self.found, self.expected, self.remedy, self.line = (
             Path(path),
             found,

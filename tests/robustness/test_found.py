@@ -66,6 +66,12 @@ def test_events_that_are_infinite(read: Callable[..., Recording]) -> None:
     assert np.isnan(read("neon-timeseries", b"100,5,6", b"100,1e999,6", "fixations.csv").native_events["x_px"]).any()
 
 
+def test_durations_that_overflow_in_other_units(read: Callable[..., Recording]) -> None:
+    name = "sub-01_task-x_recording-eye1_physioevents.tsv.gz"
+    assert len(read("bids", b"120\t40", b"120\t40", name).native_events["kind"]) == 1
+    assert not len(read("bids", b"120\t40", b"120\t1e999", name).native_events.get("kind", []))
+
+
 def test_rate_of_two_uneven_steps(tmp_path: Path) -> None:
     """The median of 1 and 100 ms is far from both."""
     (tmp_path / "a.csv").write_text("time_ms,x_px,y_px\n0,1,2\n1,3,4\n101,5,6\n")
