@@ -9,21 +9,21 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
+import traceback
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gazepipe import store
+from gazepipe import parallel, store
 from gazepipe.config import CONFIG_NAME, IngestConfig, StudyConfig
 from gazepipe.errors import ConfigError, GazepipeError, NothingToDoError, RecordingError, StorageError, StoreError
 from gazepipe.readers import find_reader, is_companion, is_recording_folder, recordings_in_archive, unpacked
+from gazepipe.readers.source import out_of_memory
 from gazepipe.recipe import Recipe, digest_file, digest_folder
 from gazepipe.study import Failure, Study, check_label, fold
 
@@ -183,8 +183,18 @@ def _without_clashes(jobs: list[Job]) -> tuple[list[Job], list[Failure]]:
     return unique, failures
 
 
-def ingest(study: Study, *, jobs: int | None = None, force: bool = False, show: Show | None = None) -> IngestReport:
+def ingest(
+    study: Study,
+    *,
+    jobs: int | None = None,
+    force: bool = False,
+    fail_fast: bool = False,
+    show: Show | None = None,
+) -> IngestReport:
     """Ingest a folder of recordings into the study's store.
+
+    With `fail_fast` the first file that cannot be used ends it; what is finished is stored, and what was stored of the
+    files that were not reached stays in use.
 
     Raises
     ------
@@ -198,14 +208,26 @@ def ingest(study: Study, *, jobs: int | None = None, force: bool = False, show: 
     with store.lock(study.store):
         elsewhere = {k: v for k, v in study.known_recordings().items() if v.get("root") != root}
         todo, clashes = _free_of(planned, elsewhere)
-        report = ingest_files(study, todo, jobs=jobs, force=force, show=show)
-        report.failures[:0] = failures + clashes
+        failures += clashes
+        stop_now = fail_fast and bool(failures)
+        report = ingest_files(study, [] if stop_now else todo, jobs=jobs, force=force, fail_fast=fail_fast, show=show)
+        report.failures[:0] = failures
         for row in report.recordings.values():
             row["root"] = root
+        if fail_fast and report.failures:
+            report.recordings |= _not_reached(study, todo, report)
         others = {k: v for k, v in elsewhere.items() if v["origin"] == "ingest"}
         study.write_manifest("ingest", {"recordings": others | report.recordings})
         study.write_failures("ingest", report.failures)
     return report
+
+
+def _not_reached(study: Study, todo: list[Job], report: IngestReport) -> dict[str, dict[str, Any]]:
+    """What the manifest has of the files that a run which stopped early did not come to."""
+    known = study.manifest("ingest").get("recordings", {})
+    failed = {failure.source for failure in report.failures}
+    left = (j for j in todo if j.recording not in report.recordings and str(j.source) not in failed)
+    return {j.recording: known[j.recording] for j in left if j.recording in known}
 
 
 def _free_of(jobs: list[Job], elsewhere: dict[str, dict[str, Any]]) -> tuple[list[Job], list[Failure]]:
@@ -241,7 +263,13 @@ def _same_content(job: Job, row: dict[str, Any] | None) -> bool:
 
 
 def ingest_files(
-    study: Study, todo: list[Job], *, jobs: int | None = None, force: bool = False, show: Show | None = None
+    study: Study,
+    todo: list[Job],
+    *,
+    jobs: int | None = None,
+    force: bool = False,
+    fail_fast: bool = False,
+    show: Show | None = None,
 ) -> IngestReport:
     """Ingest some files, in worker processes where it pays; the caller holds the lock and writes the manifest."""
     report = IngestReport()
@@ -258,6 +286,9 @@ def ingest_files(
             report.warnings += outcome["warnings"]
         if show:
             show(done, len(todo), job.recording)
+        if fail_fast and report.failures:
+            outcomes.close()
+            break
     report.written.sort()
     report.current.sort()
     report.failures.sort(key=lambda f: f.source)
@@ -273,29 +304,36 @@ def _workers(count: int) -> int:
 
 
 Outcome = GazepipeError | dict[str, Any]
+Outcomes = Generator[tuple[Job, Outcome], None, None]
 
 
-def _in_line(study: Study, todo: list[Job], force: bool) -> Iterator[tuple[Job, Outcome]]:
+def _in_line(study: Study, todo: list[Job], force: bool) -> Outcomes:
     for job in todo:
         yield job, _guarded(study, job, force)
 
 
-def _in_pool(study: Study, todo: list[Job], force: bool, jobs: int) -> Iterator[tuple[Job, Outcome]]:
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        futures = {pool.submit(_guarded, study, job, force): job for job in todo}
-        for future in as_completed(futures):
-            try:
-                yield futures[future], future.result()
-            except BrokenProcessPool:
-                text = "the process reading it was killed (out of memory?)"
-                yield futures[future], RecordingError(futures[future].source, text, remedy="try --jobs 1")
+def _in_pool(study: Study, todo: list[Job], force: bool, jobs: int) -> Outcomes:
+    for job, outcome in parallel.each(partial(_guarded, study, force=force), todo, jobs):
+        if outcome is None:
+            text = "the process reading it was killed, alone, too (out of memory?)"
+            outcome = RecordingError(
+                job.source, text, remedy="split the recording or leave it out with [ingest] exclude"
+            )
+        yield job, outcome
 
 
 def _guarded(study: Study, job: Job, force: bool) -> Outcome:
+    """Ingest one file; whatever happens is about this file, so that the others go on."""
     try:
         return _ingest_one(study, job, force)
     except GazepipeError as error:
         return error
+    except MemoryError:
+        return out_of_memory(job.source)
+    except Exception as error:  # a defect of a reader must not cost the other recordings
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        found = f"reading it failed unexpectedly ({type(error).__name__} in {Path(where.filename).name}:{where.lineno})"
+        return RecordingError(job.source, found, remedy="report it to the authors of gazepipe, with the file")
 
 
 def _params(config: StudyConfig) -> dict[str, Any]:

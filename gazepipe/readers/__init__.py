@@ -16,7 +16,7 @@ from pathlib import Path
 from gazepipe.config import StudyConfig
 from gazepipe.errors import RecordingError
 from gazepipe.readers import archive
-from gazepipe.readers.source import Reader, read_head
+from gazepipe.readers.source import Reader, out_of_memory, read_head
 from gazepipe.recording import Recording
 
 __all__ = [
@@ -75,14 +75,17 @@ def read_recording(path: Path, config: StudyConfig) -> Recording:
     Raises
     ------
     RecordingError
-        If the file is missing, empty, damaged, or of no known format.
+        If the file is missing, empty, damaged, of no known format, or needs more memory than there is.
     """
     path = Path(path)
     with unpacked(path) as place:
         reader = _find(place)
         if reader is None:
             raise _unknown(b"" if place.is_dir() else read_head(place), place)
-        recording = reader.read(place, config)
+        try:
+            recording = reader.read(place, config)
+        except MemoryError:
+            raise out_of_memory(place) from None
     return recording if place == path else replace(recording, path=path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -98,7 +99,12 @@ def _message(state: _State, text: str, number: int) -> None:
         return
     time, offset, body = match.groups()
     body = body.rstrip()
-    state.out.messages.append(Message(float(time), body, float(offset) if offset else 0.0, number))
+    try:
+        message = Message(_finite(time), body, _finite(offset) if offset else 0.0, number)
+    except ValueError:
+        state.spoiled("message lines without a time", number)
+        return
+    state.out.messages.append(message)
     if not body.startswith(("DISPLAY_COORDS", "GAZE_COORDS", "!CAL")):
         return
     if "_COORDS" in body:
@@ -113,7 +119,7 @@ def _message(state: _State, text: str, number: int) -> None:
 
 def _coordinates(state: _State, match: re.Match[str], number: int) -> None:
     try:
-        corners = tuple(float(v) for v in match.groups()[1:])
+        corners = tuple(_finite(v) for v in match.groups()[1:])
     except ValueError:
         state.spoiled("messages with unreadable screen coordinates", number)
         return
@@ -123,7 +129,7 @@ def _coordinates(state: _State, match: re.Match[str], number: int) -> None:
 def _validation(meta: dict[str, Any], match: re.Match[str], number: int) -> None:
     eye, quality, mean, largest = match.groups()
     try:
-        errors = {"error_avg_deg": float(mean), "error_max_deg": float(largest)}
+        errors = {"error_avg_deg": _finite(mean), "error_max_deg": _finite(largest)}
     except ValueError:
         return
     meta.setdefault("validations", []).append({"line": number, "eye": eye.lower(), "result": quality, **errors})
@@ -151,8 +157,16 @@ def _setting(state: _State, words: list[str]) -> None:
             meta.setdefault("filter_level", int(level))
 
 
+def _finite(text: str) -> float:
+    """Return a number; what float64 cannot hold is none."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(text[:40])
+    return value
+
+
 def _number(text: str) -> float:
-    return float("nan") if text == "." else float(text)
+    return float("nan") if text == "." else _finite(text)
 
 
 def _event(state: _State, text: str, number: int) -> None:

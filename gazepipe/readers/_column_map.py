@@ -21,7 +21,8 @@ import numpy.typing as npt
 
 from gazepipe.config import CsvConfig, StudyConfig
 from gazepipe.errors import ConfigError, RecordingError
-from gazepipe.readers._table import block_starts, increasing, listed, sampling_rate
+from gazepipe.readers._columns import LARGEST
+from gazepipe.readers._table import block_starts, clock_breaks, increasing, listed, sampling_rate
 from gazepipe.recording import EyeSamples, Message, Recording
 
 if TYPE_CHECKING:
@@ -117,6 +118,7 @@ def recording_of(
         columns = {name: values[kept] for name, values in columns.items()}
     rate = config.csv.sampling_rate_hz or sampling_rate(path, time)
     start = block_starts(time, rate)
+    warnings += clock_breaks(time)
     return Recording(
         path=path,
         format=form,
@@ -152,7 +154,7 @@ def _eye(frame: pd.DataFrame, keys: tuple[str, str, str], config: StudyConfig) -
 def _number(frame: pd.DataFrame, key: str, config: CsvConfig) -> F64:
     values: F64 = frame[key].to_numpy(np.float64, copy=True)
     # A number that float32 cannot hold is no gaze position.
-    values[~(np.abs(values) < 1e30) | np.isin(values, config.missing)] = np.nan
+    values[~(np.abs(values) < LARGEST) | np.isin(values, config.missing)] = np.nan
     return values
 
 

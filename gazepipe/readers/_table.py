@@ -32,6 +32,7 @@ __all__ = [
     "UTF16",
     "Table",
     "block_starts",
+    "clock_breaks",
     "decode",
     "guess_delimiter",
     "header_of",
@@ -52,6 +53,7 @@ UTF16 = (b"\xff\xfe", b"\xfe\xff")
 MISSING_WORDS = {"#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA", "NULL"}
 MISSING_WORDS |= {"None", "-NaN", "-nan", "NaN", "n/a", "nan", "null"}
 _CHUNK_ROWS = 100_000
+_SET_MS = 600_000.0
 _NO_NUMBER = sorted(MISSING_WORDS | {"", "-"})
 
 
@@ -131,7 +133,7 @@ def read_rows(
     """
     import pandas as pd
 
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), np.errstate(invalid="ignore"):  # pandas checks its casts itself
         # A delimiter at the end of every row is harmless, and pandas warns of it.
         warnings.simplefilter("ignore", pd.errors.ParserWarning)
         return pd.read_csv(
@@ -161,7 +163,10 @@ def sampling_rate(path: Path, time_ms: F64) -> float:
     if not steps.size:
         raise RecordingError(path, "no time is later than the one before", expected="times that increase")
     middle = float(np.median(steps))
-    return 1000.0 / float(steps[np.abs(steps - middle) <= middle / 2].mean())
+    ordinary = steps[np.abs(steps - middle) <= middle / 2]
+    if not ordinary.size:  # the median of an even number may lie far from all of them
+        ordinary = steps[steps <= middle]
+    return 1000.0 / float(ordinary.mean())
 
 
 def block_starts(time_ms: F64, rate_hz: float) -> I64:
@@ -169,6 +174,14 @@ def block_starts(time_ms: F64, rate_hz: float) -> I64:
     steps = np.diff(time_ms)
     hole = (steps < 0) | (steps > max(1000.0, 1e5 / rate_hz))
     return np.append(0, np.flatnonzero(hole) + 1).astype(np.int64)
+
+
+def clock_breaks(time_ms: F64) -> list[str]:
+    """Say how often the clock went back, or ahead by more than ten minutes, as one does that is set."""
+    steps = np.diff(time_ms)
+    back, ahead = int(np.count_nonzero(steps < 0)), int(np.count_nonzero(steps > _SET_MS))
+    said = [f"time goes back {back} times, each of which begins a block"] if back else []
+    return said + ([f"time jumps ahead by more than ten minutes {ahead} times"] if ahead else [])
 
 
 def increasing(time_ms: F64) -> npt.NDArray[np.bool_]:

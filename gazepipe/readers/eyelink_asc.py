@@ -112,7 +112,7 @@ def read(path: Path, config: StudyConfig) -> Recording:
         native_events=text.native_events,
         display_px=text.display_px,
         meta=text.meta,
-        warnings=samples.warnings + text.warnings,
+        warnings=samples.warnings + _clock_restarts(samples) + text.warnings,
     )
 
 
@@ -326,6 +326,11 @@ def _settle_rates(samples: _Samples) -> None:
         samples.warnings.append(f"in {off} blocks the times do not go with the stated rate")
     if holes:
         samples.warnings.append(f"{holes} holes of more than a second stand inside blocks")
+
+
+def _clock_restarts(samples: _Samples) -> list[str]:
+    back = int(np.count_nonzero(np.diff(samples.time) < 0))
+    return [f"time goes back {back} times, each of which begins a block"] if back else []
 
 
 def _eyes(samples: _Samples) -> dict[str, EyeSamples]:

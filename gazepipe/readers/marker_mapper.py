@@ -28,12 +28,12 @@ import numpy as np
 import numpy.typing as npt
 
 from gazepipe.config import StudyConfig
-from gazepipe.errors import RecordingError
+from gazepipe.errors import RecordingError, StimulusError
 from gazepipe.readers import _pupil_labs as pupil_labs
 from gazepipe.readers._columns import clean_eye
 from gazepipe.readers._exact import Columns, Kind, read_columns
 from gazepipe.readers._pupil_labs import TIME
-from gazepipe.readers._table import block_starts, sampling_rate
+from gazepipe.readers._table import block_starts, clock_breaks, sampling_rate
 from gazepipe.readers.source import Reader
 from gazepipe.recipe import digest_file
 from gazepipe.recording import Message, Recording
@@ -131,11 +131,13 @@ def _recording(path: Path, table: Columns, names: tuple[str, ...], one: str, con
     origin = int(table[TIME][0])
     time = pupil_labs.to_ms(table[TIME], origin)
     rate = sampling_rate(table.path, time)
+    warnings += clock_breaks(time)
     on_surface = names is _SURFACE
     holes = block_starts(time, rate) if on_surface else np.zeros(1, np.int64)
     start = np.union1d(holes, _section_starts(table)).astype(np.int64)
     scale = (config.screen.width_px, config.screen.height_px) if on_surface else (1, 1)
-    x, y = (table[name] * size for name, size in zip(names, scale, strict=True))
+    with np.errstate(over="ignore"):  # of damaged numbers
+        x, y = (table[name] * size for name, size in zip(names, scale, strict=True))
     meta: dict[str, Any] = {"coordinates": "screen" if on_surface else "reference image", "time_origin_ns": origin}
     meta |= {"recording_id": one} if one else {}
     messages: list[Message] = []
@@ -235,20 +237,17 @@ def _trials(start: I64, n: int, folder: Path | None) -> dict[str, npt.NDArray[An
 
 def _image_px(folder: Path, warnings: list[str]) -> tuple[int, int] | None:
     """Width and height of the reference image."""
-    import cv2
+    from gazepipe.images import image_size
 
     path = _image_file(folder)
     if path is None:
         warnings.append("there is no reference_image beside gaze.csv; its pixels are taken for the screen's")
         return None
     try:
-        picture = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_GRAYSCALE)
-    except (OSError, cv2.error):
-        picture = None
-    if picture is None:
+        return image_size(path)  # of the header: a small file may claim a picture that fills the memory
+    except StimulusError:
         warnings.append(f"{path.name} cannot be read; its pixels are taken for the screen's")
         return None
-    return int(picture.shape[1]), int(picture.shape[0])
 
 
 READER = Reader(_FORMAT, sniff, read, files)
