@@ -7,10 +7,10 @@ GAZEPIPE_DATA, or `../shared/data`. Needs pymovements. Gaps are not filled, noth
 
 1. *Same velocities*: both threshold gazepipe's velocities.
 2. *Flat*: the screen is put a hundred thousand times farther away (and the threshold made as many times smaller), where
-   angles and pixels are proportional, and samples are taken to be evenly spaced, as pymovements knows a rate, no times.
-   Both then make their own velocities out of the same numbers.
-3. *As usual*: pymovements' way from pixels, the arc tangent of x and y apart before the derivative is taken, against the
-   exact angle at the eye and the samples' own times.
+   angles and pixels are proportional, and samples are taken to be evenly spaced, as pymovements knows a rate and no
+   times. Both then make their own velocities out of the same numbers.
+3. *As usual*: pymovements' way from pixels, the arc tangent of x and y apart before the derivative is taken, against
+   the exact angle at the eye and the samples' own times.
 
 In 2 and 3 pymovements has velocities where gazepipe has none: at the two samples on either end of a trace, by other
 formulas, and at a missing sample between four that are there, which no event should contain. Both are made NaN before
@@ -141,12 +141,10 @@ def shared(a, b):
 def total(blocks):
     """Sums over the blocks of a data set: for each way (ours, theirs, in both), then what was set aside."""
     found = [compare(b) for b in blocks]
-    out = {
-        way: tuple(
-            sum(v) for v in zip(*((len(a), len(b), shared(a, b)) for a, b in (f[way] for f in found)), strict=True)
-        )
-        for way in ("same", "flat", "usual")
-    }
+    out = {}
+    for way in ("same", "flat", "usual"):
+        counts = np.array([(len(a), len(b), shared(a, b)) for a, b in (f[way] for f in found)])
+        out[way] = tuple(counts.sum(axis=0).tolist())
     return out | {
         "ends": sum(f["ends"] for f in found),
         "gaps": sum(f["gaps"] for f in found),
