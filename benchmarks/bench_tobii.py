@@ -1,6 +1,6 @@
 """Fixations of gazepipe against those of Tobii's own I-VT filter, sample by sample.
 
-    python benchmarks/bench_tobii.py [DATA] [--choose]
+    python benchmarks/bench_tobii.py [DATA] [--wide]
 
 DATA is the folder that holds `raw/tobii_pro_lab` and `raw/tobii_studio_fgd`; otherwise the environment variable
 GAZEPIPE_DATA, or `../shared/data`.
@@ -16,9 +16,12 @@ GAZEPIPE_DATA, or `../shared/data`.
 least half of the samples either covers. "Inside" leaves out the first and last 100 ms of each excerpt.
 
 Settings are chosen on one half of the data and reported on the other: Studio by picture (000-003, 004-007), Pro Lab by
-time (first and second half of the recording). `--choose` takes the best κ out of all of `GRID`; "best" are the settings
-it finds, the nearer to Tobii's published defaults where κ is the same. Without it, the sweeps change one setting of
-"best" at a time, on the half that they were chosen on.
+time (first and second half of the recording). Chosen are the stages that Tobii's user switches (`STAGES`), all numbers
+being those of Olsen (2012); `BEST` are the settings with the highest κ, of equals the nearest to the defaults.
+`--wide` chooses two of the numbers as well. The sweeps change one setting of `BEST` at a time, on the half that they
+were chosen on.
+
+Olsen, A. (2012). The Tobii I-VT Fixation Filter: Algorithm description. Tobii Technology.
 """
 
 from __future__ import annotations
@@ -63,14 +66,13 @@ SWEEPS = {
     "merge_max_gap_ms": (50, 75, 100),
     "min_fixation_ms": (50, 60, 70),
 }
-GRID = {
+STAGES = {
     "noise_filter": SWEEPS["noise_filter"],
     "eye": SWEEPS["eye"],
     "max_gap_ms": (75, 0),
     "merge_max_angle_deg": (0.5, 0),
-    "velocity_window_ms": (20, 16, 23),
-    "velocity_threshold_deg_s": (30, 25, 35),
 }
+NUMBERS = {"velocity_window_ms": (20, 16, 23), "velocity_threshold_deg_s": (30, 25, 35)}
 CHOOSE, REPORT = 0, 1
 
 
@@ -132,9 +134,9 @@ def compare(parts, config, half=None):
     )
 
 
-def choose(parts):
-    """The settings of `GRID` with the highest κ on the half to choose on; the first, nearest to defaults, of equals."""
-    every = [IvtConfig(**dict(zip(GRID, values, strict=True))) for values in product(*GRID.values())]
+def choose(parts, grid):
+    """The settings of a grid with the highest κ on the half to choose on; the first, nearest to defaults, of equals."""
+    every = [IvtConfig(**dict(zip(grid, values, strict=True))) for values in product(*grid.values())]
     return max(every, key=lambda config: round(compare(parts, config, CHOOSE)[2], 4))
 
 
@@ -146,7 +148,7 @@ def describe(config):
 
 def main():
     default = Path(__file__).resolve().parents[2] / "shared" / "data"
-    arguments = [a for a in sys.argv[1:] if a != "--choose"]
+    arguments, wide = [a for a in sys.argv[1:] if a != "--wide"], "--wide" in sys.argv
     root = Path(arguments[0] if arguments else os.environ.get("GAZEPIPE_DATA", default))
     data = load(root / "raw")
     if not data:
@@ -155,13 +157,13 @@ def main():
     print("| --- | --- | --- |" + " ---: |" * 5)
     for name, parts in data.items():
         settings = [("defaults", IvtConfig())]
-        best = choose(parts) if "--choose" in sys.argv else BEST[name]
+        best = choose(parts, STAGES | NUMBERS) if wide else BEST[name]
         settings += [(describe(best), best)] if best != IvtConfig() else []
         for what, config in settings:
             for title, half in (("choose", CHOOSE), ("report", REPORT), ("all", None)):
                 n, *scores = compare(parts, config, half)
                 print(f"| {name} | {what} | {title} | {n:,} |", " | ".join(f"{s:.3f}" for s in scores), "|")
-    if "--choose" in sys.argv:
+    if wide:
         return
     print("\n| from best, changed |", " | ".join(f"κ {name}" for name in data), "|")
     print("| --- |" + " --- |" * len(data))
