@@ -8,6 +8,7 @@ culprit.
 
 from __future__ import annotations
 
+import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -19,6 +20,7 @@ from typing import Any, TypeVar
 
 __all__ = ["Aside", "each"]
 
+_AHEAD = 4  # items under way for each process
 _LONGEST_S = 120.0
 T = TypeVar("T")
 R = TypeVar("R")
@@ -30,11 +32,12 @@ def each(work: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[t
     Parameters
     ----------
     work
-        A function that can be pickled; it returns anything but None. What it raises is raised here.
+        A function that can be pickled, sent once to each process; it returns anything but None. What it raises is
+        raised here.
     items
         What to work on.
     workers
-        Number of processes.
+        Number of processes. Only a few items for each are under way, so that memory does not grow with their number.
 
     Yields
     ------
@@ -47,7 +50,7 @@ def each(work: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[t
             for item, result in _round(work, suspects, 1, 1):
                 yield item, (None if isinstance(result, _Unfinished) else result)
         else:
-            for item, result in _round(work, waiting, workers, 2 * workers):
+            for item, result in _round(work, waiting, workers, _AHEAD * workers):
                 if isinstance(result, _Unfinished):
                     suspects.append(item)
                 else:
@@ -60,12 +63,12 @@ class _Unfinished:
 
 def _round(work: Callable[[T], R], queue: deque[T], workers: int, at_once: int) -> Iterator[tuple[T, R | _Unfinished]]:
     """Work through a queue until it is empty or a process dies; what was not begun stays in it."""
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), _begin, (work,))
     under_way: dict[Future[R], T] = {}
     try:
         while queue or under_way:
             while queue and len(under_way) < at_once:
-                under_way[pool.submit(work, queue[0])] = queue[0]
+                under_way[pool.submit(_one, queue[0])] = queue[0]
                 queue.popleft()
             for future in wait(under_way, return_when=FIRST_COMPLETED).done:
                 result = future.result()
@@ -76,6 +79,23 @@ def _round(work: Callable[[T], R], queue: deque[T], workers: int, at_once: int) 
             yield item, (future.result() if finished else _Unfinished())
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+_work: list[Callable[[Any], Any]] = []  # in a worker process: what it does with each item
+
+
+def _begin(work: Callable[[Any], Any]) -> None:
+    _leave_interrupts_to_the_parent()
+    _work[:] = [work]
+
+
+def _one(item: Any) -> Any:
+    return _work[0](item)
+
+
+def _leave_interrupts_to_the_parent() -> None:
+    """Ctrl-C reaches all processes of a terminal; the parent ends the others in order."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class Aside:
@@ -116,10 +136,8 @@ class Aside:
 
 
 def _serve(pipe: Connection) -> None:
-    """Do what comes through the pipe until it closes; an interrupt is for the process that waits for the answer."""
-    import signal
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Do what comes through the pipe until it closes."""
+    _leave_interrupts_to_the_parent()
     with suppress(EOFError, OSError):
         while True:
             work, arguments = pipe.recv()
