@@ -26,6 +26,7 @@ from gazepipe.readers._asc_number import (
     next_number,
     short_number,
     short_time,
+    three_numbers,
 )
 from gazepipe.readers._asc_text import (
     BEGIN,
@@ -129,6 +130,11 @@ def scan(
                 for k in range(row, row + n_values, 3):
                     if at == 0:
                         break
+                    x, y, pupil, good = three_numbers(at)
+                    if good:
+                        values[k, n], values[k + 1, n], values[k + 2, n] = x, y, pupil
+                        at += 24
+                        continue
                     x, at = short_number(at)
                     if at == 0:
                         break

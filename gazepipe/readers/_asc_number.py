@@ -21,7 +21,7 @@ from llvmlite import ir  # type: ignore[import-untyped]
 from numba import njit, types
 from numba.extending import intrinsic
 
-__all__ = ["is_space", "line_end", "newlines", "next_number", "short_number", "short_time"]
+__all__ = ["is_space", "line_end", "newlines", "next_number", "short_number", "short_time", "three_numbers"]
 
 U8 = npt.NDArray[np.uint8]
 
@@ -31,6 +31,7 @@ NEWLINE, RETURN, TAB, BLANK, DOT, MINUS, ZERO, NINE = 10, 13, 9, 32, 46, 45, 48,
 # result is the float64 nearest to the text, as Python's float() gives it.
 _TENS = 10.0 ** np.arange(23)
 _EXACT = 2**53
+_LITTLE = sys.byteorder == "little"
 
 
 def _each(byte: int) -> np.uint64:
@@ -79,10 +80,59 @@ def _count_trailing_zeros(context: Any, word: Any) -> Any:
     return types.int64(types.uint64), generate
 
 
+def _parse_three(context: Any, address: Any) -> Any:
+    """Parse three columns as edf2asc prints them, side by side in one vector register; see `three_numbers`."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        bits, lanes = ir.IntType(64), 4  # the fourth lane holds what follows the columns
+
+        def each(value: Any) -> Any:
+            return ir.Constant(ir.VectorType(bits, lanes), [int(value)] * lanes)
+
+        def joined(digits: Any, width: int, factor: int) -> Any:
+            """Join neighbours: the lower half of each `width` bits times `factor`, plus the upper half."""
+            kind = ir.VectorType(ir.IntType(width), 64 * lanes // width)
+            half = ir.Constant(kind, [width // 2] * kind.count)
+            digits = builder.bitcast(digits, kind)
+            low = builder.lshr(builder.shl(digits, half), half)
+            tens = builder.mul(low, ir.Constant(kind, [factor] * kind.count))
+            return builder.bitcast(builder.add(tens, builder.lshr(digits, half)), ir.VectorType(bits, lanes))
+
+        pointer = builder.inttoptr(args[0], ir.VectorType(bits, lanes).as_pointer())
+        word = builder.load(pointer, align=1)
+        odd = builder.xor(builder.and_(word, each(_FRAME)), each(_IN_FRAME))
+        word = builder.xor(builder.or_(builder.and_(word, each(~_FRAME)), each(_FRAME_AS_ZEROS)), each(_ZEROS))
+        blank = builder.and_(word, each(_SIXTEENS))
+        word = builder.xor(word, blank)
+        before = builder.lshr(blank, each(12))
+        before = builder.sub(builder.shl(before, each(8)), before)
+        above = builder.or_(builder.add(builder.and_(word, each(_LOW7)), each(_ABOVE_NINE)), word)
+        odd = builder.or_(odd, builder.and_(above, each(_HIGH)))
+        odd = builder.or_(odd, builder.and_(word, builder.sub(blank, builder.lshr(blank, each(4)))))
+        odd = builder.or_(odd, builder.and_(blank, each(_NO_BLANK_THERE)))
+        odd = builder.or_(odd, builder.and_(before, builder.add(before, each(1))))
+        word = builder.or_(builder.shl(builder.and_(word, each(_FIRST_SIX)), each(8)), builder.and_(word, each(_LAST)))
+        whole = joined(joined(joined(word, 16, 10), 32, 100), 64, 10000)
+        number = builder.sitofp(
+            builder.trunc(whole, ir.VectorType(ir.IntType(32), lanes)), ir.VectorType(ir.DoubleType(), lanes)
+        )
+        number = builder.fdiv(number, ir.Constant(ir.VectorType(ir.DoubleType(), lanes), [10.0] * lanes))
+        three = [builder.extract_element(number, ir.Constant(ir.IntType(32), k)) for k in range(3)]
+        any_odd = ir.Constant(bits, 0)
+        for k in range(3):
+            any_odd = builder.or_(any_odd, builder.extract_element(odd, ir.Constant(ir.IntType(32), k)))
+        good = builder.icmp_unsigned("==", any_odd, ir.Constant(bits, 0))
+        return context.make_tuple(builder, signature.return_type, [*three, good])
+
+    returned: Any = types.Tuple  # numba has no types for mypy
+    return returned((*3 * (types.float64,), types.boolean))(types.intp), generate
+
+
 # Functions for compiled code; mypy takes them for what they are outside of it.
 _word: Any = intrinsic(_load_word)
 _byte: Any = intrinsic(_load_byte)
 _trailing_zeros: Any = intrinsic(_count_trailing_zeros)
+_three: Any = intrinsic(_parse_three)
 
 
 @njit(cache=True, nogil=True, forceinline=True)
@@ -129,6 +179,16 @@ def short_number(at: int) -> tuple[float, int]:
         return 0.0, 0
     tenths = (word & _FIRST_SIX) << _8 | word & _LAST  # the tenths move to where the point was
     return np.int64(_all_digits(tenths)) / 10.0, at + 8
+
+
+@njit(cache=True, nogil=True, forceinline=True)
+def three_numbers(at: int) -> tuple[float, float, float, bool]:
+    """Parse three columns as `short_number` does; whether all three are there and in that form, and none missing.
+
+    32 bytes from `at` on must be there.
+    """
+    x, y, pupil, good = _three(at)
+    return x, y, pupil, _LITTLE and good and _byte(at + 24) <= BLANK
 
 
 @njit(cache=True, nogil=True, forceinline=True)
