@@ -11,10 +11,7 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +20,7 @@ import numpy as np
 from gazepipe import store
 from gazepipe.config import CONFIG_NAME, IngestConfig, StudyConfig
 from gazepipe.errors import ConfigError, GazepipeError, NothingToDoError, RecordingError, StorageError, StoreError
+from gazepipe.pool import in_processes
 from gazepipe.readers import find_reader, is_companion, is_recording_folder
 from gazepipe.recipe import Recipe, digest_file, digest_folder
 from gazepipe.study import Failure, Study, check_label, fold
@@ -265,14 +263,14 @@ def _in_line(study: Study, todo: list[Job], force: bool) -> Iterator[tuple[Job, 
 
 
 def _in_pool(study: Study, todo: list[Job], force: bool, jobs: int) -> Iterator[tuple[Job, Outcome]]:
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        futures = {pool.submit(_guarded, study, job, force): job for job in todo}
-        for future in as_completed(futures):
-            try:
-                yield futures[future], future.result()
-            except BrokenProcessPool:
-                text = "the process reading it was killed (out of memory?)"
-                yield futures[future], RecordingError(futures[future].source, text, remedy="try --jobs 1")
+    for job, outcome in in_processes(_work, (study, force), todo, jobs):
+        killed = RecordingError(job.source, "the process reading it was killed (out of memory?)", remedy="try --jobs 1")
+        yield job, outcome or killed
+
+
+def _work(given: tuple[Study, bool], job: Job) -> Outcome:
+    study, force = given
+    return _guarded(study, job, force)
 
 
 def _guarded(study: Study, job: Job, force: bool) -> Outcome:
@@ -363,9 +361,10 @@ def analyse(source: Path, config: StudyConfig) -> tuple[dict[str, Any], dict[str
         arrays[f"samples/{eye}/pupil_size"] = samples.pupil
     arrays["blocks/first_sample"] = recording.block_start
     arrays["blocks/sampling_rate_hz"] = recording.sampling_rate_hz
-    arrays["messages/time_ms"] = np.array([m.time_ms for m in recording.messages])
-    arrays["messages/offset_ms"] = np.array([m.offset_ms for m in recording.messages])
-    arrays["messages/text"] = np.array([m.text for m in recording.messages], object)
+    messages = list(recording.messages)
+    arrays["messages/time_ms"] = np.array([m.time_ms for m in messages])
+    arrays["messages/offset_ms"] = np.array([m.offset_ms for m in messages])
+    arrays["messages/text"] = np.array([m.text for m in messages], object)
     arrays |= {f"native_events/{k}": v for k, v in recording.native_events.items()}
     tables = {"trials": trials.frame, "fixations": found, "quality": measured.trials}
     tables["saccades"] = saccades(recording, screen, config.ivt, trials, gaze, found)
