@@ -418,9 +418,10 @@ def analyse(source: Path, config: StudyConfig) -> tuple[dict[str, Any], dict[str
         arrays[f"samples/{eye}/pupil_size"] = samples.pupil
     arrays["blocks/first_sample"] = recording.block_start
     arrays["blocks/sampling_rate_hz"] = recording.sampling_rate_hz
-    arrays["messages/time_ms"] = np.array([m.time_ms for m in recording.messages])
-    arrays["messages/offset_ms"] = np.array([m.offset_ms for m in recording.messages])
-    arrays["messages/text"] = np.array([m.text for m in recording.messages], object)
+    messages = list(recording.messages)
+    arrays["messages/time_ms"] = np.array([m.time_ms for m in messages])
+    arrays["messages/offset_ms"] = np.array([m.offset_ms for m in messages])
+    arrays["messages/text"] = np.array([m.text for m in messages], object)
     arrays |= {f"native_events/{k}": v for k, v in recording.native_events.items()}
     tables = {"trials": trials.frame, "fixations": found, "quality": measured.trials}
     tables["saccades"] = saccades(recording, screen, config.ivt, trials, gaze, found)
