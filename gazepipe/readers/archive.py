@@ -21,14 +21,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
 from gazepipe.errors import RecordingError
-from gazepipe.readers.source import HEAD_BYTES, MAX_RATIO, Reader
+from gazepipe.readers.source import HEAD_BYTES, Reader
 
-__all__ = ["MAX_BYTES", "MAX_MEMBERS", "in_archive", "recordings_in", "unpacked"]
+__all__ = ["MAX_BYTES", "MAX_MEMBERS", "MAX_RATIO", "in_archive", "recordings_in", "unpacked"]
 
 #: Largest sum of the unpacked sizes.
 MAX_BYTES = 20 * 10**9
 #: Largest number of files.
 MAX_MEMBERS = 5000
+#: How much larger than its compressed self a file may be; gaze as text is 3 to 20 times as large.
+MAX_RATIO = 200
 
 Find = Callable[[Path], Reader | None]
 Test = Callable[[Path], bool]

@@ -29,7 +29,7 @@ import numpy.typing as npt
 
 from gazepipe.config import StudyConfig
 from gazepipe.errors import RecordingError
-from gazepipe.readers._asc_text import AscText, parse_text
+from gazepipe.readers._asc_text import BEGIN, END, NUMBER, AscRows, AscText, parse_text
 from gazepipe.readers._edf_child import FAILED
 from gazepipe.readers.source import Reader, check_file
 from gazepipe.recording import EyeSamples, Recording
@@ -251,7 +251,11 @@ def _text(content: Content, blocks: npt.NDArray[Any]) -> AscText:
     for time, size, stop in zip(content["message_time"], content["message_length"], end, strict=True):
         lines.append(f"MSG\t{time} {_decode(texts[stop - size : stop])}")
     lines += [_event_line(event) for event in content["events"]]
-    found = parse_text(lines, range(1, len(lines) + 1))
+    parts = [f"{line}\n".encode() for line in lines]
+    table, stop = np.zeros((len(parts), 5), np.int64), np.cumsum([len(part) for part in parts])
+    table[:, BEGIN], table[:, END] = np.append(0, stop[:-1]), stop - 1
+    table[:, NUMBER] = np.arange(1, len(parts) + 1)
+    found = parse_text(AscRows(b"".join(parts), table, np.full((len(parts), 6), np.nan), ascii_only=False))
     for validation in found.meta.get("validations", ()):
         validation.pop("line", None)
     found.warnings = [warning.partition(", the first in line")[0] for warning in found.warnings]

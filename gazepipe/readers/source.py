@@ -18,7 +18,6 @@ __all__ = [
     "GZIP_MAGIC",
     "HEAD_BYTES",
     "LIMIT_VARIABLE",
-    "MAX_RATIO",
     "Reader",
     "check_file",
     "is_gzip",
@@ -32,9 +31,6 @@ HEAD_BYTES = 65536
 GZIP_MAGIC = b"\x1f\x8b"
 #: Environment variable with the largest size in GiB of one (unpacked) file.
 LIMIT_VARIABLE = "GAZEPIPE_MAX_FILE_GIB"
-#: How much larger than its compressed self a file may be; text of gaze is 3 to 20 times as large.
-MAX_RATIO = 200
-_FREE_BYTES = 1 << 26  # so little is no harm
 _STEP = 1 << 20
 
 
@@ -149,20 +145,13 @@ def _read_plain(path: Path) -> bytes:
 
 
 def _unpack(path: Path) -> bytes:
-    limit, credible = largest_bytes(), max(_FREE_BYTES, MAX_RATIO * path.stat().st_size)
+    limit = largest_bytes()
     with gzip.open(path) as file:
         # Asking for the whole at once would find out about the size when it is too late.
         out = io.BytesIO()
         while part := file.read(_STEP):
             if out.tell() + len(part) > limit:
                 raise _too_large(path, "unpacks to")
-            if out.tell() + len(part) > credible:
-                raise RecordingError(
-                    path,
-                    f"the content is more than {MAX_RATIO} times as large as the compressed file",
-                    expected="a recording",
-                    remedy="unpack it yourself if you trust it",
-                )
             out.write(part)
         return out.getvalue()
 
