@@ -190,21 +190,32 @@ def simulate(ctx: click.Context, /, out: Path, store_name: str, force: bool, **o
     _say(ctx, f"{out}: {len(study.users)} users, {study.objects['stimulus'].nunique()} images; `gazepipe run {out}`.")
 
 
-@main.command(name="import", short_help="Import a fixation-level data set.")
-@click.argument("dataset", type=click.Choice(["osie", "ps"]))
+@main.command(name="import", short_help="Import a published data set.")
+@click.argument("dataset", type=click.Choice(["osie", "ps", "doves"]))
 @click.argument("path", type=PathArgument)
 @click.option("--study", "folder", type=PathArgument, help="Study folder; default: the data set's name.")
 @click.option("--images", type=PathArgument, help="Folder of the images, for data sets that come without.")
 @click.pass_context
 def import_(ctx: click.Context, dataset: str, path: Path, folder: Path | None, images: Path | None) -> None:
-    """Import a fixation-level data set: osie (Xu et al. 2014) or ps (Xu et al. 2017).
+    """Import a published data set.
 
-    PATH is the data set's folder. The next step is `gazepipe run` on the study folder.
+    Fixations: osie (Xu et al. 2014), ps (Xu et al. 2017). Raw gaze, which is ingested: doves (van der Linde et al.
+    2009). PATH is the data set's folder. The next step is `gazepipe run` on the study folder.
     """
-    from gazepipe.importing import import_dataset
+    from gazepipe.datasets import RAW_DATASETS
+    from gazepipe.importing import import_dataset, import_recordings
 
     folder = folder or Path(dataset)
     folder.mkdir(parents=True, exist_ok=True)
+    if dataset in RAW_DATASETS:
+        with _Show(ctx, "recording") as show:
+            study, notes, report = import_recordings(dataset, path, folder, show=show.of("ingest"))
+        for note in notes:
+            _say(ctx, f"note: {note}")
+        n = len(report.written) + len(report.current)
+        _say(ctx, f"import: {n} recordings of {dataset} in {study.store}; next: `gazepipe run {folder}`.")
+        _finish(ctx, report.failures, study.store, report.warnings)
+        return
     options = {"images": images} if images else {}
     with _Show(ctx, "user") as show:
         study, notes = import_dataset(dataset, path, folder, show=show.of("import"), **options)
