@@ -206,6 +206,9 @@ def import_(ctx: click.Context, dataset: str, path: Path, folder: Path | None, i
     from gazepipe.importing import import_dataset, import_recordings
 
     folder = folder or Path(dataset)
+    if images and dataset != "ps":
+        msg = f"--images is for data sets that come without; {dataset} has its own."
+        raise click.UsageError(msg)
     folder.mkdir(parents=True, exist_ok=True)
     if dataset in RAW_DATASETS:
         with _Show(ctx, "recording") as show:
