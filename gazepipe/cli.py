@@ -267,6 +267,62 @@ def ingest(
     _finish(ctx, report.failures, study.store, report.warnings)
 
 
+@main.command(short_help="Write recordings as BIDS or Parquet.")
+@click.argument("out", type=PathArgument)
+@click.argument("folder", type=PathArgument, required=False)
+@click.option("--format", "format_", type=click.Choice(["bids", "parquet"]), default="bids", show_default=True)
+@click.option("--users", help="Only these pseudonyms, with commas between them; default: all.")
+@click.option("--task", help="Task label of BIDS: letters and digits.  [default: viewing]")
+@click.option("--no-stimuli", is_flag=True, help="Leave the images out of BIDS.")
+@_study_options
+@click.option("--force", is_flag=True, help="Write into a folder that is not empty.")
+@click.option("-n", "--dry-run", is_flag=True, help="Only list what would be written.")
+@click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON.")
+@click.pass_context
+def export(
+    ctx: click.Context,
+    /,
+    out: Path,
+    folder: Path | None,
+    format_: str,
+    users: str | None,
+    task: str | None,
+    no_stimuli: bool,
+    config: Path | None,
+    to: Path | None,
+    force: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Write stored recordings for other software.
+
+    OUT is the folder the files go to, FOLDER the study. BIDS is eye tracking of BIDS 1.11 with samples, events and
+    images; Parquet (extra `parquet`) is one table each of samples, trials, fixations, saccades, blinks and quality.
+    """
+    import json
+
+    from gazepipe.export import export_study
+
+    if format_ != "bids" and (task or no_stimuli):
+        msg = "--task and --no-stimuli belong to --format bids."
+        raise click.UsageError(msg)
+    options = {"task": task or "viewing", "stimuli": not no_stimuli} if format_ == "bids" else {}
+    study = _open(folder, config, to)
+    names = [u.strip() for u in (users or "").split(",") if u.strip()]
+    with _Show(ctx, "recording") as show:
+        report = export_study(
+            study, out, format_, users=names, force=force, dry_run=dry_run, show=show.of("export"), **options
+        )
+    if as_json:
+        click.echo(json.dumps(report.summary(), indent=1, ensure_ascii=False))
+    else:
+        for name in report.files if dry_run else ():
+            _say(ctx, name)
+        done = "would be written" if dry_run else "written"
+        _say(ctx, f"export: {len(report.recordings)} recordings, {len(report.files)} files {done} to {out}.")
+    _finish(ctx, report.failures, study.store, report.notes)
+
+
 @main.command("build-psm", short_help="Build personal and universal saliency maps.")
 @click.argument("folder", type=PathArgument, required=False)
 @_study_options
