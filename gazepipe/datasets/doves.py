@@ -2,7 +2,7 @@
 
 van der Linde, I., Rajashekar, U., Bovik, A. C., & Cormack, L. K. (2009). DOVES: a database of visual eye movements.
 Spatial Vision, 22(2), 161-177. The folder holds one table a person, ``recordings/<person>.csv.gz`` with the columns
-``time_ms, x_px, y_px, trial, image`` (the time begins anew with each image), and the images as ``stimuli/*.jpg``.
+``time_ms, x_px, y_px, trial, image`` (a second passes between two images), and the images as ``stimuli/*.jpg``.
 
 The authors' display: 1024 x 768 pixels at 134 cm, 17° x 13°, so that a pixel is about one minute of arc. They give no
 size of the picture; a pixel of exactly one minute at the centre makes it 399.2 mm x 299.4 mm.

@@ -107,8 +107,8 @@ class _Tables:
         if self.dry_run:
             self.writers.setdefault(name, None)
             return rows
-        table = {"user": pa.array([source.user] * rows, pa.string())}
-        table["session"] = pa.array([source.session or None] * rows, pa.string())
+        table = {"user": pa.repeat(pa.scalar(source.user, pa.string()), rows)}
+        table["session"] = pa.repeat(pa.scalar(source.session or None, pa.string()), rows)
         for key, values in columns.items():
             # An empty name, number or row is none, and so is NaN.
             text = values.dtype.kind in "OU"
