@@ -191,7 +191,7 @@ def simulate(ctx: click.Context, /, out: Path, store_name: str, force: bool, **o
 
 
 @main.command(name="import", short_help="Import a published data set.")
-@click.argument("dataset", type=click.Choice(["osie", "ps", "doves"]))
+@click.argument("dataset", type=click.Choice(["osie", "ps", "crowd", "doves"]))
 @click.argument("path", type=PathArgument)
 @click.option("--study", "folder", type=PathArgument, help="Study folder; default: the data set's name.")
 @click.option("--images", type=PathArgument, help="Folder of the images, for data sets that come without.")
@@ -199,8 +199,9 @@ def simulate(ctx: click.Context, /, out: Path, store_name: str, force: bool, **o
 def import_(ctx: click.Context, dataset: str, path: Path, folder: Path | None, images: Path | None) -> None:
     """Import a published data set.
 
-    Fixations: osie (Xu et al. 2014), ps (Xu et al. 2017). Raw gaze, which is ingested: doves (van der Linde et al.
-    2009). PATH is the data set's folder. The next step is `gazepipe run` on the study folder.
+    Fixations: osie (Xu et al. 2014), ps (Xu et al. 2017), crowd (Jiang et al. 2014). Raw gaze, which is ingested:
+    doves (van der Linde et al. 2009). PATH is the data set's folder. The next step is `gazepipe run` on the study
+    folder.
     """
     from gazepipe.datasets import RAW_DATASETS
     from gazepipe.importing import import_dataset, import_recordings

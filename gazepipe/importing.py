@@ -36,7 +36,7 @@ def import_dataset(
     Parameters
     ----------
     name
-        ``"osie"`` or ``"ps"``.
+        ``"osie"``, ``"ps"`` or ``"crowd"``.
     path
         The data set's folder.
     study_folder

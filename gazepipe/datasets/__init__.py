@@ -18,6 +18,7 @@ __all__ = ["DATASETS", "RAW_DATASETS", "FixationDataset", "load_dataset", "raw_s
 _MODULES = {
     "osie": "gazepipe.datasets.osie",
     "ps": "gazepipe.datasets.ps",
+    "crowd": "gazepipe.datasets.crowd",
 }
 
 _RAW_MODULES = {
