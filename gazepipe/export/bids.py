@@ -331,5 +331,6 @@ def _configuration(study: Study) -> str:
     values |= {"recordings": "..", "stimuli": "../stimuli", "store": "../derivatives/gazepipe"}
     pattern = r"sub-(?P<user>[A-Za-z0-9]+)/(?:(?P<session>ses-[A-Za-z0-9]+)/)?beh/[^/]+$"
     values["ingest"] |= {"include": ("*_physio.tsv.gz",), "exclude": (), "user_pattern": pattern}
-    values["trials"]["source"] = "auto"
+    if study.config.trials.source != "blocks":
+        values["trials"]["source"] = "auto"  # columns, where images are named; else the messages
     return template(**values)
