@@ -85,6 +85,8 @@ def blinks(recording: Recording, screen: Screen, config: IvtConfig, trials: Tria
         found = _common(losses)
         length = found[:, 1] - found[:, 0]
         found = found[(length >= config.min_blink_ms - SLACK_MS) & (length <= config.max_blink_ms + SLACK_MS)]
+        if not len(found):
+            continue
         onset, offset = found[:, 0].copy(), found[:, 1].copy()
         for eye, there in seen:
             still = _lid(time, eye, there, step, screen, config.velocity_threshold_deg_s, found)

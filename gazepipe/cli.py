@@ -203,21 +203,36 @@ def simulate(ctx: click.Context, /, out: Path, store_name: str, force: bool, **o
     _say(ctx, f"{out}: {len(study.users)} users, {study.objects['stimulus'].nunique()} images; `gazepipe run {out}`.")
 
 
-@main.command(name="import", short_help="Import a fixation-level data set.")
-@click.argument("dataset", type=click.Choice(["osie", "ps"]))
+@main.command(name="import", short_help="Import a published data set.")
+@click.argument("dataset", type=click.Choice(["osie", "ps", "crowd", "doves"]))
 @click.argument("path", type=PathArgument)
 @click.option("--study", "folder", type=PathArgument, help="Study folder; default: the data set's name.")
 @click.option("--images", type=PathArgument, help="Folder of the images, for data sets that come without.")
 @click.pass_context
 def import_(ctx: click.Context, dataset: str, path: Path, folder: Path | None, images: Path | None) -> None:
-    """Import a fixation-level data set: osie (Xu et al. 2014) or ps (Xu et al. 2017).
+    """Import a published data set.
 
-    PATH is the data set's folder. The next step is `gazepipe run` on the study folder.
+    Fixations: osie (Xu et al. 2014), ps (Xu et al. 2017), crowd (Jiang et al. 2014). Raw gaze, which is ingested:
+    doves (van der Linde et al. 2009). PATH is the data set's folder. The next step is `gazepipe run` on the study
+    folder.
     """
-    from gazepipe.importing import import_dataset
+    from gazepipe.datasets import RAW_DATASETS
+    from gazepipe.importing import import_dataset, import_recordings
 
     folder = folder or Path(dataset)
+    if images and dataset != "ps":
+        msg = f"--images is for data sets that come without; {dataset} has its own."
+        raise click.UsageError(msg)
     folder.mkdir(parents=True, exist_ok=True)
+    if dataset in RAW_DATASETS:
+        with _Show(ctx, "recording") as show:
+            study, notes, report = import_recordings(dataset, path, folder, show=show.of("ingest"))
+        for note in notes:
+            _say(ctx, f"note: {note}")
+        n = len(report.written) + len(report.current)
+        _say(ctx, f"import: {n} recordings of {dataset} in {study.store}; next: `gazepipe run {folder}`.")
+        _finish(ctx, report.failures, study.store, report.warnings)
+        return
     options = {"images": images} if images else {}
     with _Show(ctx, "user") as show:
         study, notes = import_dataset(dataset, path, folder, show=show.of("import"), **options)
@@ -266,6 +281,62 @@ def ingest(
     text = f"ingest: {len(report.written)} written, {len(report.current)} up to date, {report.failed} not usable"
     _say(ctx, f"{text}, in {study.store / 'recordings'}.")
     _finish(ctx, report.failures, study.store, report.warnings, study.recordings)
+
+
+@main.command(short_help="Write recordings as BIDS or Parquet.")
+@click.argument("out", type=PathArgument)
+@click.argument("folder", type=PathArgument, required=False)
+@click.option("--format", "format_", type=click.Choice(["bids", "parquet"]), default="bids", show_default=True)
+@click.option("--users", help="Only these pseudonyms, with commas between them; default: all.")
+@click.option("--task", help="Task label of BIDS: letters and digits.  [default: viewing]")
+@click.option("--no-stimuli", is_flag=True, help="Leave the images out of BIDS.")
+@_study_options
+@click.option("--force", is_flag=True, help="Write into a folder that is not empty.")
+@click.option("-n", "--dry-run", is_flag=True, help="Only list what would be written.")
+@click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON.")
+@click.pass_context
+def export(
+    ctx: click.Context,
+    /,
+    out: Path,
+    folder: Path | None,
+    format_: str,
+    users: str | None,
+    task: str | None,
+    no_stimuli: bool,
+    config: Path | None,
+    to: Path | None,
+    force: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Write stored recordings for other software.
+
+    OUT is the folder the files go to, FOLDER the study. BIDS is eye tracking of BIDS 1.11 with samples, events and
+    images; Parquet (extra `parquet`) is one table each of samples, trials, fixations, saccades, blinks and quality.
+    """
+    import json
+
+    from gazepipe.export import export_study
+
+    if format_ != "bids" and (task or no_stimuli):
+        msg = "--task and --no-stimuli belong to --format bids."
+        raise click.UsageError(msg)
+    options = {"task": task or "viewing", "stimuli": not no_stimuli} if format_ == "bids" else {}
+    study = _open(folder, config, to)
+    names = [u.strip() for u in (users or "").split(",") if u.strip()]
+    with _Show(ctx, "recording") as show:
+        report = export_study(
+            study, out, format_, users=names, force=force, dry_run=dry_run, show=show.of("export"), **options
+        )
+    if as_json:
+        click.echo(json.dumps(report.summary(), indent=1, ensure_ascii=False))
+    else:
+        for name in report.files if dry_run else ():
+            _say(ctx, name)
+        done = "would be written" if dry_run else "written"
+        _say(ctx, f"export: {len(report.recordings)} recordings, {len(report.files)} files {done} to {out}.")
+    _finish(ctx, report.failures, study.store, report.notes)
 
 
 @main.command("build-psm", short_help="Build personal and universal saliency maps.")

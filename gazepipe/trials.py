@@ -132,7 +132,9 @@ def _step_ms(recording: Recording, block: slice) -> float:
 
 def _trial(recording: Recording, block: int, onset: float, offset: float, settings: TrialsConfig) -> _Trial:
     """Presentation from `onset` to `offset` at most, inside one block."""
-    samples = recording.blocks()[block]
+    starts = recording.block_start
+    end = int(starts[block + 1]) if block + 1 < len(starts) else recording.n_samples
+    samples = slice(int(starts[block]), end)
     times = recording.time_ms[samples]
     offset = min(offset, float(times[-1]) + _step_ms(recording, samples))
     if settings.duration_ms:
@@ -241,6 +243,8 @@ def _from_columns(recording: Recording, settings: TrialsConfig, events: _Events,
     if column is None:
         return []
     codes = _codes(recording.columns[column])
+    names = recording.columns.get("stimulus")
+    named = np.zeros(0, np.int64) if names is None else np.flatnonzero(_codes(names) >= 0)
     trials = []
     for number, block in enumerate(recording.blocks()):
         part = codes[block]
@@ -256,19 +260,13 @@ def _from_columns(recording: Recording, settings: TrialsConfig, events: _Events,
                 continue
             stop = float(recording.time_ms[end]) if end < block.stop else np.inf
             trial = _trial(recording, number, float(recording.time_ms[first]), stop, settings)
-            trial.stimulus = _first_text(recording.columns.get("stimulus"), trial)
+            at = int(np.searchsorted(named, trial.first))
+            if names is not None and at < named.size and named[at] < trial.end:
+                trial.stimulus = str(names[named[at]]).strip()
             trials.append(trial)
     trials = _long_enough(trials, settings, problems)
     _name_by_time(trials, events)
     return trials
-
-
-def _first_text(values: npt.NDArray[Any] | None, trial: _Trial) -> str:
-    if values is None:
-        return ""
-    part = values[trial.first : trial.end]
-    there = np.flatnonzero(_codes(part) >= 0)
-    return str(part[there[0]]).strip() if there.size else ""
 
 
 def _frame(trials: list[_Trial], problems: list[str]) -> pd.DataFrame:

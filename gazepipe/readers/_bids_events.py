@@ -24,6 +24,7 @@ F64 = npt.NDArray[np.float64]
 _MS = {"s": 1e3, "ms": 1.0, "us": 1e-3, "ns": 1e-6}
 _KINDS = ("fixation", "saccade", "blink")
 _NONE = ("", "n/a")
+_SLACK_MS = 1e-3  # seconds of a decimal fraction are not quite the milliseconds of a sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,12 +150,14 @@ def task_events(path: Path, about: dict[str, Any], clock: Clock, time_ms: F64, w
     length = _held(table["duration"]) * _unit_ms(about, "duration", 1000.0) if "duration" in table else onset * np.nan
     known = np.isfinite(onset)
     shown = Shown([Message(float(onset[k]), _text(table, int(k))) for k in np.flatnonzero(known)])
-    if "stim_file" in table:
-        files = table["stim_file"]
+    named = next((n for n in ("stim_file", "stimulus") if n in table), None)
+    if named:
+        files = table[named]
         trial, stimulus = np.full(time_ms.size, np.nan), np.full(time_ms.size, "", object)
         for k in np.flatnonzero(known & (length > 0)):
             if str(files[k]).strip() not in _NONE:
-                part = slice(*np.searchsorted(time_ms, [onset[k], onset[k] + length[k]]))
+                limits = np.array([onset[k], onset[k] + length[k]])
+                part = slice(*np.searchsorted(time_ms, limits - _SLACK_MS))
                 trial[part], stimulus[part] = k + 1, str(files[k]).strip().replace("\\", "/").rsplit("/", 1)[-1]
         if np.isfinite(trial).any():
             shown.columns = {"trial": trial, "stimulus": stimulus}
