@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from gazepipe import compute, store
 from gazepipe.build import corpus_digest, load_corpus
-from gazepipe.config import EmbeddingConfig, RefinerConfig, StudyConfig
+from gazepipe.config import EmbeddingConfig, RefinerConfig, Section, StudyConfig
 from gazepipe.corpus import Corpus, Split, make_split
 from gazepipe.errors import ConfigError, StoreError
 from gazepipe.models import load_model, model_recipe, save_model
@@ -32,6 +32,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "best": {"embedding": EmbeddingConfig(inputs="descriptors")},
     "registered": {"embedding": EmbeddingConfig(inputs="descriptors", registration=True)},
 }
+
+_SECTIONS: dict[str, type[Section]] = {"embedding": EmbeddingConfig, "refiner": RefinerConfig}
 
 #: Called with (network, done, total, what to show).
 Show = Callable[[str, int, int, str], None]
@@ -153,8 +155,8 @@ def train(
         if corpus.images is not None:
             section = config.universal.model_dump(mode="json")
             stage("universal", Recipe("train-universal", VERSION, {**common, "universal": section}, data), universal)
-        resolved = {name: getattr(config, name).model_dump(mode="json") for name in ("embedding", "refiner")}
-        study.write_manifest("train", {"preset": preset, **resolved})
+        resolved = {name: section.model_dump(mode="json") for name, section in PRESETS.get(preset or "", {}).items()}
+        study.write_manifest("train", {"preset": preset, "sections": resolved})
     return report
 
 
@@ -166,12 +168,10 @@ def settings(study: Study) -> StudyConfig:
     StoreError
         If what was kept of the training is not understood.
     """
-    kept = study.manifest("train")
-    if not kept.get("preset"):
-        return study.config
     try:
-        sections = {"embedding": EmbeddingConfig(**kept["embedding"]), "refiner": RefinerConfig(**kept["refiner"])}
-    except (KeyError, TypeError, ValidationError):
+        kept = study.manifest("train").get("sections", {})
+        sections = {name: _SECTIONS[name](**values) for name, values in kept.items()}
+    except (KeyError, TypeError, AttributeError, ValidationError):
         msg = f"{study.store / 'manifest' / 'train.json'}: settings of another gazepipe; run `gazepipe train` again."
         raise StoreError(msg) from None
     return study.config.model_copy(update=sections)
