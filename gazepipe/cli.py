@@ -363,7 +363,11 @@ def build_psm(ctx: click.Context, folder: Path | None, config: Path | None, to: 
 @click.argument("folder", type=PathArgument, required=False)
 @_study_options
 @_network_options
-@click.option("--preset", type=click.Choice(["paper"]), help="Settings in place of [embedding] and [refiner].")
+@click.option(
+    "--preset",
+    type=click.Choice(["paper", "best", "registered"]),
+    help="Settings in place of [embedding] and [refiner].",
+)
 @click.option("--force", is_flag=True, help="Train again.")
 @click.pass_context
 def train(

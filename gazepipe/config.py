@@ -241,13 +241,19 @@ class SplitConfig(Section):
 class EmbeddingConfig(Section):
     """The embedding network and its training (defaults: the paper's)."""
 
-    inputs: Literal["rgb+psm", "psm", "rgb+discrepancy", "discrepancy"] = Field(
-        "rgb+psm", description="channels the network sees; discrepancy is PSM − USM of the training users"
+    inputs: Literal["rgb+psm", "psm", "rgb+discrepancy", "discrepancy", "descriptors"] = Field(
+        "rgb+psm", description="discrepancy is PSM − USM of the training users; descriptors take the network's place"
+    )
+    registration: bool = Field(
+        False, description="move each person's maps as one onto the universal ones; takes calibration offsets out"
     )
     widths: tuple[Count, Count, Count, Count] = Field((32, 64, 128, 256), description="channels of the four blocks")
     dimension: Count = Field(32, description="numbers in an embedding")
     dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.5, description="share of features left out before the last layer"
+    )
+    shrinkage: Annotated[float, Field(ge=0.001, le=1)] = Field(
+        0.03, description="of the correlations that descriptors are whitened by"
     )
     m: Count = Field(8, description="image–PSM pairs that make one embedding in training")
     batch: Count = Field(256, description="embeddings in a batch; fewer where the images do not reach")

@@ -197,6 +197,12 @@ def _embed(
     for done, user in enumerate(members, 1):
         table = encoder.table(row[user], np.arange(len(corpus.stimuli)))
         tables.append(table[np.isfinite(table[:, 0])])
+        if not len(tables[-1]):
+            msg = (
+                f"user {user!r} has no map of an image that the training users saw, too, which this network needs; "
+                "record the person on images of the study."
+            )
+            raise NothingToDoError(msg)
         if show:
             show(done, len(members), user)
     means = np.stack([t.mean(0) for t in tables])
