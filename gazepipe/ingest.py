@@ -7,6 +7,8 @@ others; what was stored of it before stays, but is not used until the file can b
 from __future__ import annotations
 
 import fnmatch
+import functools
+import json
 import os
 import re
 from collections import defaultdict
@@ -24,13 +26,33 @@ from gazepipe import store
 from gazepipe.config import CONFIG_NAME, IngestConfig, StudyConfig
 from gazepipe.errors import ConfigError, GazepipeError, NothingToDoError, RecordingError, StorageError, StoreError
 from gazepipe.readers import find_reader, is_companion, is_recording_folder
-from gazepipe.recipe import Recipe, digest_file, digest_folder
+from gazepipe.recipe import Recipe, digest_file, digest_folder, digest_json
+from gazepipe.stimuli import unmatched_stimuli
 from gazepipe.study import Failure, Study, check_label, fold
+from gazepipe.trial_sources import name_pattern, trial_rows
+from gazepipe.user_quality import user_quality
 
 if TYPE_CHECKING:
     from gazepipe.recording import Recording
+    from gazepipe.trial_sources import TrialRows
+    from gazepipe.trials import TrialTable
 
-__all__ = ["VERSION", "IngestReport", "Job", "ingest", "ingest_files", "plan", "recordings_below"]
+__all__ = [
+    "VERSION",
+    "IngestReport",
+    "Job",
+    "analyse",
+    "each",
+    "free_of",
+    "ingest",
+    "ingest_files",
+    "plan",
+    "read_trials",
+    "recipe_of_job",
+    "recordings_below",
+    "stored_summary",
+    "workers",
+]
 
 #: Raised whenever the stored result changes for the same input.
 VERSION = 3
@@ -55,13 +77,15 @@ class Job:
 
 @dataclass(slots=True)
 class IngestReport:
-    """What a run did."""
+    """What a run did; `quality` and `stimuli` are those of each recording."""
 
     written: list[str] = field(default_factory=list)
     current: list[str] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     recordings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    quality: dict[str, dict[str, float]] = field(default_factory=dict)
+    stimuli: dict[str, set[str]] = field(default_factory=dict)
 
     @property
     def failed(self) -> int:
@@ -88,7 +112,8 @@ def plan(study: Study) -> tuple[list[Job], list[Failure]]:
     pattern = re.compile(study.config.ingest.user_pattern)
     jobs: list[Job] = []
     failures: list[Failure] = []
-    for path in recordings_below(study.recordings, study.config.ingest, {study.store, study.stimuli}):
+    trial_files = name_pattern(study.config.trials)
+    for path in recordings_below(study.recordings, study.config.ingest, {study.store, study.stimuli}, trial_files):
         name = path.relative_to(study.recordings).as_posix() if path != study.recordings else path.resolve().name
         match = pattern.search(name)
         if match is None:
@@ -110,11 +135,15 @@ def plan(study: Study) -> tuple[list[Job], list[Failure]]:
     return unique, failures + clashes
 
 
-def recordings_below(root: Path, config: IngestConfig, skipped: Iterable[Path] = ()) -> Iterator[Path]:
+def recordings_below(
+    root: Path, config: IngestConfig, skipped: Iterable[Path] = (), trial_files: str = ""
+) -> Iterator[Path]:
     """Files that match and folders that are recordings, in a fixed order.
 
-    The `skipped` folders and what is hidden are not looked into. A folder that is a recording counts whole.
+    The `skipped` folders and what is hidden are not looked into. A folder that is a recording counts whole. Files whose
+    name fits `trial_files` hold trials and are no recordings.
     """
+    excluded = (*config.exclude, trial_files) if trial_files else config.exclude
     skipped = {p.resolve() for p in skipped}
     for folder, folders, names in os.walk(root):
         here = Path(folder)
@@ -128,7 +157,7 @@ def recordings_below(root: Path, config: IngestConfig, skipped: Iterable[Path] =
             if not d.startswith(".") and (here / d).resolve() not in skipped and not _matches(d, config.exclude)
         )
         for name in sorted(n for n in names if not n.startswith(".")):
-            if name == CONFIG_NAME or not _matches(name, config.include) or _matches(name, config.exclude):
+            if name == CONFIG_NAME or not _matches(name, config.include) or _matches(name, excluded):
                 continue
             if not is_companion(here / name):
                 yield here / name
@@ -181,18 +210,20 @@ def ingest(study: Study, *, jobs: int | None = None, force: bool = False, show: 
     root = str(study.recordings.resolve())
     with store.lock(study.store):
         elsewhere = {k: v for k, v in study.known_recordings().items() if v.get("root") != root}
-        todo, clashes = _free_of(planned, elsewhere)
+        todo, clashes = free_of(planned, elsewhere)
         report = ingest_files(study, todo, jobs=jobs, force=force, show=show)
         report.failures[:0] = failures + clashes
         for row in report.recordings.values():
             row["root"] = root
         others = {k: v for k, v in elsewhere.items() if v["origin"] == "ingest"}
-        study.write_manifest("ingest", {"recordings": others | report.recordings})
+        users = user_quality({name: row["user"] for name, row in report.recordings.items()}, report.quality)
+        study.write_manifest("ingest", {"recordings": others | report.recordings, "users": users})
+        report.warnings += unmatched_stimuli(study, report.stimuli, whole=not elsewhere)
         study.write_failures("ingest", report.failures)
     return report
 
 
-def _free_of(jobs: list[Job], elsewhere: dict[str, dict[str, Any]]) -> tuple[list[Job], list[Failure]]:
+def free_of(jobs: list[Job], elsewhere: dict[str, dict[str, Any]]) -> tuple[list[Job], list[Failure]]:
     """Refuse what would mix with a recording or a user from another folder, an import or an enrolment.
 
     A recording of the same name and content is no other one: its folder was moved, or is reached by another path.
@@ -229,9 +260,9 @@ def ingest_files(
 ) -> IngestReport:
     """Ingest some files, in worker processes where it pays; the caller holds the lock and writes the manifest."""
     report = IngestReport()
-    jobs = jobs or _workers(len(todo))
-    outcomes = _in_line(study, todo, force) if jobs == 1 else _in_pool(study, todo, force, jobs)
-    for done, (job, outcome) in enumerate(outcomes, 1):
+    jobs = jobs or workers(len(todo))
+    work = functools.partial(_ingest_one, force=force)
+    for done, (job, outcome) in enumerate(each(study, todo, jobs, work), 1):
         if isinstance(outcome, StorageError):
             raise outcome
         if isinstance(outcome, GazepipeError):
@@ -240,6 +271,8 @@ def ingest_files(
             (report.written if outcome["written"] else report.current).append(job.recording)
             report.recordings[job.recording] = outcome["row"]
             report.warnings += outcome["warnings"]
+            report.quality[job.recording] = outcome["quality"]
+            report.stimuli[job.recording] = outcome["stimuli"]
         if show:
             show(done, len(todo), job.recording)
     report.written.sort()
@@ -248,7 +281,7 @@ def ingest_files(
     return report
 
 
-def _workers(count: int) -> int:
+def workers(count: int) -> int:
     """A worker takes about two seconds to start, so a few files are read in this process."""
     if count < 16:
         return 1
@@ -256,17 +289,14 @@ def _workers(count: int) -> int:
     return min(cores, count)
 
 
-Outcome = GazepipeError | dict[str, Any]
-
-
-def _in_line(study: Study, todo: list[Job], force: bool) -> Iterator[tuple[Job, Outcome]]:
-    for job in todo:
-        yield job, _guarded(study, job, force)
-
-
-def _in_pool(study: Study, todo: list[Job], force: bool, jobs: int) -> Iterator[tuple[Job, Outcome]]:
+def each(study: Study, todo: list[Job], jobs: int, work: Callable[[Study, Job], Any]) -> Iterator[tuple[Job, Any]]:
+    """Do something with each file, in this process or in others: its result, or the error it ended with."""
+    if jobs == 1:
+        for job in todo:
+            yield job, _guarded(work, study, job)
+        return
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        futures = {pool.submit(_guarded, study, job, force): job for job in todo}
+        futures = {pool.submit(_guarded, work, study, job): job for job in todo}
         for future in as_completed(futures):
             try:
                 yield futures[future], future.result()
@@ -275,9 +305,9 @@ def _in_pool(study: Study, todo: list[Job], force: bool, jobs: int) -> Iterator[
                 yield futures[future], RecordingError(futures[future].source, text, remedy="try --jobs 1")
 
 
-def _guarded(study: Study, job: Job, force: bool) -> Outcome:
+def _guarded(work: Callable[[Study, Job], Any], study: Study, job: Job) -> Any:
     try:
-        return _ingest_one(study, job, force)
+        return work(study, job)
     except GazepipeError as error:
         return error
 
@@ -294,10 +324,26 @@ def _digest(source: Path) -> str:
     return digest_folder(source if source.is_dir() else source.parent, reader.files(source))
 
 
-def _ingest_one(study: Study, job: Job, force: bool) -> dict[str, Any]:
+def recipe_of_job(study: Study, job: Job) -> tuple[Recipe, dict[str, str], TrialRows | None]:
+    """Recipe of a recording's stored file, the inputs in it, and its trials where they stand in a file of their own.
+
+    Raises
+    ------
+    RecordingError
+        If a file cannot be read, or the trials are not there.
+    """
+    inputs = {"source": _digest(job.source)}
+    rows = trial_rows(study.config.trials, study.root, job.source, job.user, job.session)
+    if rows is not None:
+        # What this recording takes from a file that others share, so that theirs may change without it.
+        taken = [rows.onset_ms.tolist(), rows.offset_ms.tolist(), rows.stimulus, rows.placement, rows.repeat]
+        inputs["trials"] = digest_json([repr(part) for part in (rows.format, *taken, sorted(rows.events.items()))])
+    return Recipe("ingest", VERSION, _params(study.config), inputs), inputs, rows
+
+
+def _ingest_one(study: Study, job: Job, *, force: bool) -> dict[str, Any]:
     """Read one file and store it, unless what is stored is of the same recipe."""
-    content = _digest(job.source)
-    recipe = Recipe("ingest", VERSION, _params(study.config), {"source": content})
+    recipe, inputs, rows = recipe_of_job(study, job)
     path = study.recording_file(job.recording)
     label = {"user": job.user, "session": job.session, "origin": job.origin, "source": job.source.name}
     row = {
@@ -305,35 +351,43 @@ def _ingest_one(study: Study, job: Job, force: bool) -> dict[str, Any]:
         "session": job.session,
         "origin": job.origin,
         "source": str(job.source),
-        "content": content,
+        "content": inputs["source"],
         "recipe": recipe.digest,
     }
     if not force and store.recipe_of(path) == recipe.digest:
-        kept = _stored_attributes(path)
-        if kept is not None and label.items() <= kept.items():
-            return {"written": False, "row": row, "warnings": _listed(job, kept)}
-    arrays, attrs = analyse(job.source, study.config)
+        kept = stored_summary(path)
+        if kept is not None and label.items() <= kept["attrs"].items():
+            return {"written": False, "row": row, "warnings": _listed(job, kept["attrs"])} | _summary(kept)
+    arrays, attrs = analyse(job.source, study.config, rows)
     store.save(path, "gazepipe.recording", arrays, recipe=recipe, attrs=attrs | label)
-    return {"written": True, "row": row, "warnings": _listed(job, attrs)}
+    found = {"quality": attrs["quality"], "stimuli": arrays["trials/stimulus"]}
+    return {"written": True, "row": row, "warnings": _listed(job, attrs)} | _summary(found)
 
 
-def _stored_attributes(path: Path) -> Mapping[str, Any] | None:
-    """Attributes of a stored recording; None if it is damaged (then it is made again)."""
+def _summary(found: Mapping[str, Any]) -> dict[str, Any]:
+    return {"quality": dict(found["quality"]), "stimuli": {str(s) for s in found["stimuli"]}}
+
+
+def stored_summary(path: Path) -> dict[str, Any] | None:
+    """Attributes, quality and the stimulus of each trial of a stored recording; None if it is damaged.
+
+    A damaged one is made again.
+    """
     try:
-        return store.load(path, "gazepipe.recording", only=("none",)).attrs
-    except StoreError:
+        contents = store.load(path, "gazepipe.recording", only=("trials/stimulus",))
+        measured = json.loads(str(contents.attrs["quality"]))
+        return {"attrs": contents.attrs, "quality": measured, "stimuli": contents.arrays["trials/stimulus"]}
+    except (StoreError, NothingToDoError, KeyError, ValueError):
         return None
 
 
 def _listed(job: Job, attrs: Any) -> list[str]:
-    import json
-
     found = attrs["warnings"]
     return [f"{job.source}: {w}" for w in (json.loads(found) if isinstance(found, str) else found)]
 
 
-def analyse(source: Path, config: StudyConfig) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Read one recording and find its trials, events and quality; arrays and attributes as they are stored.
+def read_trials(source: Path, config: StudyConfig, rows: TrialRows | None = None) -> tuple[Recording, TrialTable]:
+    """Read one recording, check that it can be used, and find its trials.
 
     Raises
     ------
@@ -341,18 +395,37 @@ def analyse(source: Path, config: StudyConfig) -> tuple[dict[str, Any], dict[str
         If the file cannot be read, has no gaze on a screen, states another screen than the configuration, or has no
         trial.
     """
-    from gazepipe.blinks import blinks
-    from gazepipe.events import fixations, select_gaze
-    from gazepipe.quality import quality
     from gazepipe.readers import read_recording
-    from gazepipe.saccades import saccades
     from gazepipe.trials import find_trials
 
     recording = read_recording(source, config)
-    screen = config.screen.screen()
     _check_coordinates(recording)
     _check_display(recording, config)
-    trials = find_trials(recording, config)
+    return recording, find_trials(recording, config, rows)
+
+
+def analyse(source: Path, config: StudyConfig, rows: TrialRows | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read one recording and find its trials, events and quality; arrays and attributes as they are stored.
+
+    Parameters
+    ----------
+    source, config
+        The recording and its study.
+    rows
+        Its trials, where they stand in a file of their own.
+
+    Raises
+    ------
+    RecordingError
+        As `read_trials`.
+    """
+    from gazepipe.blinks import blinks
+    from gazepipe.events import fixations, select_gaze
+    from gazepipe.quality import quality
+    from gazepipe.saccades import saccades
+
+    recording, trials = read_trials(source, config, rows)
+    screen = config.screen.screen()
     gaze = select_gaze(recording, config.ivt)
     found = fixations(recording, screen, config.ivt, trials=trials, gaze=gaze)
     measured = quality(recording, gaze, found, trials.frame, screen, config.ivt)
