@@ -57,6 +57,11 @@ class ScreenConfig(Section):
     width_mm: Positive = Field(531.0, description="size of the visible picture, not of the case")
     height_mm: Positive = Field(299.0, description="size of the visible picture")
     distance_mm: Positive = Field(650.0, description="from the eyes to the screen's centre")
+    distance: Literal["fixed", "tracker"] = Field(
+        "fixed", description="tracker: each sample's own, where the tracker measures it; else `distance_mm`"
+    )
+    distance_min_mm: Positive = Field(200.0, description="a shorter one from the tracker is not believed")
+    distance_max_mm: Positive = Field(2000.0, description="a longer one from the tracker is not believed")
 
     def screen(self) -> Screen:
         """Return the geometry that the kernels work with."""

@@ -6,6 +6,7 @@ others; what was stored of it before stays, but is not used until the file can b
 
 from __future__ import annotations
 
+import dataclasses
 import fnmatch
 import functools
 import json
@@ -420,13 +421,15 @@ def analyse(source: Path, config: StudyConfig, rows: TrialRows | None = None) ->
         As `read_trials`.
     """
     from gazepipe.blinks import blinks
+    from gazepipe.distance import viewing_distance
     from gazepipe.events import fixations, select_gaze
     from gazepipe.quality import quality
     from gazepipe.saccades import saccades
 
     recording, trials = read_trials(source, config, rows)
     screen = config.screen.screen()
-    gaze = select_gaze(recording, config.ivt)
+    distance_mm, said = viewing_distance(recording, config.screen)
+    gaze = dataclasses.replace(select_gaze(recording, config.ivt), distance_mm=distance_mm)
     found = fixations(recording, screen, config.ivt, trials=trials, gaze=gaze)
     measured = quality(recording, gaze, found, trials.frame, screen, config.ivt)
     arrays: dict[str, Any] = {"samples/timestamp": recording.time_ms}
@@ -450,7 +453,7 @@ def analyse(source: Path, config: StudyConfig, rows: TrialRows | None = None) ->
         "coordinates": recording.meta.get("coordinates", "screen"),
         "quality": measured.recording,
         "meta": dict(recording.meta),
-        "warnings": [*recording.warnings, *trials.problems],
+        "warnings": [*recording.warnings, *trials.problems, *said],
     }
     return arrays, attrs
 

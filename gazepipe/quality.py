@@ -125,7 +125,7 @@ def _bcea(gaze: Gaze, fixations: pd.DataFrame, screen: Screen) -> npt.NDArray[np
 
     first, end = fixations["first_sample"].to_numpy(np.int64), fixations["last_sample"].to_numpy(np.int64) + 1
     out = np.empty(len(fixations))
-    kernel.ellipses(gaze.x_px, gaze.y_px, gaze.filled, first, end, kernel_geometry(screen, np.float64), out)
+    kernel.ellipses(*gaze.seen(screen), gaze.filled, first, end, kernel_geometry(screen, np.float64), out)
     whole = fixations["n_samples"].to_numpy(np.int64) == end - first
     return np.where(whole, out * BCEA_FACTOR, np.nan)
 

@@ -150,7 +150,7 @@ def find_trials(recording: Recording, config: StudyConfig, rows: TrialRows | Non
     if not trials:
         raise _none_found(recording, source, problems)
     _place_media(recording, trials)
-    frame = _frame(trials, problems)
+    frame = _frame(trials, problems, "stimulus_column" if source == "file" else "stimulus")
     problems += check_trials(trials, settings)
     return TrialTable(frame, problems)
 
@@ -370,14 +370,14 @@ def _first_text(values: npt.NDArray[Any] | None, trial: Presentation) -> str:
     return str(part[there[0]]).strip() if there.size else ""
 
 
-def _frame(trials: list[Presentation], problems: list[str]) -> pd.DataFrame:
+def _frame(trials: list[Presentation], problems: list[str], key: str) -> pd.DataFrame:
     import pandas as pd
 
     unknown = [t for t in trials if not t.stimulus]
     if unknown:
         problems.append(
             f"{len(unknown)} of {len(trials)} trials (first at {unknown[0].onset_ms:.12g} ms) have no stimulus name: "
-            "set [trials] stimulus to the message that names the image"
+            f"set [trials] {key} to the {'message' if key == 'stimulus' else 'column'} that names the image"
         )
     times_seen: dict[str, int] = {}
     repeats = []
