@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shutil
 import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gazepipe import __version__
-from gazepipe.errors import GazepipeError
+from gazepipe.errors import GazepipeError, plain
 
 if TYPE_CHECKING:
     from gazepipe.study import Failure, Study
@@ -126,17 +127,29 @@ def _say(ctx: click.Context, text: str) -> None:
 _NOTES_SHOWN = 12
 
 
-def _finish(ctx: click.Context, failures: Iterable[Failure], store: Path, warnings: Iterable[str] = ()) -> None:
+def _finish(
+    ctx: click.Context,
+    failures: Iterable[Failure],
+    store: Path,
+    warnings: Iterable[str] = (),
+    root: Path | None = None,
+) -> None:
     """List warnings and failures; exit 3 if anything could not be used."""
+    from gazepipe.failures import SENTENCES, failure_table
+
     if not ctx.obj["quiet"]:
         notes = list(warnings)
         for note in notes[:_NOTES_SHOWN]:
-            click.echo(f"note: {note}", err=True)
+            click.echo(f"note: {plain(note)}", err=True)
         if len(notes) > _NOTES_SHOWN:
             click.echo(f"… and {len(notes) - _NOTES_SHOWN} more notes, kept with each stored recording.", err=True)
     failed = list(failures)
-    for failure in failed:
-        click.echo(f"{'partly used' if failure.partial else 'not used'}: {failure.message}", err=True)
+    if len(failed) > SENTENCES:
+        width = min(max(shutil.get_terminal_size((100, 24)).columns, 60), 160)
+        click.echo(failure_table(failed, store.parent if root is None else root, width) + "\n", err=True)
+    else:
+        for failure in failed:
+            click.echo(f"{'partly used' if failure.partial else 'not used'}: {failure.message}", err=True)
     if failed:
         click.echo(
             f"gazepipe: {len(failed)} inputs not used, or only partly; see {store / 'failures.jsonl'}.", err=True
@@ -222,6 +235,7 @@ def import_(ctx: click.Context, dataset: str, path: Path, folder: Path | None, i
 @_study_options
 @click.option("--jobs", type=click.IntRange(1), help="Processes; default: the cores, for sixteen files and more.")
 @click.option("--force", is_flag=True, help="Read everything again.")
+@click.option("--fail-fast", is_flag=True, help="Stop at the first file that cannot be used.")
 @click.option("-n", "--dry-run", is_flag=True, help="Read, but write nothing: say what would be done with each file.")
 @click.option("--json", "as_json", is_flag=True, help="Print the plan of --dry-run as JSON.")
 @click.pass_context
@@ -232,6 +246,7 @@ def ingest(
     to: Path | None,
     jobs: int | None,
     force: bool,
+    fail_fast: bool,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -249,10 +264,10 @@ def ingest(
         _dry_run(ctx, study, jobs=jobs, force=force, as_json=as_json)
         return
     with _Show(ctx, "recording") as show:
-        report = stage.ingest(study, jobs=jobs, force=force, show=show.of("ingest"))
+        report = stage.ingest(study, jobs=jobs, force=force, fail_fast=fail_fast, show=show.of("ingest"))
     text = f"ingest: {len(report.written)} written, {len(report.current)} up to date, {report.failed} not usable"
     _say(ctx, f"{text}, in {study.store / 'recordings'}.")
-    _finish(ctx, report.failures, study.store, report.warnings)
+    _finish(ctx, report.failures, study.store, report.warnings, study.recordings)
 
 
 def _dry_run(ctx: click.Context, study: Study, *, jobs: int | None, force: bool, as_json: bool) -> None:

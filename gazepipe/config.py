@@ -86,7 +86,7 @@ class IngestConfig(Section):
     """Which files are recordings, and whose they are; a folder that is one recording needs no pattern."""
 
     include: tuple[str, ...] = Field(
-        ("*.asc", "*.asc.gz", "*.csv", "*.csv.gz", "*.tsv", "*.tsv.gz"),
+        ("*.asc", "*.asc.gz", "*.edf", "*.csv", "*.csv.gz", "*.tsv", "*.tsv.gz", "*.parquet", "*.zip"),
         description="file names taken as recordings, below the recordings folder",
     )
     exclude: tuple[str, ...] = Field((), description="file names or folders left out")

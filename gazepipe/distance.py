@@ -7,8 +7,8 @@ averaged over 200 ms: as it is multiplied into every position, its noise would o
 average reaches equally far to both sides, so that steady movement is followed without lag.
 
 Where less than half of a recording's samples with gaze have a distance to believe, the whole recording has the
-screen's. The fixed distance also stays in force for the width of saliency maps, whose unit is the image, and for the speed of
-lids in blinks.
+screen's. The fixed distance also stays in force for the width of saliency maps, whose unit is the image, and for the
+speed of lids in blinks.
 """
 
 from __future__ import annotations

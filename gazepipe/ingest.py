@@ -8,25 +8,24 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
-import functools
 import json
 import os
 import re
+import traceback
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gazepipe import store
+from gazepipe import parallel, store
 from gazepipe.config import CONFIG_NAME, IngestConfig, StudyConfig
 from gazepipe.errors import ConfigError, GazepipeError, NothingToDoError, RecordingError, StorageError, StoreError
-from gazepipe.readers import find_reader, is_companion, is_recording_folder
+from gazepipe.readers import find_reader, is_companion, is_recording_folder, recordings_in_archive, unpacked
+from gazepipe.readers.source import out_of_memory
 from gazepipe.recipe import Recipe, digest_file, digest_folder, digest_json
 from gazepipe.stimuli import unmatched_stimuli
 from gazepipe.study import Failure, Study, check_label, fold
@@ -141,8 +140,9 @@ def recordings_below(
 ) -> Iterator[Path]:
     """Files that match and folders that are recordings, in a fixed order.
 
-    The `skipped` folders and what is hidden are not looked into. A folder that is a recording counts whole. Files whose
-    name fits `trial_files` hold trials and are no recordings.
+    The `skipped` folders and what is hidden are not looked into. A folder that is a recording counts whole, and so does
+    a zip archive with one recording; of one with several, each is a path of its own (``cloud.zip/P01``). Files
+    whose name fits `trial_files` hold trials and are no recordings.
     """
     excluded = (*config.exclude, trial_files) if trial_files else config.exclude
     skipped = {p.resolve() for p in skipped}
@@ -161,7 +161,22 @@ def recordings_below(
             if name == CONFIG_NAME or not _matches(name, config.include) or _matches(name, excluded):
                 continue
             if not is_companion(here / name):
-                yield here / name
+                yield from _of_archive(here / name, config)
+
+
+def _of_archive(path: Path, config: IngestConfig) -> Iterator[Path]:
+    """The recordings in an archive that match, if there are several; else the file itself, whatever it is."""
+    try:
+        names = recordings_in_archive(path)
+    except RecordingError:  # reading it will say so again
+        names = []
+    if len(names) < 2:
+        yield path
+    for name in names if len(names) > 1 else ():
+        parts = name.rstrip("/").split("/")
+        wanted = name.endswith("/") or _matches(parts[-1], config.include)
+        if wanted and not any(_matches(part, config.exclude) for part in parts):
+            yield path.joinpath(*parts)
 
 
 def _matches(name: str, patterns: Iterable[str]) -> bool:
@@ -197,8 +212,18 @@ def _without_clashes(jobs: list[Job]) -> tuple[list[Job], list[Failure]]:
     return unique, failures
 
 
-def ingest(study: Study, *, jobs: int | None = None, force: bool = False, show: Show | None = None) -> IngestReport:
+def ingest(
+    study: Study,
+    *,
+    jobs: int | None = None,
+    force: bool = False,
+    fail_fast: bool = False,
+    show: Show | None = None,
+) -> IngestReport:
     """Ingest a folder of recordings into the study's store.
+
+    With `fail_fast` the first file that cannot be used ends it; what is finished is stored, and what was stored of the
+    files that were not reached stays in use.
 
     Raises
     ------
@@ -212,16 +237,28 @@ def ingest(study: Study, *, jobs: int | None = None, force: bool = False, show: 
     with store.lock(study.store):
         elsewhere = {k: v for k, v in study.known_recordings().items() if v.get("root") != root}
         todo, clashes = free_of(planned, elsewhere)
-        report = ingest_files(study, todo, jobs=jobs, force=force, show=show)
-        report.failures[:0] = failures + clashes
+        failures += clashes
+        stop_now = fail_fast and bool(failures)
+        report = ingest_files(study, [] if stop_now else todo, jobs=jobs, force=force, fail_fast=fail_fast, show=show)
+        report.failures[:0] = failures
         for row in report.recordings.values():
             row["root"] = root
+        if fail_fast and report.failures:
+            report.recordings |= _not_reached(study, todo, report)
         others = {k: v for k, v in elsewhere.items() if v["origin"] == "ingest"}
         users = user_quality({name: row["user"] for name, row in report.recordings.items()}, report.quality)
         study.write_manifest("ingest", {"recordings": others | report.recordings, "users": users})
         report.warnings += unmatched_stimuli(study, report.stimuli, whole=not elsewhere)
         study.write_failures("ingest", report.failures)
     return report
+
+
+def _not_reached(study: Study, todo: list[Job], report: IngestReport) -> dict[str, dict[str, Any]]:
+    """What the manifest has of the files that a run which stopped early did not come to."""
+    known = study.manifest("ingest").get("recordings", {})
+    failed = {failure.source for failure in report.failures}
+    left = (j for j in todo if j.recording not in report.recordings and str(j.source) not in failed)
+    return {j.recording: known[j.recording] for j in left if j.recording in known}
 
 
 def free_of(jobs: list[Job], elsewhere: dict[str, dict[str, Any]]) -> tuple[list[Job], list[Failure]]:
@@ -257,13 +294,19 @@ def _same_content(job: Job, row: dict[str, Any] | None) -> bool:
 
 
 def ingest_files(
-    study: Study, todo: list[Job], *, jobs: int | None = None, force: bool = False, show: Show | None = None
+    study: Study,
+    todo: list[Job],
+    *,
+    jobs: int | None = None,
+    force: bool = False,
+    fail_fast: bool = False,
+    show: Show | None = None,
 ) -> IngestReport:
     """Ingest some files, in worker processes where it pays; the caller holds the lock and writes the manifest."""
     report = IngestReport()
     jobs = jobs or workers(len(todo))
-    work = functools.partial(_ingest_one, force=force)
-    for done, (job, outcome) in enumerate(each(study, todo, jobs, work), 1):
+    outcomes = each(study, todo, jobs, partial(_ingest_one, force=force))
+    for done, (job, outcome) in enumerate(outcomes, 1):
         if isinstance(outcome, StorageError):
             raise outcome
         if isinstance(outcome, GazepipeError):
@@ -276,6 +319,9 @@ def ingest_files(
             report.stimuli[job.recording] = outcome["stimuli"]
         if show:
             show(done, len(todo), job.recording)
+        if fail_fast and report.failures:
+            outcomes.close()
+            break
     report.written.sort()
     report.current.sort()
     report.failures.sort(key=lambda f: f.source)
@@ -290,27 +336,36 @@ def workers(count: int) -> int:
     return min(cores, count)
 
 
-def each(study: Study, todo: list[Job], jobs: int, work: Callable[[Study, Job], Any]) -> Iterator[tuple[Job, Any]]:
+Outcomes = Generator[tuple[Job, Any], None, None]
+
+
+def each(study: Study, todo: list[Job], jobs: int, work: Callable[[Study, Job], Any]) -> Outcomes:
     """Do something with each file, in this process or in others: its result, or the error it ended with."""
     if jobs == 1:
         for job in todo:
-            yield job, _guarded(work, study, job)
+            yield job, _guarded(job, work, study)
         return
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        futures = {pool.submit(_guarded, work, study, job): job for job in todo}
-        for future in as_completed(futures):
-            try:
-                yield futures[future], future.result()
-            except BrokenProcessPool:
-                text = "the process reading it was killed (out of memory?)"
-                yield futures[future], RecordingError(futures[future].source, text, remedy="try --jobs 1")
+    for job, outcome in parallel.each(partial(_guarded, work=work, study=study), todo, jobs):
+        if outcome is None:
+            text = "the process reading it was killed, alone, too (out of memory?)"
+            outcome = RecordingError(
+                job.source, text, remedy="split the recording or leave it out with [ingest] exclude"
+            )
+        yield job, outcome
 
 
-def _guarded(work: Callable[[Study, Job], Any], study: Study, job: Job) -> Any:
+def _guarded(job: Job, work: Callable[[Study, Job], Any], study: Study) -> Any:
+    """Do it with one file; whatever happens is about this file, so that the others go on."""
     try:
         return work(study, job)
     except GazepipeError as error:
         return error
+    except MemoryError:
+        return out_of_memory(job.source)
+    except Exception as error:  # a defect of a reader must not cost the other recordings
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        found = f"reading it failed unexpectedly ({type(error).__name__} in {Path(where.filename).name}:{where.lineno})"
+        return RecordingError(job.source, found, remedy="report it to the authors of gazepipe, with the file")
 
 
 def _params(config: StudyConfig) -> dict[str, Any]:
@@ -319,10 +374,11 @@ def _params(config: StudyConfig) -> dict[str, Any]:
 
 def _digest(source: Path) -> str:
     """Digest of all that a recording is read from."""
-    reader = find_reader(source)
-    if reader is None or reader.files is None:
-        return digest_file(source)
-    return digest_folder(source if source.is_dir() else source.parent, reader.files(source))
+    with unpacked(source) as place:
+        reader = find_reader(place)
+        if reader is None or reader.files is None:
+            return digest_file(place)
+        return digest_folder(place if place.is_dir() else place.parent, reader.files(place))
 
 
 def recipe_of_job(study: Study, job: Job) -> tuple[Recipe, dict[str, str], TrialRows | None]:
@@ -439,9 +495,10 @@ def analyse(source: Path, config: StudyConfig, rows: TrialRows | None = None) ->
         arrays[f"samples/{eye}/pupil_size"] = samples.pupil
     arrays["blocks/first_sample"] = recording.block_start
     arrays["blocks/sampling_rate_hz"] = recording.sampling_rate_hz
-    arrays["messages/time_ms"] = np.array([m.time_ms for m in recording.messages])
-    arrays["messages/offset_ms"] = np.array([m.offset_ms for m in recording.messages])
-    arrays["messages/text"] = np.array([m.text for m in recording.messages], object)
+    messages = list(recording.messages)
+    arrays["messages/time_ms"] = np.array([m.time_ms for m in messages])
+    arrays["messages/offset_ms"] = np.array([m.offset_ms for m in messages])
+    arrays["messages/text"] = np.array([m.text for m in messages], object)
     arrays |= {f"native_events/{k}": v for k, v in recording.native_events.items()}
     tables = {"trials": trials.frame, "fixations": found, "quality": measured.trials}
     tables["saccades"] = saccades(recording, screen, config.ivt, trials, gaze, found)
@@ -476,6 +533,13 @@ def _check_display(recording: Recording, config: StudyConfig) -> None:
         return
     (w, h), want = recording.display_px, (config.screen.width_px, config.screen.height_px)
     if abs(w - want[0]) > 1 or abs(h - want[1]) > 1:
+        if recording.meta.get("coordinates") == "reference image":
+            raise RecordingError(
+                recording.path,
+                f"its gaze is in the {w} × {h} px of a reference image",
+                expected=f"the {want[0]} × {want[1]} px of [screen]",
+                remedy="set [screen] to the image's pixels and to the size and distance of what it shows",
+            )
         raise RecordingError(
             recording.path,
             f"was made on a screen of {w} × {h} px",

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from gazepipe import store
 from gazepipe.errors import GazepipeError
 from gazepipe.images import image_size, read_rgb
+from gazepipe.readers.marker_mapper import reference_digest
 from gazepipe.recipe import digest_file
 
 if TYPE_CHECKING:
@@ -87,8 +88,11 @@ class StudyImages:
             self._stored = {str(d) for d in pack.arrays["table/digest"]}
 
     def find(self, stimulus: str) -> Path | None:
-        """File of a stimulus, whether named with or without suffix."""
-        return self.files.get(stimulus.lower())
+        """File of a stimulus, whether named with or without suffix; a mapper's reference image is found by content."""
+        wanted = reference_digest(stimulus)
+        if not wanted:
+            return self.files.get(stimulus.lower())
+        return next((path for path in self.files.values() if self.digest(path).startswith(wanted)), None)
 
     def digest(self, path: Path) -> str:
         """Digest of the file's bytes."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gazepipe.datasets.dataset import FixationDataset, Presentation, fixation_table, load_mat, unbox
+from gazepipe.datasets.dataset import FixationDataset, Presentation, fixation_table, is_sound, load_mat, unbox
 from gazepipe.errors import RecordingError
 from gazepipe.images import image_size
 
@@ -54,6 +54,9 @@ def load(path: Path) -> FixationDataset:
         for u, (duration, x, y) in enumerate(eyes):
             if not x.shape == y.shape == duration.shape:
                 problem = f"x, y and duration of user {u + 1} on {images[-1]} differ in length"
+                raise RecordingError(source, problem, remedy="get it again")
+            if not is_sound(duration, x, y):
+                problem = f"the fixations of user {u + 1} on {images[-1]} have impossible numbers"
                 raise RecordingError(source, problem, remedy="get it again")
             presentations.append((f"osie{u + 1:02d}", images[-1], 1, duration, x, y))
     files: dict[str, Path] = {name: path / "stimuli" / name for name in images}

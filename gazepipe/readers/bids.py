@@ -32,7 +32,7 @@ from gazepipe.readers._bids_events import Clock, device_events, task_events
 from gazepipe.readers._columns import clean_eye
 from gazepipe.readers._exact import Columns, Kind, read_columns
 from gazepipe.readers._pupil_labs import join_events, new_times
-from gazepipe.readers._table import block_starts, sampling_rate
+from gazepipe.readers._table import block_starts, clock_breaks, sampling_rate
 from gazepipe.readers.source import Reader
 from gazepipe.recording import EYES, EyeSamples, Recording
 
@@ -154,6 +154,7 @@ def read(path: Path, config: StudyConfig) -> Recording:
     shown = task_events(path, presented, clock, time, warnings)
     rate = sampling_rate(path, time)
     start = block_starts(time, rate)
+    warnings += clock_breaks(time)
     return Recording(
         path=path,
         format=_FORMAT,
@@ -235,7 +236,11 @@ def _in_true_order(path: Path, names: list[str], table: Columns, warnings: list[
     at = names.index("timestamp")
     warnings.append(f"{path.name}: the first column is the time, not column {at + 1} as the sidecar says")
     shifted = ["timestamp", *names[:at], *names[at + 1 :]]
-    return {new: values[old] for new, old in zip(shifted, names, strict=True) if old in values}
+    found = {new: values[old] for new, old in zip(shifted, names, strict=True) if old in values}
+    if not set(_POSITIONS) <= set(found):
+        what = "the first column is the time, not the one that the sidecar says, and positions cannot be told"
+        raise RecordingError(path, what, remedy="put the sidecar's Columns in the order of the table")
+    return found
 
 
 def _increasing(path: Path, times: npt.NDArray[Any], line: int) -> tuple[npt.NDArray[np.bool_], list[str]]:

@@ -54,7 +54,9 @@ def trial_path(settings: TrialsConfig, root: Path, recording: Path, user: str, s
     pattern = settings.file
     for key, value in (("stem", stem), ("user", user), ("session", session)):
         pattern = pattern.replace(f"{{{key}}}", glob.escape(value))
-    places = [recording, recording.parent] if recording.is_dir() else [recording.parent]
+    # A recording in an archive has its trials beside the archive.
+    place = next(p for p in recording.parents if p.is_dir())
+    places = [recording, place] if recording.is_dir() else [place]
     for place in places:
         found = sorted(p for p in place.glob(pattern) if p.is_file() and p != recording)
         if len(found) > 1:

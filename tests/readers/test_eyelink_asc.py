@@ -325,7 +325,7 @@ def test_samples_that_are_no_gaze(tmp_path: Path, kind: str) -> None:
         (asc("MSG\t1 hello"), "there is no START line"),
         (asc(*block("MSG\t101 hello")), "there are no samples in its blocks"),
         (asc("100\t1.0\t2.0\t3.0\t..."), "there is no START line"),
-        (b"SR_RESEARCH_COMBFILE_BETA\0" * 9, "EyeLink EDF file.*edf2asc"),
+        (b"SR_RESEARCH_COMBFILE_BETA\0" * 9, "EDF file.*edf2asc"),
         (bytes(range(256)) * 100, "the content is binary"),
         (b"hello\nworld\n", "the format is not known"),
     ],

@@ -91,6 +91,15 @@ def test_gzip_cut_beyond_the_first_bytes(tmp_path: Path) -> None:
             read_recording(path, CONFIG)
 
 
+def test_gzip_bomb(tmp_path: Path) -> None:
+    """128 MB of lines without gaze in 190 kB."""
+    path = tmp_path / "a.asc.gz"
+    line = b"100\t.\t.\t0.0\t...\n"
+    path.write_bytes(gzip.compress(ASC[: ASC.index("100\t1.0")].encode() + line * ((128 << 20) // len(line))))
+    with pytest.raises(RecordingError, match="the content is more than 200 times as large as the compressed file"):
+        read_recording(path, CONFIG)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="permissions")
 def test_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.asc"
