@@ -251,7 +251,8 @@ def import_(ctx: click.Context, dataset: str, path: Path, folder: Path | None, i
 @click.option("--jobs", type=click.IntRange(1), help="Processes; default: the cores, for sixteen files and more.")
 @click.option("--force", is_flag=True, help="Read everything again.")
 @click.option("--fail-fast", is_flag=True, help="Stop at the first file that cannot be used.")
-@click.option("-n", "--dry-run", is_flag=True, help="Only list which files would be read as whose recordings.")
+@click.option("-n", "--dry-run", is_flag=True, help="Read, but write nothing: say what would be done with each file.")
+@click.option("--json", "as_json", is_flag=True, help="Print the plan of --dry-run as JSON.")
 @click.pass_context
 def ingest(
     ctx: click.Context,
@@ -262,6 +263,7 @@ def ingest(
     force: bool,
     fail_fast: bool,
     dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Read recordings: samples, trials, fixations, quality.
 
@@ -270,17 +272,58 @@ def ingest(
     from gazepipe import ingest as stage
 
     study = _open(recordings, config, to)
+    if as_json and not dry_run:
+        msg = "--json goes with --dry-run; `gazepipe quality --json` prints what was measured."
+        raise click.UsageError(msg)
     if dry_run:
-        jobs_planned, failures = stage.plan(study)
-        for job in jobs_planned:
-            _say(ctx, f"{job.source}: user {job.user}" + (f", session {job.session}" if job.session else ""))
-        _finish(ctx, failures, study.store, root=study.recordings)
+        _dry_run(ctx, study, jobs=jobs, force=force, as_json=as_json)
         return
     with _Show(ctx, "recording") as show:
         report = stage.ingest(study, jobs=jobs, force=force, fail_fast=fail_fast, show=show.of("ingest"))
     text = f"ingest: {len(report.written)} written, {len(report.current)} up to date, {report.failed} not usable"
     _say(ctx, f"{text}, in {study.store / 'recordings'}.")
     _finish(ctx, report.failures, study.store, report.warnings, study.recordings)
+
+
+def _dry_run(ctx: click.Context, study: Study, *, jobs: int | None, force: bool, as_json: bool) -> None:
+    """Print what an ingest would do; exit 3 if a file cannot be used."""
+    import json
+
+    from gazepipe.preview import preview
+
+    with _Show(ctx, "recording") as show:
+        found = preview(study, jobs=jobs, force=force, show=None if as_json else show.of("dry run"))
+    if as_json:
+        click.echo(json.dumps(found.content(), indent=1, ensure_ascii=False))
+    else:
+        _say(ctx, found.table())
+    if not ctx.obj["quiet"] and not as_json:
+        for note in found.notes[:_NOTES_SHOWN]:
+            click.echo(f"note: {note}", err=True)
+        if len(found.notes) > _NOTES_SHOWN:
+            click.echo(f"… and {len(found.notes) - _NOTES_SHOWN} more notes; --json has all.", err=True)
+    if found.unusable:
+        ctx.exit(3)
+
+
+@main.command(short_help="Print the data quality of users or recordings.")
+@click.argument("folder", type=PathArgument, required=False)
+@_study_options
+@click.option(
+    "--by", type=click.Choice(["user", "recording"]), default="user", show_default=True, help="What a row is."
+)
+@click.option("--json", "as_json", is_flag=True, help="All figures, as JSON.")
+@click.pass_context
+def quality(
+    ctx: click.Context, folder: Path | None, config: Path | None, to: Path | None, by: str, as_json: bool
+) -> None:
+    """Print the data quality of all ingested users, or of each of their recordings."""
+    import json
+
+    from gazepipe.user_quality import quality_table, stored_quality
+
+    figures = stored_quality(_open(folder, config, to), by)
+    click.echo(json.dumps(figures, indent=1, ensure_ascii=False) if as_json else quality_table(figures, by))
 
 
 @main.command(short_help="Write recordings as BIDS or Parquet.")

@@ -23,6 +23,7 @@ from gazepipe.models import load_model
 from gazepipe.recipe import Recipe
 from gazepipe.study import Failure, Study, check_label, fold
 from gazepipe.training import Encoder
+from gazepipe.trial_sources import name_pattern
 
 __all__ = ["Enrolment", "Gallery", "enrol", "load_gallery", "take_in"]
 
@@ -121,7 +122,7 @@ def _files(study: Study, recordings: Sequence[Path]) -> list[Path]:
     files: list[Path] = []
     for path in recordings:
         if path.is_dir():
-            files += recordings_below(path, study.config.ingest)
+            files += recordings_below(path, study.config.ingest, (), name_pattern(study.config.trials))
         elif not path.exists():
             raise RecordingError(path, "no such file", remedy="check the path")
         else:

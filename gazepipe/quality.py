@@ -1,7 +1,8 @@
 """Data quality of a recording and of each trial.
 
 Terms follow Dunn et al. (2023) and ETDQualitizer (Niehorster et al.): *data loss* is the share of samples without
-gaze, before any gap is filled; the *effective rate* is the number of samples with gaze over the duration; *RMS-S2S* is
+gaze, before any gap is filled; the *effective rate* is the number of samples with gaze over the duration, without the
+pauses between trials in which the file has no lines (missing lines inside a trial are lost data); *RMS-S2S* is
 the root mean square of the angle between successive samples, *STD* that of the angle between the samples and their
 centroid, both taken inside each fixation, of which the median is reported (saccades would swamp them otherwise).
 *BCEA* is the area of the ellipse that holds 68 % of gaze (`gazepipe.accuracy`), the median over the fixations that
@@ -25,7 +26,7 @@ import numpy.typing as npt
 
 from gazepipe.accuracy import BCEA_FACTOR
 from gazepipe.config import IvtConfig
-from gazepipe.gaze import Gaze, kernel_geometry
+from gazepipe.gaze import HOLE, Gaze, kernel_geometry
 from gazepipe.geometry import Screen
 from gazepipe.recording import Recording
 from gazepipe.velocity import threshold_deg_s
@@ -93,6 +94,11 @@ def quality(
     found["bcea_deg2"] = _bcea(gaze, fixations, screen)
     nominal = float(recording.sampling_rate_hz[np.argmax(sizes)]) if sizes.size else np.nan
     whole = _measure(recording, gaze, found, blocks, nominal, screen)
+    pauses_s = 0.0 if trials is None else _pauses_ms(recording, trials) / 1000
+    if pauses_s:
+        seconds = whole["duration_s"] - pauses_s
+        whole["effective_rate_hz"] *= whole["duration_s"] / seconds
+        whole["duration_s"] = seconds
     rows = []
     if trials is not None:
         # A pandas selection for each of hundreds of trials would take longer than everything else here.
@@ -126,7 +132,7 @@ def _bcea(gaze: Gaze, fixations: pd.DataFrame, screen: Screen) -> npt.NDArray[np
 
     first, end = fixations["first_sample"].to_numpy(np.int64), fixations["last_sample"].to_numpy(np.int64) + 1
     out = np.empty(len(fixations))
-    kernel.ellipses(gaze.x_px, gaze.y_px, gaze.filled, first, end, kernel_geometry(screen, np.float64), out)
+    kernel.ellipses(*gaze.seen(screen), gaze.filled, first, end, kernel_geometry(screen, np.float64), out)
     whole = fixations["n_samples"].to_numpy(np.int64) == end - first
     return np.where(whole, out * BCEA_FACTOR, np.nan)
 
@@ -166,6 +172,27 @@ def _measure(
         "mean_fixation_ms": float(length.mean()) if length.size else np.nan,
         "median_fixation_ms": _median(length),
     }
+
+
+def _pauses_ms(recording: Recording, trials: pd.DataFrame) -> float:
+    """How long the recording paused between trials, beside the pauses that divide its blocks.
+
+    Software that records trial by trial leaves holes of any length in its times. Inside a trial a hole is lost data:
+    some exports leave out the lines without gaze.
+    """
+    first, end = (trials[name].to_numpy(np.int64) for name in ("first_sample", "last_sample"))
+    total = 0.0
+    for block in recording.blocks():
+        steps = np.diff(recording.time_ms[block])
+        if not steps.size:
+            continue
+        usual = float(np.median(steps))
+        after = np.flatnonzero(steps > HOLE * usual) + 1 + block.start
+        # The last trial to begin before the sample after the hole goes over the hole if it has that sample, too.
+        at = np.searchsorted(first, after, "left") - 1
+        inside = (at >= 0) & (after < end[np.maximum(at, 0)]) if first.size else np.zeros(after.size, np.bool_)
+        total += float(np.sum(steps[after[~inside] - 1 - block.start] - usual))
+    return total
 
 
 def _median(values: npt.NDArray[np.float64]) -> float:
