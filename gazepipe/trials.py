@@ -303,7 +303,7 @@ def _place_media(recording: Recording, trials: list[Presentation]) -> None:
     """Take where media stood from the recording, where the trials do not say it."""
     places = recording.meta.get("media_px", {})
     for trial in trials:
-        place = places.get(trial.stimulus)
+        place = places.get(trial.stimulus, places.get(""))
         if not trial.placement and place and min(place[2:]) > 0:
             trial.placement = "rect " + " ".join(f"{v:.12g}" for v in place)
 
