@@ -51,6 +51,7 @@ def test_a_table_for_the_study(tmp_path):
     assert f["placement"].tolist() == ["", "rect 10 20 300 200"]
     assert table.problems == []
     assert trials(tmp_path, TABLE, session="2").frame["stimulus"].tolist() == ["cow.png"]
+    assert trials(tmp_path, TABLE, user="p02").frame["stimulus"].tolist() == ["dog.png"]  # the only session
 
 
 def test_a_table_beside_the_recording_with_names_and_unit_of_its_own(tmp_path):
@@ -71,6 +72,7 @@ def test_a_table_beside_the_recording_with_names_and_unit_of_its_own(tmp_path):
     [
         ("onset_ms,stimulus\n1,a\n", {}, r"there is no column 'user' \(there are onset_ms, stimulus\)"),
         (TABLE, {"user": "p09"}, r"there is no trial of user 'p09'.*exclude the recording"),
+        (TABLE, {}, r"line 2: user 'p01' has trials of 2 sessions \(1, 2\); expected one"),
         (TABLE, {"onset_column": "begin", "session": "1"}, r"no column 'begin'.*\[trials\] onset_column"),
         ("user,onset_ms\np01,soon\n", {}, r"line 2: 'soon' stands in column 'onset_ms'; expected a number"),
         ("user,onset_ms\np01,1\np01,\n", {}, r"line 3: the trial has no time in column 'onset_ms'"),
