@@ -49,8 +49,8 @@ def message(folder: Path, text: str | bytes) -> str:
         ("[split]\nusers = [0.5, 0.5, 0.5]", "must add up to 1, not 1.5."),
         (
             '[trials]\nplacement = "left"',
-            "[trials] placement is 'left'; 'left' says nothing about where an image stands; expected fit, centre, stretch, "
-            "'centre X Y', 'centre X Y WIDTH HEIGHT', 'topleft X Y' or 'rect LEFT TOP WIDTH HEIGHT', in screen pixels.",
+            "[trials] placement is 'left'; 'left' says nothing about where an image stands; expected fit, centre, "
+            "stretch, 'centre X Y', 'centre X Y WIDTH HEIGHT', 'topleft X Y' or 'rect LEFT TOP WIDTH HEIGHT', in screen pixels.",
         ),
         (
             '[trials]\nclock = "ours"',
