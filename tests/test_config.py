@@ -50,7 +50,8 @@ def message(folder: Path, text: str | bytes) -> str:
         (
             '[trials]\nplacement = "left"',
             "[trials] placement is 'left'; 'left' says nothing about where an image stands; expected fit, centre, "
-            "stretch, 'centre X Y', 'centre X Y WIDTH HEIGHT', 'topleft X Y' or 'rect LEFT TOP WIDTH HEIGHT', in screen pixels.",
+            "stretch, 'centre X Y', 'centre X Y WIDTH HEIGHT', 'topleft X Y' or 'rect LEFT TOP WIDTH HEIGHT', "
+            "in screen pixels.",
         ),
         (
             '[trials]\nclock = "ours"',
