@@ -39,7 +39,7 @@ def _time(line: bytes) -> re.Match[bytes] | None:
 UNIT = {"tobii-pro-lab": 1e3, "tobii-sdk": 1e3, "smi": 1e3, "pupil-core": 1e-3}
 UNIT |= {"neon-timeseries": 1e6, "marker-mapper": 1e6}
 #: The time column of Studio is the ninth, and the native format of Neon is binary.
-TEXTS = [r.name for r in readers() if r.name in MADE and r.name not in ("tobii-studio", "neon-native")]
+TEXTS = [r.name for r in readers() if r.name in MADE and r.name not in ("tobii-studio", "neon-native", "parquet")]
 
 
 def shifted(name: str, shift_ms: float, first: int = 60, last: int | None = None) -> Sample:
