@@ -204,25 +204,37 @@ def simulate(ctx: click.Context, /, out: Path, store_name: str, force: bool, **o
 
 
 @main.command(name="import", short_help="Import a published data set.")
-@click.argument("dataset", type=click.Choice(["osie", "ps", "crowd", "doves"]))
+@click.argument("dataset", type=click.Choice(["osie", "ps", "crowd", "doves", "table"]))
 @click.argument("path", type=PathArgument)
 @click.option("--study", "folder", type=PathArgument, help="Study folder; default: the data set's name.")
 @click.option("--images", type=PathArgument, help="Folder of the images, for data sets that come without.")
+@click.option("--pixels-per-degree", type=click.FloatRange(0, min_open=True), help="Of a table: image pixels in 1°.")
+@click.option("--column", "columns", multiple=True, metavar="WHAT=NAME", help="Of a table: what a column is called.")
+@click.option("--duration-unit", type=click.Choice(["ms", "s"]), help="Of a table's durations.  [default: ms]")
+@click.option("--frame", metavar="WxH", help="Of a table: size in pixels of images without a file.")
 @click.pass_context
-def import_(ctx: click.Context, dataset: str, path: Path, folder: Path | None, images: Path | None) -> None:
+def import_(
+    ctx: click.Context, /, dataset: str, path: Path, folder: Path | None, images: Path | None, **table: Any
+) -> None:
     """Import a published data set.
 
     Fixations: osie (Xu et al. 2014), ps (Xu et al. 2017), crowd (Jiang et al. 2014). Raw gaze, which is ingested:
     doves (van der Linde et al. 2009). PATH is the data set's folder. The next step is `gazepipe run` on the study
     folder.
+
+    Any other data set of fixations: table. PATH is a CSV, TSV or Parquet file of one row a fixation, with the columns
+    user, stimulus, x_px, y_px and duration_ms; --column x=fix_x says where one is called otherwise, --column
+    repeat=trial where there is a number of the presentation.
     """
     from gazepipe.datasets import RAW_DATASETS
     from gazepipe.importing import import_dataset, import_recordings
 
     folder = folder or Path(dataset)
-    if images and dataset != "ps":
+    if images and dataset not in ("ps", "table"):
         msg = f"--images is for data sets that come without; {dataset} has its own."
         raise click.UsageError(msg)
+    options: dict[str, Any] = {"images": images} if images else {}
+    options |= _table_options(dataset, **table)
     folder.mkdir(parents=True, exist_ok=True)
     if dataset in RAW_DATASETS:
         with _Show(ctx, "recording") as show:
@@ -233,13 +245,44 @@ def import_(ctx: click.Context, dataset: str, path: Path, folder: Path | None, i
         _say(ctx, f"import: {n} recordings of {dataset} in {study.store}; next: `gazepipe run {folder}`.")
         _finish(ctx, report.failures, study.store, report.warnings)
         return
-    options = {"images": images} if images else {}
     with _Show(ctx, "user") as show:
         study, notes = import_dataset(dataset, path, folder, show=show.of("import"), **options)
     for note in notes:
         _say(ctx, f"note: {note}")
     n = len(study.manifest("import")["recordings"])
     _say(ctx, f"import: {n} users of {dataset} in {study.store}; next: `gazepipe run {folder}`.")
+
+
+def _table_options(
+    dataset: str,
+    pixels_per_degree: float | None,
+    columns: tuple[str, ...],
+    duration_unit: str | None,
+    frame: str | None,
+) -> dict[str, Any]:
+    """What says how a table of fixations is read, checked as far as that needs no table."""
+    if dataset != "table":
+        if pixels_per_degree or columns or duration_unit or frame:
+            msg = "--pixels-per-degree, --column, --duration-unit and --frame belong to the data set 'table'."
+            raise click.UsageError(msg)
+        return {}
+    if not pixels_per_degree:
+        msg = "a table says nothing about angles: give --pixels-per-degree, of its images."
+        raise click.UsageError(msg)
+    pairs = [column.partition("=") for column in columns]
+    wrong = next((what for what, equals, _ in pairs if not equals), None)
+    if wrong:
+        msg = f"--column {wrong}: expected WHAT=NAME, for example x=fix_x."
+        raise click.UsageError(msg)
+    options: dict[str, Any] = {"pixels_per_degree": pixels_per_degree, "columns": {k: v for k, _, v in pairs}}
+    options |= {"duration_unit": duration_unit} if duration_unit else {}
+    if frame:
+        width, _, height = frame.lower().partition("x")
+        if not (width.isdecimal() and height.isdecimal() and int(width) * int(height)):
+            msg = f"--frame {frame}: expected width and height in pixels, for example 800x600."
+            raise click.UsageError(msg)
+        options["frame"] = (int(width), int(height))
+    return options
 
 
 # ---- stages ---------------------------------------------------------------------------------------------------------

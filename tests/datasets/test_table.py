@@ -116,3 +116,32 @@ def test_the_same_as_osie(tmp_path: Path, data_dir: Path) -> None:
     columns = ["user", "stimulus", "repeat", "index"]
     order = some.sort_values(["user", "stimulus", "repeat", "index"])[[*columns, "x_px", "y_px", "duration_ms"]]
     pd.testing.assert_frame_equal(found.fixations[order.columns], order.reset_index(drop=True))
+
+
+def test_from_the_command_line_to_maps(tmp_path: Path, images: Path) -> None:
+    from click.testing import CliRunner
+
+    from gazepipe.build import load_corpus
+    from gazepipe.cli import main
+    from gazepipe.study import Study
+
+    names = ["who", "stimulus", "look", "x_px", "y_px", "duration_ms"]
+    file, study = written(tmp_path / "f.csv", ROWS, names), tmp_path / "study"
+
+    def run(*arguments: object) -> Any:
+        return CliRunner().invoke(main, ["import", "table", *map(str, arguments), "--study", str(study)])
+
+    given = ("--column", "user=who", "--column", "repeat=look", "--images", images)
+    assert "--pixels-per-degree" in run(file, *given).output
+    assert "expected WHAT=NAME" in run(file, "--pixels-per-degree", 20, "--column", "user").output
+    assert "expected width and height" in run(file, "--pixels-per-degree", 20, "--frame", "800").output
+    result = run(file, "--pixels-per-degree", 20, *given)
+    assert result.exit_code == 0, result.output
+    assert "2 users of table" in result.output
+    assert CliRunner().invoke(main, ["build-psm", str(study)]).exit_code == 0
+    corpus = load_corpus(Study.open(study))
+    assert (corpus.users, corpus.stimuli) == (("anna", "ben"), ("a.png", "b.png"))
+    assert corpus.index.tolist()[0][1] == -1
+    other = CliRunner().invoke(main, ["import", "osie", str(tmp_path), "--frame", "8x6"])
+    assert other.exit_code == 2
+    assert "belong to the data set 'table'" in other.output

@@ -19,7 +19,6 @@ import time
 import traceback
 import warnings
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -147,8 +146,10 @@ class Suite:
 class DatasetSuite(Suite):
     """One data set, damaged again and again."""
 
+    dataset = ""
+
     def load(self, n_bytes: int, *, analysed: bool) -> None:
-        check_dataset(load_dataset(self.sample.target, self.folder))
+        check_dataset(load_dataset(self.dataset, self.folder / self.sample.target, **self.sample.options))
 
 
 def limit_memory() -> None:
@@ -209,7 +210,7 @@ def main() -> None:
         kind: type[Suite] = DatasetSuite if job["dataset"] else Suite
         if job["dataset"]:
             samples = REAL_DATASETS[name](Path(data)) if data else MADE_DATASETS[name]()
-            samples = [replace(sample, target=name) for sample in samples]
+            DatasetSuite.dataset = name
         else:
             samples = REAL[name](Path(data) / "raw") if data else MADE[name]()
         share = -(-job["corruptions"] // len(samples))

@@ -32,7 +32,8 @@ class Sample:
 
     `files` has unpacked content by relative path (a name that ends in .gz is packed when written); the ones in
     `spoilt` are damaged, one at a time, the first most often. `target` is what is named to the reader. `config` are
-    sections of the study's configuration. Only one in `sparse` cases is tried, where a reader takes long to start.
+    sections of the study's configuration, `options` those of a data set's loader. Only one in `sparse` cases is tried,
+    where a reader takes long to start.
     """
 
     files: dict[str, bytes]
@@ -40,6 +41,7 @@ class Sample:
     spoilt: tuple[str, ...]
     config: dict[str, Any] = field(default_factory=dict)
     sparse: int = 1
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 def _single(name: str, content: str | bytes, **config: Any) -> Sample:
@@ -401,8 +403,20 @@ def _ps() -> list[Sample]:
     return [_mat("fixData/ImfixData_Sub_1.mat", "ImfixDataALL", structs, packed=p) for p in (True, False)]
 
 
+def _fixation_table() -> list[Sample]:
+    rows = [f"p{k % 3},{k % 2}.jpg,{10 + k}.5,{20 + 2 * k},{200 + k}" for k in range(40)]
+    text = "user,stimulus,x_px,y_px,duration_ms\n" + "\n".join(rows) + "\n"
+    options = {"pixels_per_degree": 24.0, "frame": (800, 600)}
+    return [Sample({"f.csv": text.encode()}, "f.csv", ("f.csv",), options=options)]
+
+
 #: Data set's name → samples of its files, made here.
-MADE_DATASETS: dict[str, Callable[[], list[Sample]]] = {"osie": _osie, "ps": _ps}
+MADE_DATASETS: dict[str, Callable[[], list[Sample]]] = {
+    "osie": _osie,
+    "crowd": _osie,  # of the same layout
+    "ps": _ps,
+    "table": _fixation_table,
+}
 
 
 def _real_mat(source: Path, name: str, variable: str) -> list[Sample]:
