@@ -606,11 +606,11 @@ def crossvalidate(
     Each fold trains all networks anew without its test users. Folds are stored one by one: a run that was stopped goes
     on where it was. In the closed protocol images are cut into folds, and users are known.
     """
-    from gazepipe.crossvalidate import crossvalidate as stage
+    from gazepipe import crossvalidate as stage
 
     study = _open(folder, config, to)
     with _Show(ctx, "step") as show:
-        result = stage(
+        result = stage.crossvalidate(
             study,
             folds=folds,
             repeats=repeats,
@@ -623,7 +623,7 @@ def crossvalidate(
             show=show,
         )
     _say(ctx, result.markdown())
-    _say(ctx, f"crossvalidate: written to {study.store / 'folds' / (preset or 'configuration')}.")
+    _say(ctx, f"crossvalidate: written to {stage.folder_of(study, preset, not no_maps)}.")
 
 
 @main.command(short_help="Run every stage in order.")

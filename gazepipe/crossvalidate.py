@@ -35,7 +35,7 @@ from gazepipe.training import Encoder, embedding_pools, train_embedding, train_r
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["crossvalidate"]
+__all__ = ["crossvalidate", "folder_of"]
 
 #: Raised whenever the result changes for the same data and parameters.
 VERSION = 1
@@ -60,7 +60,7 @@ def crossvalidate(
     force: bool = False,
     show: Show | None = None,
 ) -> CrossValidation:
-    """Train and test in each fold; writes `folds/NAME/` into the store, NAME being the preset or ``configuration``.
+    """Train and test in each fold; writes `folds/NAME/` into the store (see `folder_of`).
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ def crossvalidate(
     config = study.config.model_copy(update=PRESETS[preset]) if preset else study.config
     corpus = load_corpus(study)
     cut = make_folds(len(corpus.users), len(corpus.stimuli), config.split, folds=folds, repeats=repeats)
-    folder = study.store / "folds" / (preset or "configuration")
+    folder = folder_of(study, preset, maps)
     tell: Show = show or (lambda *_: None)
     digest = corpus_digest(study, corpus.users)
     params = _params(config, maps, minutes)
@@ -133,6 +133,11 @@ def crossvalidate(
 
 def _tell_fold(tell: Show, label: str, network: str, done: int, total: int, note: str) -> None:
     tell(f"{label}: {network}", done, total, note)
+
+
+def folder_of(study: Study, preset: str | None, maps: bool = True) -> Path:
+    """Return where a cross-validation is kept: `folds/PRESET`, or `folds/PRESET-embeddings` without maps."""
+    return study.store / "folds" / ((preset or "configuration") + ("" if maps else "-embeddings"))
 
 
 def _params(config: StudyConfig, maps: bool, minutes: float) -> dict[str, Any]:
