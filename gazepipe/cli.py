@@ -573,6 +573,11 @@ def predict(
 @click.argument("folder", type=PathArgument, required=False)
 @_study_options
 @_network_options
+@click.option("--tables", is_flag=True, help="Write the paper's tables with tests, as Markdown and CSV.")
+@click.option("--figures", is_flag=True, help="Draw the paper's Figures 4 to 6, as PNG and SVG (extra `figures`).")
+@click.option(
+    "--out", type=PathArgument, help="Folder for tables and figures; default: tables and figures in the store."
+)
 @click.option("--force", is_flag=True, help="Evaluate again.")
 @click.pass_context
 def evaluate(
@@ -582,16 +587,86 @@ def evaluate(
     to: Path | None,
     device: str,
     threads: int | None,
+    tables: bool,
+    figures: bool,
+    out: Path | None,
     force: bool,
 ) -> None:
     """Score predicted maps and identification on test users and test images."""
-    from gazepipe.evaluate import evaluate as stage
+    from gazepipe import evaluate as stage
 
     study = _open(folder, config, to)
+    if out and not (tables or figures):
+        msg = "--out says where --tables and --figures go; give one of them."
+        raise click.UsageError(msg)
+    if figures:
+        from gazepipe.evaluation.figures import check_matplotlib
+
+        check_matplotlib()
     with _Show(ctx, "part") as show:
-        result = stage(study, device=device, threads=threads, force=force, show=show.of("evaluate"))
+        result = stage.evaluate(study, device=device, threads=threads, force=force, show=show.of("evaluate"))
     _say(ctx, result.markdown())
     _say(ctx, f"evaluate: written to {study.store / 'evaluation.md'} and evaluation.json.")
+    made = stage.write_tables(study, result, out) if tables else []
+    made += stage.draw_figures(study, result, to=out, device=device, threads=threads) if figures else []
+    for path in made:
+        _say(ctx, f"evaluate: {path}")
+
+
+@main.command(short_help="Train and test so that everybody is unseen once.")
+@click.argument("folder", type=PathArgument, required=False)
+@_study_options
+@_network_options
+@click.option("--folds", default=5, show_default=True, type=click.IntRange(2), help="Parts that users are cut into.")
+@click.option("--repeats", default=1, show_default=True, type=click.IntRange(1), help="How often that is done anew.")
+@click.option(
+    "--preset",
+    type=click.Choice(["paper", "best", "registered"]),
+    help="Settings in place of [embedding] and [refiner].",
+)
+@click.option("--no-maps", is_flag=True, help="Embeddings only: no refiner, no universal predictor, no scores of maps.")
+@click.option(
+    "--minutes", default=0.0, type=click.FloatRange(0), help="Training of a fold takes at most about so long."
+)
+@click.option("--force", is_flag=True, help="Do folds again that are stored.")
+@click.pass_context
+def crossvalidate(
+    ctx: click.Context,
+    folder: Path | None,
+    config: Path | None,
+    to: Path | None,
+    device: str,
+    threads: int | None,
+    folds: int,
+    repeats: int,
+    preset: str | None,
+    no_maps: bool,
+    minutes: float,
+    force: bool,
+) -> None:
+    """Train and test in folds, so that everybody is unseen once.
+
+    Each fold trains all networks anew without its test users. Folds are stored one by one: a run that was stopped goes
+    on where it was. In the closed protocol images are cut into folds, and users are known.
+    """
+    from gazepipe import crossvalidate as stage
+
+    study = _open(folder, config, to)
+    with _Show(ctx, "step") as show:
+        result = stage.crossvalidate(
+            study,
+            folds=folds,
+            repeats=repeats,
+            preset=preset,
+            maps=not no_maps,
+            minutes=minutes,
+            device=device,
+            threads=threads,
+            force=force,
+            show=show,
+        )
+    _say(ctx, result.markdown())
+    _say(ctx, f"crossvalidate: written to {stage.folder_of(study, preset, not no_maps)}.")
 
 
 @main.command(short_help="Run every stage in order.")
