@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import shutil
 import traceback
 from collections.abc import Callable, Iterable
@@ -59,7 +60,8 @@ def main(ctx: click.Context, quiet: bool, show_traceback: bool) -> None:
     from gazepipe import compute
 
     compute.prepare()
-    ctx.obj = {"quiet": quiet}
+    # Of several processes that torchrun started, the first one speaks.
+    ctx.obj = {"quiet": quiet or int(os.environ.get("RANK", "0")) > 0}
 
 
 # ---- shared options -------------------------------------------------------------------------------------------------
@@ -454,7 +456,7 @@ def build_psm(ctx: click.Context, folder: Path | None, config: Path | None, to: 
     type=click.Choice(["paper", "best", "registered"]),
     help="Settings in place of [embedding] and [refiner].",
 )
-@click.option("--force", is_flag=True, help="Train again.")
+@click.option("--force", is_flag=True, help="Train again from the beginning.")
 @click.pass_context
 def train(
     ctx: click.Context,
@@ -466,7 +468,11 @@ def train(
     preset: str | None,
     force: bool,
 ) -> None:
-    """Train the embedding network, the refiner and the universal predictor."""
+    """Train the embedding network, the refiner and the universal predictor.
+
+    A training that was interrupted goes on where it was. Several processes or GPUs:
+    torchrun --nproc-per-node 2 -m gazepipe train FOLDER.
+    """
     from gazepipe.train import train as stage
 
     study = _open(folder, config, to)
