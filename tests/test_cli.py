@@ -5,6 +5,8 @@ What bad input does is in test_bad_input.py, what the figures are worth in test_
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import os
 import re
 import shutil
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
 
@@ -23,7 +26,8 @@ from gazepipe.config import EmbeddingConfig, load_config, template
 from gazepipe.images import read_rgb
 from gazepipe.simulate import simulate_study
 
-COMMANDS = ["init", "simulate", "import", "ingest", "build-psm", "train", "enrol", "predict", "evaluate", "run"]
+COMMANDS = ["init", "simulate", "import", "ingest", "build-psm", "train", "enrol", "predict", "evaluate"]
+COMMANDS += ["crossvalidate", "run"]
 
 
 def gazepipe(*arguments: object) -> Result:
@@ -204,6 +208,70 @@ def test_evaluation_that_was_deleted_or_damaged_is_made_again(study: Path) -> No
     (study / "store" / "evaluation.json").write_text("{")
     assert gazepipe("evaluate", study, "--threads", "1").exit_code == 0
     assert (study / "store" / "evaluation.json").read_text() == figures
+
+
+def test_tables_are_those_of_the_evaluation(study: Path, tmp_path: Path) -> None:
+    result = gazepipe("evaluate", study, "--threads", "1", "--tables")
+    assert result.exit_code == 0, result.output
+    folder = study / "store" / "tables"
+    names = ["maps.csv", "precision.csv", "scores.csv", "tables.md", "verification.csv"]
+    assert sorted(p.name for p in folder.iterdir()) == names
+    figures = json.loads((study / "store" / "evaluation.json").read_text())
+    maps = pd.read_csv(folder / "maps.csv").set_index(["row", "measure"])
+    scores = pd.read_csv(folder / "scores.csv")
+    assert len(scores) == figures["facts"]["n_maps"] * len(figures["maps"])
+    for row, values in figures["maps"].items():
+        for measure, value in values.items():
+            assert maps.loc[(row, measure), "mean"] == pytest.approx(value, rel=1e-5)
+            assert scores[scores["row"] == row][measure].mean() == pytest.approx(value, rel=1e-5)
+    assert maps.loc[("gated Δ on GT-USM", "CC"), "baseline"] == "GT-USM"
+    result = gazepipe("evaluate", study, "--threads", "1", "--tables", "--out", tmp_path / "out")
+    assert (tmp_path / "out" / "tables.md").read_bytes() == (folder / "tables.md").read_bytes()
+    assert "--tables and --figures" in gazepipe("evaluate", study, "--out", tmp_path).stderr
+
+
+def test_scores_that_were_deleted_are_made_again(study: Path) -> None:
+    file = study / "store" / "evaluation.h5"
+    before = file.read_bytes()
+    file.unlink()
+    assert gazepipe("evaluate", study, "--threads", "1").exit_code == 0
+    assert file.read_bytes() == before
+
+
+def test_figures_are_drawn_the_same_each_time(study: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="needs the extra `figures`")
+    folders = [tmp_path / "a", tmp_path / "b"]
+    for folder in folders:
+        result = gazepipe("evaluate", study, "--threads", "1", "--figures", "--out", folder)
+        assert result.exit_code == 0, result.output
+    # t-SNE needs eight test images, and this study has three.
+    names = [f"{name}.{kind}" for name in ("figure4_maps", "figure5_precision") for kind in ("png", "svg")]
+    assert sorted(p.name for p in folders[0].iterdir()) == names
+    for name in names:
+        assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes()
+    text = (folders[0] / "figure5_precision.svg").read_text(encoding="utf-8")
+    for words in ("precision at one", "disjoint", "chance, 0.500", "2 unseen users"):
+        assert words in text
+    picture = read_rgb(folders[0] / "figure4_maps.png")
+    assert picture.shape[1] > 1200
+    assert picture.std() > 20
+
+
+def test_figures_without_matplotlib_say_what_to_install(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, *a: None if name == "matplotlib" else find(name, *a))
+    result = gazepipe("evaluate", study, "--figures")
+    assert result.exit_code == 2
+    assert one_line(result).endswith("which is not installed; run `pip install gazepipe[figures]`.")
+
+
+def test_crossvalidation_from_the_command_line(study: Path) -> None:
+    result = gazepipe("crossvalidate", study, "--folds", "3", "--preset", "best", "--no-maps", "--threads", "1")
+    assert result.exit_code == 0, result.output
+    folder = study / "store" / "folds" / "best-embeddings"
+    assert (folder / "crossvalidation.md").read_text() in result.stdout
+    assert "3 folds over users; best settings; 6 users" in result.stdout
+    assert len(list(folder.glob("fold-*.h5"))) == 3
 
 
 def test_prediction_is_an_overlay_and_an_array(study: Path, tmp_path: Path) -> None:
