@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from gazepipe import compute, store
 from gazepipe.build import corpus_digest, load_corpus
@@ -30,6 +29,7 @@ from gazepipe.recipe import Recipe
 from gazepipe.study import Study
 from gazepipe.train import settings, split_from
 from gazepipe.training import Encoder, embedding_pools
+from gazepipe.universal_maps import other_digests, other_maps, predict_stimuli
 
 __all__ = ["Evaluation", "evaluate"]
 
@@ -38,7 +38,14 @@ F32 = npt.NDArray[np.float32]
 I64 = npt.NDArray[np.int64]
 
 #: Universal maps, and what the rows of the table are called that start from them.
-SOURCES = {"mean": "GT-USM", "leave_one_out": "GT-USM without the user", "predicted": "predicted USM"}
+SOURCES = {
+    "mean": "GT-USM",
+    "leave_one_out": "GT-USM without the user",
+    "predicted": "predicted USM",
+    "as_it_is": "USM of the other study's predictor",
+    "folder": "USM of the folder",
+    "deepgaze": "DeepGaze IIE",
+}
 #: How a row's map comes from the universal one: as it is, the paper's sum, ours.
 KINDS = {None: "{}", "add": "USM + Δ on {}", "gated": "gated Δ on {}"}
 
@@ -144,7 +151,11 @@ def evaluate(
     encoder = Encoder(embedding.net, corpus, split.users_train)
     _identify(result, encoder, split, config)
     tell(1, 2, "identification")
-    rows = _score_maps(result, corpus, split, encoder, refiner, universal, config)
+    images = np.array(split.images_test)
+    predicted = other_maps(study, corpus, split, images, where)
+    if universal is not None and (maps := predict_stimuli(universal.net, study, corpus, images)) is not None:
+        predicted["predicted"] = maps
+    rows = _score_maps(result, corpus, split, encoder, refiner, predicted, config)
     tell(2, 2, "maps")
     result.facts["n_maps"] = rows
     content = {"recipe": recipe.digest, **{k: getattr(result, k) for k in Evaluation.__slots__}}
@@ -168,6 +179,7 @@ def _recipe(study: Study, config: StudyConfig, models: list[Model]) -> Recipe:
     users = [u for u, r in study.manifest("build-psm").get("users", {}).items() if not r["enrolled"]]
     inputs = {m.info["network"]: m.info["recipe"] for m in models} | {"corpus": corpus_digest(study, sorted(users))}
     params = {"evaluation": config.evaluation.model_dump(mode="json"), "m": config.refiner.m}
+    params |= {"universal": other_digests(study)}
     return Recipe("evaluate", VERSION, params, inputs)
 
 
@@ -248,7 +260,7 @@ def _score_maps(
     split: Split,
     encoder: Encoder,
     refiner: Model,
-    universal: Model | None,
+    predicted: dict[str, F32],
     config: StudyConfig,
 ) -> int:
     """Score every row of the table on test users × test images; embeddings are drawn from each user's pool.
@@ -262,7 +274,6 @@ def _score_maps(
     rng = np.random.default_rng([config.seed, 0xF3])
     everybody = range(len(corpus.users))
     mean, _ = corpus.usm(everybody)
-    predicted = _predicted(universal, corpus, images)
     table: dict[str, dict[int, npt.NDArray[np.float64]]] = {}
     for user in split.users_test:
         seen = images[corpus.index[user, images] >= 0]
@@ -277,10 +288,10 @@ def _score_maps(
         maps = {
             "mean": mean[seen],
             "leave_one_out": corpus.usm_without(everybody, user, seen),
-            "predicted": predicted[np.searchsorted(images, seen)] if predicted is not None else None,
+            **{source: values[np.searchsorted(images, seen)] for source, values in predicted.items()},
         }
         for source, label in SOURCES.items():
-            usm = maps[source]
+            usm = maps.get(source)
             if usm is None or not np.isfinite(usm).all():
                 continue
             for kind, row in KINDS.items():
@@ -294,18 +305,3 @@ def _score_maps(
             corpus.users[u]: dict(zip(METRICS, np.nanmean(part, 0).tolist(), strict=True)) for u, part in parts.items()
         }
     return max((sum(map(len, parts.values())) for parts in table.values()), default=0)
-
-
-@torch.inference_mode()
-def _predicted(universal: Model | None, corpus: Corpus, images: I64) -> F32 | None:
-    if universal is None or corpus.images is None:
-        return None
-    where = next(universal.net.parameters()).device
-    parts = [
-        universal.net.predict(torch.from_numpy(corpus.images[images[a : a + 32]]).to(where), corpus.size)
-        .float()
-        .cpu()
-        .numpy()
-        for a in range(0, len(images), 32)
-    ]
-    return np.concatenate(parts)

@@ -19,7 +19,8 @@ from gazepipe.errors import ConfigError, StoreError
 from gazepipe.models import load_model, model_recipe, save_model
 from gazepipe.recipe import Recipe
 from gazepipe.study import Study
-from gazepipe.training import Encoder, Trained, embedding_pools, train_embedding, train_refiner, train_universal
+from gazepipe.training import Encoder, Trained, embedding_pools, train_embedding, train_refiner
+from gazepipe.universal_maps import predictor_of, train_predictor
 
 __all__ = ["PRESETS", "TrainReport", "settings", "split_from", "split_of", "train"]
 
@@ -134,15 +135,7 @@ def train(
             return result, {"channels": result.net.channels, "dimension": result.net.dimension, **sizes}
 
         def universal() -> tuple[Trained, dict[str, Any]]:
-            result = train_universal(
-                corpus,
-                split,
-                config.universal,
-                seed=config.seed,
-                where=where,
-                progress=lambda *p: tell("universal", *p),
-            )
-            return result, {}
+            return train_predictor(study, corpus, split, config, where=where, progress=lambda *p: tell("universal", *p))
 
         section = config.embedding.model_dump(mode="json")
         recipe = Recipe("train-embedding", VERSION, {**common, "embedding": section}, data)
@@ -153,7 +146,10 @@ def train(
         made_of = Recipe("train-refiner", VERSION, {**common, "refiner": section}, inputs)
         stage("refiner", made_of, refiner, embedding=recipe.digest)
         if corpus.images is not None:
-            section = config.universal.model_dump(mode="json")
+            # Maps of others do not change the network; which network "auto" means depends on what is installed.
+            section = config.universal.model_dump(mode="json", exclude={"predictor", "maps", "weights"})
+            section["backbone"], start = predictor_of(study)
+            section |= {"start": start} if start else {}
             stage("universal", Recipe("train-universal", VERSION, {**common, "universal": section}, data), universal)
         resolved = {name: section.model_dump(mode="json") for name, section in PRESETS.get(preset or "", {}).items()}
         study.write_manifest("train", {"preset": preset, "sections": resolved})
