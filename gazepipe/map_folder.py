@@ -89,10 +89,11 @@ def _read(path: Path) -> F32:
     kind = path.suffix.lower()
     try:
         if kind == ".npy":
-            return np.load(path, allow_pickle=False).astype(np.float32)  # type: ignore[no-any-return]
+            return np.asarray(np.load(path, allow_pickle=False), np.float32)
         if kind == ".mat":
             return _only_matrix(path)
-        return read_rgb(path).astype(np.float32).mean(2, dtype=np.float32)
+        grey: F32 = read_rgb(path).astype(np.float32).mean(2, dtype=np.float32)
+        return grey
     except GazepipeError:
         raise
     except Exception as error:  # whatever a damaged array makes the readers raise

@@ -75,7 +75,8 @@ class ReadoutNet(nn.Module):
         """Images ``(n, H, W, 3)`` uint8 → what the readout reads: the finest features at stride 16 like the next."""
         taps = list(self.backbone(images))
         taps[0] = F.adaptive_avg_pool2d(taps[0], taps[1].shape[-2:])
-        return tuple(taps)
+        # Channels come first again: the gradient of a group norm over channels that come last crashes torch 2.13.
+        return tuple(x.contiguous() for x in taps)
 
     def read(self, features: Sequence[Tensor]) -> Tensor:
         """Features → log-densities ``(n, h, w)`` (their exponentials sum to one)."""
@@ -133,6 +134,8 @@ def train_readout(
     else:
         net, highest = trained_elsewhere, config.learning_rate / 4
     net = net.to(where)
+    net.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    net.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     mean, count = corpus.usm(split.users_train)
     seen = np.flatnonzero(count > 0)
     train, validation = np.intersect1d(seen, split.images_train), np.intersect1d(seen, split.images_validation)
