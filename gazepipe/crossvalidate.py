@@ -176,7 +176,14 @@ def _run(
             corpus, split, limited_refiner, pools, seed=seed, where=where, progress=lambda *p: tell("refiner", *p)
         )
         networks["refiner"], seconds["refiner"], best["refiner"] = made.net, made.seconds, made.best
-        scores = score_rows(Tested(corpus, split, encoder, refiner.m, refiner.pool, seed, networks))
+        predicted = {}
+        if corpus.images is not None:
+            tested = corpus.images[list(split.images_test)]
+            parts = [torch.from_numpy(tested[a : a + 32]).to(where) for a in range(0, len(tested), 32)]
+            with torch.inference_mode():
+                shown = [networks["universal"].predict(part, corpus.size).float().cpu().numpy() for part in parts]
+            predicted["predicted"] = np.concatenate(shown)
+        scores = score_rows(Tested(corpus, split, encoder, refiner.m, refiner.pool, seed, networks, predicted))
     seconds["all"] = time.perf_counter() - start
     return FoldResult(fold.repeat, fold.number, scores, precision, verification, best, seconds)
 

@@ -15,6 +15,7 @@ from torch import nn
 from gazepipe import __version__, store
 from gazepipe.embedding import embedding_net
 from gazepipe.errors import NothingToDoError, StoreError
+from gazepipe.readout import ReadoutNet
 from gazepipe.recipe import Recipe
 from gazepipe.refiner import RefinerNet
 from gazepipe.universal import UniversalNet
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from gazepipe.study import Study
     from gazepipe.training import Trained
 
-__all__ = ["Model", "load_model", "load_refiner", "model_recipe", "save_model", "weights_digest"]
+__all__ = ["Model", "load_model", "load_refiner", "model_recipe", "read_model", "save_model", "weights_digest"]
 
 FORMAT = "gazepipe.model"
 FORMAT_VERSION = "1.0"
@@ -42,7 +43,11 @@ class Model:
     info: dict[str, Any]
 
 
-_NETWORKS: dict[str, Any] = {"embedding": embedding_net, "refiner": RefinerNet, "universal": UniversalNet}
+def _universal_net(backbone: str = "none", **arguments: Any) -> UniversalNet | ReadoutNet:
+    return UniversalNet() if backbone == "none" else ReadoutNet(**arguments)
+
+
+_NETWORKS: dict[str, Any] = {"embedding": embedding_net, "refiner": RefinerNet, "universal": _universal_net}
 
 
 def save_model(
@@ -116,14 +121,28 @@ def load_model(study: Study, name: str, where: torch.device | None = None) -> Mo
     StoreError
         If the file is damaged or of another version.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     path = study.model_file(name)
     if not path.is_file():
         msg = f"{path}: there is no trained {name} network; run `gazepipe train` first."
         raise NothingToDoError(msg)
+    return read_model(path, name, where)
+
+
+def read_model(path: Path, name: str, where: torch.device | None = None) -> Model:
+    """Read the weights of a network of this name from any file that gazepipe wrote.
+
+    Raises
+    ------
+    StoreError
+        If the file is damaged, of another version or of another network.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
     info, text, digest = _info(path)
+    if info.get("network", name) != name:
+        msg = f"{path}: weights of the {info['network']} network; expected those of the {name} one."
+        raise StoreError(msg)
     try:
         net: nn.Module = _NETWORKS[name](**info["arguments"])
         weights = load_file(path)

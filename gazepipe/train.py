@@ -22,7 +22,8 @@ from gazepipe.errors import ConfigError, StoreError
 from gazepipe.models import load_model, model_recipe, save_model
 from gazepipe.recipe import Recipe
 from gazepipe.study import Study
-from gazepipe.training import Encoder, Trained, embedding_pools, train_embedding, train_refiner, train_universal
+from gazepipe.training import Encoder, Trained, embedding_pools, train_embedding, train_refiner
+from gazepipe.universal_maps import predictor_of, train_predictor
 
 if TYPE_CHECKING:
     import torch
@@ -168,16 +169,15 @@ def _train(study: Study, where: torch.device, *, preset: str | None, force: bool
         return result, {"channels": result.net.channels, "dimension": result.net.dimension, **sizes}
 
     def universal(checkpoint: Checkpoint) -> tuple[Trained, dict[str, Any]]:
-        result = train_universal(
+        return train_predictor(
+            study,
             corpus,
             split,
-            config.universal,
-            seed=config.seed,
+            config,
             where=where,
             progress=lambda *p: tell("universal", *p),
             checkpoint=checkpoint,
         )
-        return result, {}
 
     section = config.embedding.model_dump(mode="json")
     recipe = Recipe("train-embedding", VERSION, {**common, "embedding": section}, data)
@@ -188,7 +188,10 @@ def _train(study: Study, where: torch.device, *, preset: str | None, force: bool
     made_of = Recipe("train-refiner", VERSION, {**common, "refiner": section}, inputs)
     stage("refiner", made_of, refiner, embedding=recipe.digest)
     if corpus.images is not None:
-        section = config.universal.model_dump(mode="json")
+        # Maps of others do not change the network; which network "auto" means depends on what is installed.
+        section = config.universal.model_dump(mode="json", exclude={"predictor", "maps", "weights"})
+        section["backbone"], begun = predictor_of(study)
+        section |= {"start": begun} if begun else {}
         stage("universal", Recipe("train-universal", VERSION, {**common, "universal": section}, data), universal)
     resolved = {name: section.model_dump(mode="json") for name, section in PRESETS.get(preset or "", {}).items()}
     if first:

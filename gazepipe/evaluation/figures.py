@@ -38,7 +38,7 @@ _MARKERS = "osD^vPX*<>ph"
 _SHOWN, _BASE = "gated Δ on GT-USM without the user", "GT-USM without the user"
 #: Embeddings of a user, and m, as in the paper's Figure 6.
 _EMBEDDINGS, _SIZES = 20, (8, 32)
-_STYLE = {
+_STYLE: Any = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 9,
