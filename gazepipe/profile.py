@@ -1,0 +1,138 @@
+"""Viewing profiles: eleven numbers that turn a universal map into a person's, fitted to a few of the person's maps.
+
+What people differ in and what shows in any few pairs is simple: how far to a side their gaze (or its calibration) lies,
+how wide it spreads, where on the picture they dwell, how exclusively they look at what everybody looks at. A profile
+θ holds these as deviations from the universal map, which θ = 0 gives back. With B the universal map scaled to mean 1,
+G(d, σ) a blur with shift d, x and y in −1 … 1 and one cell a fortieth of the width:
+
+``L = B + (G(θ_shift, 0.7) − G(0, 0.7))·B + θ_sharp·(G(0, 1.5) − 1)·B + θ_spread·(G(0, 4) − 1)·B``
+``P ∝ max(L, B/20)^exp(θ_power) · exp(θ_x·x + θ_y·y + θ_xx·x² + θ_yy·y² + θ_xy·x·y) + exp(θ_floor − 5)``
+
+θ is the maximum of a posterior: the measures that count (KLD − w·CC − SIM) over the person's pairs, and a normal prior
+that training users' own profiles give. So a person with few pairs is taken to be like other people.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+__all__ = ["FIT_SIZE", "PARAMETERS", "ProfileNet", "fit_profiles", "map_loss", "reshape_maps"]
+
+#: The numbers of a profile, in order.
+PARAMETERS = ("x", "y", "xx", "yy", "xy", "shift_x", "shift_y", "sharp", "spread", "power", "floor")
+
+#: Height and width that profiles are fitted at; they act at any size.
+FIT_SIZE = (30, 40)
+
+_FLOOR = 1e-4
+
+
+def _blur(n: int, shift: Tensor, sigma: float) -> Tensor:
+    """Blur with a shift along one axis as a matrix: ``(users,)`` → ``(users, n, n)``, rows of sum 1."""
+    at = torch.arange(n, dtype=torch.float32, device=shift.device)
+    distance = at[:, None] - at[None, :] - shift[:, None, None]
+    kernel = torch.exp(-0.5 * (distance / sigma) ** 2)
+    return kernel / kernel.sum(2, keepdim=True).clamp(min=1e-6)
+
+
+def reshape_maps(usm: Tensor, profiles: Tensor) -> Tensor:
+    """Personal maps from universal ones.
+
+    Parameters
+    ----------
+    usm
+        Universal maps ``(users, n, H, W)``, not negative, each with some mass.
+    profiles
+        ``(users, len(PARAMETERS))``.
+
+    Returns
+    -------
+    torch.Tensor
+        ``(users, n, H, W)``, positive, mean 1.
+    """
+    height, width = usm.shape[-2:]
+    cell = width / 40
+    base = usm / usm.mean((2, 3), keepdim=True)
+    zero = torch.zeros_like(profiles[:, 0])
+
+    def blurred(dx: Tensor, dy: Tensor, sigma: float) -> Tensor:
+        rows, columns = _blur(height, dy * cell, sigma * cell), _blur(width, dx * cell, sigma * cell)
+        return rows[:, None] @ base @ columns[:, None].transpose(2, 3)
+
+    p = {name: profiles[:, i, None, None, None] for i, name in enumerate(PARAMETERS)}
+    moved = blurred(profiles[:, 5], profiles[:, 6], 0.7) - blurred(zero, zero, 0.7)
+    linear = base + moved
+    linear = linear + p["sharp"] * (blurred(zero, zero, 1.5) - base) + p["spread"] * (blurred(zero, zero, 4.0) - base)
+    y = torch.linspace(-1, 1, height, device=usm.device)[:, None]
+    x = torch.linspace(-1, 1, width, device=usm.device)[None, :]
+    tilt = p["x"] * x + p["y"] * y + p["xx"] * x * x + p["yy"] * y * y + p["xy"] * x * y
+    shaped = torch.exp(p["power"].exp() * torch.log(torch.maximum(linear, base / 20) + _FLOOR) + tilt)
+    shaped = shaped / shaped.mean((2, 3), keepdim=True) + torch.exp(p["floor"] - 5)
+    return shaped / shaped.mean((2, 3), keepdim=True)
+
+
+def map_loss(prediction: Tensor, truth: Tensor, cc_weight: float = 2.0) -> Tensor:
+    """``KLD − w·CC − SIM`` of maps ``(…, H, W)`` of mean 1, one value a map."""
+    kld = (truth * torch.log((truth + 1e-8) / (prediction + 1e-8))).mean((-2, -1))
+    a, b = prediction - 1, truth - 1
+    norm = (a.square().mean((-2, -1)) * b.square().mean((-2, -1)) + 1e-12).sqrt()
+    return kld - cc_weight * (a * b).mean((-2, -1)) / norm - torch.minimum(prediction, truth).mean((-2, -1))
+
+
+def _small(maps: Tensor) -> Tensor:
+    """Maps ``(users, n, H, W)`` at `FIT_SIZE`, mean 1."""
+    pooled = F.adaptive_avg_pool2d(maps.float(), FIT_SIZE)
+    return pooled / pooled.mean((2, 3), keepdim=True).clamp(min=1e-12)
+
+
+def fit_profiles(
+    usm: Tensor, psm: Tensor, mean: Tensor, precision: Tensor, *, steps: int = 60, rate: float = 0.06
+) -> Tensor:
+    """Profiles of people from n pairs each, by Adam on the negative log-posterior from the prior's mean.
+
+    Parameters
+    ----------
+    usm, psm
+        ``(users, n, H, W)``.
+    mean, precision
+        Of the prior, ``(len(PARAMETERS),)``; precision in units of the loss summed over pairs.
+
+    Returns
+    -------
+    torch.Tensor
+        ``(users, len(PARAMETERS))``.
+    """
+    base, truth = _small(usm), _small(psm)
+    profiles = mean.expand(len(base), -1).clone().requires_grad_(True)
+    optimiser = torch.optim.Adam([profiles], rate)
+    for step in range(steps):
+        for group in optimiser.param_groups:
+            group["lr"] = rate * (1 - step / steps)
+        loss = map_loss(reshape_maps(base, profiles), truth).sum()
+        loss = loss + 0.5 * ((profiles - mean).square() * precision).sum()
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+    return profiles.detach()
+
+
+class ProfileNet(nn.Module):
+    """What training users' profiles say about people's: mean and precision of the prior."""
+
+    mean: Tensor
+    precision: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(len(PARAMETERS)))
+        self.register_buffer("precision", torch.ones(len(PARAMETERS)))
+
+    def fit(self, usm: Tensor, psm: Tensor) -> Tensor:
+        """Profiles from pairs ``(users, n, H, W)``, ``(users, len(PARAMETERS))``."""
+        return fit_profiles(usm, psm, self.mean, self.precision)
+
+    def forward(self, usm: Tensor, profiles: Tensor) -> Tensor:
+        """Personal maps, as `reshape_maps`."""
+        return reshape_maps(usm, profiles)
