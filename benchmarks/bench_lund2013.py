@@ -68,14 +68,14 @@ def kappa(a, b):
     return 1.0 if chance == 1 else float((agree - chance) / (1 - chance))
 
 
-def matches(a, b):
-    """Number of one-to-one matches of two lists of (first, end)."""
+def matches(a, b, least=0.5):
+    """Number of one-to-one matches of two lists of (first, end); with `least` 0 a single shared sample is a match."""
     overlap = np.minimum(a[:, None, 1], b[None, :, 1]) - np.maximum(a[:, None, 0], b[None, :, 0])
     overlap = np.maximum(overlap, 0)
     union = (a[:, 1] - a[:, 0])[:, None] + (b[:, 1] - b[:, 0])[None] - overlap
     iou = overlap / union
     found = 0
-    while iou.size and iou.max() >= 0.5:
+    while iou.size and iou.max() >= max(least, 1e-9):
         i, j = np.unravel_index(iou.argmax(), iou.shape)
         iou[i, :] = iou[:, j] = 0
         found += 1

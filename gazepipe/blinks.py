@@ -85,9 +85,11 @@ def blinks(recording: Recording, screen: Screen, config: IvtConfig, trials: Tria
         found = _common(losses)
         length = found[:, 1] - found[:, 0]
         found = found[(length >= config.min_blink_ms - SLACK_MS) & (length <= config.max_blink_ms + SLACK_MS)]
+        if not len(found):
+            continue
         onset, offset = found[:, 0].copy(), found[:, 1].copy()
         for eye, there in seen:
-            still = _lid(time, eye, there, step, screen, config.velocity_threshold_deg_s)
+            still = _lid(time, eye, there, step, screen, config.velocity_threshold_deg_s, found)
             for k, (begin, end) in enumerate(found):
                 onset[k] = min(onset[k], begin - _reach(time, there, still[0], begin, step, -1))
                 offset[k] = max(offset[k], end + _reach(time, there, still[1], end, step, 1))
@@ -135,22 +137,49 @@ def _common(losses: list[tuple[F64, F64]]) -> F64:
 
 
 def _lid(
-    time: F64, eye: EyeSamples, there: Bool, step: float, screen: Screen, threshold_deg_s: float
+    time: F64, eye: EyeSamples, there: Bool, step: float, screen: Screen, threshold_deg_s: float, found: F64
 ) -> tuple[Bool, Bool]:
-    """Whether the lid still moves at each sample, seen going back in time and going forward."""
+    """Whether the lid still moves at each sample, seen going back in time and going forward.
+
+    Only the samples that a lid's movement can reach from one of the losses `found` are looked at.
+    """
     n = max(1, round(_SMOOTH_MS / step))
     back, ahead = np.zeros(there.shape, np.bool_), np.zeros(there.shape, np.bool_)
-    if time.size <= n:
-        return back, ahead
-    both = there[n:] & there[:-n]
-    if (eye.pupil > 0).any():
-        back[n:] = both & (eye.pupil[:-n] >= _GROWTH * eye.pupil[n:])
-        ahead[:-n] = both & (eye.pupil[n:] >= _GROWTH * eye.pupil[:-n])
-        return back, ahead
-    angle = screen.angle_deg(eye.x_px[:-n], eye.y_px[:-n], eye.x_px[n:], eye.y_px[n:])
-    fast = both & (angle / (time[n:] - time[:-n]) * 1000 >= threshold_deg_s)
-    back[n:] = ahead[:-n] = fast
+    before = _spans(time, found[:, 0] - _LID_MS, found[:, 0])
+    after = _spans(time, found[:, 1], found[:, 1] + _LID_MS)
+    before, after = before[before >= n], after[after < time.size - n]
+    back[before] = _moves(time, eye, there, before - n, before, screen, threshold_deg_s, later=True)
+    ahead[after] = _moves(time, eye, there, after, after + n, screen, threshold_deg_s, later=False)
     return back, ahead
+
+
+def _spans(time: F64, begin: F64, end: F64) -> I64:
+    """Samples between any `begin` and its `end`, with one more on either side; those in two spans come twice."""
+    low = np.maximum(np.searchsorted(time, begin) - 1, 0)
+    length = np.minimum(np.searchsorted(time, end) + 1, time.size) - low
+    return np.repeat(low - np.cumsum(length) + length, length) + np.arange(length.sum())
+
+
+def _moves(
+    time: F64,
+    eye: EyeSamples,
+    there: Bool,
+    early: I64,
+    late: I64,
+    screen: Screen,
+    threshold_deg_s: float,
+    *,
+    later: bool,
+) -> Bool:
+    """Whether the lid moves between pairs of samples: down if the loss is `later`, up if it was before them."""
+    both = there[early] & there[late]
+    if (eye.pupil > 0).any():
+        large, small = (early, late) if later else (late, early)
+        grown: Bool = eye.pupil[large] >= _GROWTH * eye.pupil[small]
+        return both & grown
+    angle = screen.angle_deg(eye.x_px[early], eye.y_px[early], eye.x_px[late], eye.y_px[late])
+    fast: Bool = angle / (time[late] - time[early]) * 1000 >= threshold_deg_s
+    return both & fast
 
 
 def _reach(time: F64, there: Bool, moving: Bool, limit: float, step: float, way: int) -> float:

@@ -146,33 +146,32 @@ def _usable(study: Study, name: str, row: Mapping[str, Any], images: StudyImages
     if contents.attrs["coordinates"] == "stimulus":
         trials["width"], trials["height"] = trials["image_width_px"], trials["image_height_px"]
         trials["ppd_x"] = trials["ppd_y"] = float(contents.attrs["pixels_per_degree"])
-        placements: dict[str, Placement] = {}
     else:
         # One image may be named with or without its suffix, in capitals or not; the file's name is what counts.
         files = {s: images.find(s) for s in trials["stimulus"].unique()}
         trials["stimulus"] = [p.name if (p := files[s]) else s for s in trials["stimulus"]]
-        placements, problems = _placements(study, str(row["source"]), trials["stimulus"].tolist(), images)
-        _add_geometry(trials, placements, study.config)
+        sizes, problems = _sizes(study, str(row["source"]), trials["stimulus"].tolist(), images)
+        _add_geometry(trials, sizes, study.config)
     fixations = fixations[fixations["trial"] >= 0]
     if study.config.psm.drop_first_fixation:
         fixations = fixations[~fixations["at_onset"].astype(bool)]
-    joined = fixations.join(trials[["stimulus", "repeat", "width", "height", "ppd_x", "ppd_y"]], on="trial")
+    placed = [c for c in ("origin_x", "origin_y", "scale_x", "scale_y") if c in trials]
+    joined = fixations.join(trials[["stimulus", "repeat", "width", "height", "ppd_x", "ppd_y", *placed]], on="trial")
     joined = joined[joined["width"].notna()].copy()
-    if placements:
-        parts = [_on_image(group, placements[str(s)]) for s, group in joined.groupby("stimulus", sort=False)]
-        joined = pd.concat(parts) if parts else joined
+    if placed:
+        for axis in "xy":
+            joined[f"{axis}_px"] = (joined[f"{axis}_px"] - joined[f"origin_{axis}"]) / joined[f"scale_{axis}"]
     inside = joined["x_px"].between(0, joined["width"], "left") & joined["y_px"].between(0, joined["height"], "left")
     joined["session"] = name
     columns = ["stimulus", "session", "repeat", "x_px", "y_px", "duration_ms", "width", "height", "ppd_x", "ppd_y"]
     return _Usable(joined.loc[inside, columns], problems)
 
 
-def _placements(
+def _sizes(
     study: Study, source: str, stimuli: list[str], images: StudyImages
-) -> tuple[dict[str, Placement], list[str]]:
-    """Where each image stands on the screen; one sentence if some are missing or cannot be read."""
-    screen = (study.config.screen.width_px, study.config.screen.height_px)
-    found: dict[str, Placement] = {}
+) -> tuple[dict[str, tuple[int, int]], list[str]]:
+    """Width and height of each image; one sentence if some are missing or cannot be read."""
+    found: dict[str, tuple[int, int]] = {}
     missing, unnamed = [], stimuli.count("")
     problems: list[str] = []
     for stimulus in dict.fromkeys(s for s in stimuli if s):
@@ -181,8 +180,7 @@ def _placements(
             missing.append(stimulus)
             continue
         try:
-            size = images.checked_size(path)
-            found[stimulus] = Placement.on_screen(size, screen, study.config.trials.placement)
+            found[stimulus] = images.checked_size(path)
         except InputError as error:
             problems.append(str(error))
     if missing:
@@ -199,18 +197,23 @@ def _placements(
     return found, problems
 
 
-def _add_geometry(trials: pd.DataFrame, placements: Mapping[str, Placement], config: StudyConfig) -> None:
+def _add_geometry(trials: pd.DataFrame, sizes: Mapping[str, tuple[int, int]], config: StudyConfig) -> None:
+    """Add each presentation's image size, where the image stood on the screen, and its pixels per degree."""
     ppd = config.screen.screen().pixels_per_degree
-    known = [placements.get(str(s)) for s in trials["stimulus"]]
+    screen = (config.screen.width_px, config.screen.height_px)
+    use_stated = "placement" in trials and config.trials.placement_from == "recording"
+    stated = trials["placement"].tolist() if use_stated else [""] * len(trials)
+    known = [
+        Placement.on_screen(sizes[str(s)], screen, how or config.trials.placement) if str(s) in sizes else None
+        for s, how in zip(trials["stimulus"], stated, strict=True)
+    ]
     trials["width"] = [p.width_px if p else np.nan for p in known]
     trials["height"] = [p.height_px if p else np.nan for p in known]
-    trials["ppd_x"] = [ppd[0] / p.scale_x if p else np.nan for p in known]
-    trials["ppd_y"] = [ppd[1] / p.scale_y if p else np.nan for p in known]
-
-
-def _on_image(fixations: pd.DataFrame, placement: Placement) -> pd.DataFrame:
-    x, y = placement.to_image(fixations["x_px"], fixations["y_px"])
-    return fixations.assign(x_px=x, y_px=y)
+    for name in ("scale_x", "scale_y"):
+        trials[name] = [getattr(p, name) if p else np.nan for p in known]
+        trials[f"ppd_{name[-1]}"] = ppd[name == "scale_y"] / trials[name]
+    for axis in "xy":
+        trials[f"origin_{axis}"] = [getattr(p, f"origin_{axis}_px") if p else np.nan for p in known]
 
 
 def _maps(fixations: pd.DataFrame, config: StudyConfig) -> dict[str, npt.NDArray[Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shutil
 import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gazepipe import __version__
-from gazepipe.errors import GazepipeError
+from gazepipe.errors import GazepipeError, plain
 
 if TYPE_CHECKING:
     from gazepipe.study import Failure, Study
@@ -126,17 +127,29 @@ def _say(ctx: click.Context, text: str) -> None:
 _NOTES_SHOWN = 12
 
 
-def _finish(ctx: click.Context, failures: Iterable[Failure], store: Path, warnings: Iterable[str] = ()) -> None:
+def _finish(
+    ctx: click.Context,
+    failures: Iterable[Failure],
+    store: Path,
+    warnings: Iterable[str] = (),
+    root: Path | None = None,
+) -> None:
     """List warnings and failures; exit 3 if anything could not be used."""
+    from gazepipe.failures import SENTENCES, failure_table
+
     if not ctx.obj["quiet"]:
         notes = list(warnings)
         for note in notes[:_NOTES_SHOWN]:
-            click.echo(f"note: {note}", err=True)
+            click.echo(f"note: {plain(note)}", err=True)
         if len(notes) > _NOTES_SHOWN:
             click.echo(f"… and {len(notes) - _NOTES_SHOWN} more notes, kept with each stored recording.", err=True)
     failed = list(failures)
-    for failure in failed:
-        click.echo(f"{'partly used' if failure.partial else 'not used'}: {failure.message}", err=True)
+    if len(failed) > SENTENCES:
+        width = min(max(shutil.get_terminal_size((100, 24)).columns, 60), 160)
+        click.echo(failure_table(failed, store.parent if root is None else root, width) + "\n", err=True)
+    else:
+        for failure in failed:
+            click.echo(f"{'partly used' if failure.partial else 'not used'}: {failure.message}", err=True)
     if failed:
         click.echo(
             f"gazepipe: {len(failed)} inputs not used, or only partly; see {store / 'failures.jsonl'}.", err=True
@@ -190,21 +203,36 @@ def simulate(ctx: click.Context, /, out: Path, store_name: str, force: bool, **o
     _say(ctx, f"{out}: {len(study.users)} users, {study.objects['stimulus'].nunique()} images; `gazepipe run {out}`.")
 
 
-@main.command(name="import", short_help="Import a fixation-level data set.")
-@click.argument("dataset", type=click.Choice(["osie", "ps"]))
+@main.command(name="import", short_help="Import a published data set.")
+@click.argument("dataset", type=click.Choice(["osie", "ps", "crowd", "doves"]))
 @click.argument("path", type=PathArgument)
 @click.option("--study", "folder", type=PathArgument, help="Study folder; default: the data set's name.")
 @click.option("--images", type=PathArgument, help="Folder of the images, for data sets that come without.")
 @click.pass_context
 def import_(ctx: click.Context, dataset: str, path: Path, folder: Path | None, images: Path | None) -> None:
-    """Import a fixation-level data set: osie (Xu et al. 2014) or ps (Xu et al. 2017).
+    """Import a published data set.
 
-    PATH is the data set's folder. The next step is `gazepipe run` on the study folder.
+    Fixations: osie (Xu et al. 2014), ps (Xu et al. 2017), crowd (Jiang et al. 2014). Raw gaze, which is ingested:
+    doves (van der Linde et al. 2009). PATH is the data set's folder. The next step is `gazepipe run` on the study
+    folder.
     """
-    from gazepipe.importing import import_dataset
+    from gazepipe.datasets import RAW_DATASETS
+    from gazepipe.importing import import_dataset, import_recordings
 
     folder = folder or Path(dataset)
+    if images and dataset != "ps":
+        msg = f"--images is for data sets that come without; {dataset} has its own."
+        raise click.UsageError(msg)
     folder.mkdir(parents=True, exist_ok=True)
+    if dataset in RAW_DATASETS:
+        with _Show(ctx, "recording") as show:
+            study, notes, report = import_recordings(dataset, path, folder, show=show.of("ingest"))
+        for note in notes:
+            _say(ctx, f"note: {note}")
+        n = len(report.written) + len(report.current)
+        _say(ctx, f"import: {n} recordings of {dataset} in {study.store}; next: `gazepipe run {folder}`.")
+        _finish(ctx, report.failures, study.store, report.warnings)
+        return
     options = {"images": images} if images else {}
     with _Show(ctx, "user") as show:
         study, notes = import_dataset(dataset, path, folder, show=show.of("import"), **options)
@@ -222,7 +250,9 @@ def import_(ctx: click.Context, dataset: str, path: Path, folder: Path | None, i
 @_study_options
 @click.option("--jobs", type=click.IntRange(1), help="Processes; default: the cores, for sixteen files and more.")
 @click.option("--force", is_flag=True, help="Read everything again.")
-@click.option("-n", "--dry-run", is_flag=True, help="Only list which files would be read as whose recordings.")
+@click.option("--fail-fast", is_flag=True, help="Stop at the first file that cannot be used.")
+@click.option("-n", "--dry-run", is_flag=True, help="Read, but write nothing: say what would be done with each file.")
+@click.option("--json", "as_json", is_flag=True, help="Print the plan of --dry-run as JSON.")
 @click.pass_context
 def ingest(
     ctx: click.Context,
@@ -231,7 +261,9 @@ def ingest(
     to: Path | None,
     jobs: int | None,
     force: bool,
+    fail_fast: bool,
     dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Read recordings: samples, trials, fixations, quality.
 
@@ -240,17 +272,114 @@ def ingest(
     from gazepipe import ingest as stage
 
     study = _open(recordings, config, to)
+    if as_json and not dry_run:
+        msg = "--json goes with --dry-run; `gazepipe quality --json` prints what was measured."
+        raise click.UsageError(msg)
     if dry_run:
-        jobs_planned, failures = stage.plan(study)
-        for job in jobs_planned:
-            _say(ctx, f"{job.source}: user {job.user}" + (f", session {job.session}" if job.session else ""))
-        _finish(ctx, failures, study.store)
+        _dry_run(ctx, study, jobs=jobs, force=force, as_json=as_json)
         return
     with _Show(ctx, "recording") as show:
-        report = stage.ingest(study, jobs=jobs, force=force, show=show.of("ingest"))
+        report = stage.ingest(study, jobs=jobs, force=force, fail_fast=fail_fast, show=show.of("ingest"))
     text = f"ingest: {len(report.written)} written, {len(report.current)} up to date, {report.failed} not usable"
     _say(ctx, f"{text}, in {study.store / 'recordings'}.")
-    _finish(ctx, report.failures, study.store, report.warnings)
+    _finish(ctx, report.failures, study.store, report.warnings, study.recordings)
+
+
+def _dry_run(ctx: click.Context, study: Study, *, jobs: int | None, force: bool, as_json: bool) -> None:
+    """Print what an ingest would do; exit 3 if a file cannot be used."""
+    import json
+
+    from gazepipe.preview import preview
+
+    with _Show(ctx, "recording") as show:
+        found = preview(study, jobs=jobs, force=force, show=None if as_json else show.of("dry run"))
+    if as_json:
+        click.echo(json.dumps(found.content(), indent=1, ensure_ascii=False))
+    else:
+        _say(ctx, found.table())
+    if not ctx.obj["quiet"] and not as_json:
+        for note in found.notes[:_NOTES_SHOWN]:
+            click.echo(f"note: {note}", err=True)
+        if len(found.notes) > _NOTES_SHOWN:
+            click.echo(f"… and {len(found.notes) - _NOTES_SHOWN} more notes; --json has all.", err=True)
+    if found.unusable:
+        ctx.exit(3)
+
+
+@main.command(short_help="Print the data quality of users or recordings.")
+@click.argument("folder", type=PathArgument, required=False)
+@_study_options
+@click.option(
+    "--by", type=click.Choice(["user", "recording"]), default="user", show_default=True, help="What a row is."
+)
+@click.option("--json", "as_json", is_flag=True, help="All figures, as JSON.")
+@click.pass_context
+def quality(
+    ctx: click.Context, folder: Path | None, config: Path | None, to: Path | None, by: str, as_json: bool
+) -> None:
+    """Print the data quality of all ingested users, or of each of their recordings."""
+    import json
+
+    from gazepipe.user_quality import quality_table, stored_quality
+
+    figures = stored_quality(_open(folder, config, to), by)
+    click.echo(json.dumps(figures, indent=1, ensure_ascii=False) if as_json else quality_table(figures, by))
+
+
+@main.command(short_help="Write recordings as BIDS or Parquet.")
+@click.argument("out", type=PathArgument)
+@click.argument("folder", type=PathArgument, required=False)
+@click.option("--format", "format_", type=click.Choice(["bids", "parquet"]), default="bids", show_default=True)
+@click.option("--users", help="Only these pseudonyms, with commas between them; default: all.")
+@click.option("--task", help="Task label of BIDS: letters and digits.  [default: viewing]")
+@click.option("--no-stimuli", is_flag=True, help="Leave the images out of BIDS.")
+@_study_options
+@click.option("--force", is_flag=True, help="Write into a folder that is not empty.")
+@click.option("-n", "--dry-run", is_flag=True, help="Only list what would be written.")
+@click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON.")
+@click.pass_context
+def export(
+    ctx: click.Context,
+    /,
+    out: Path,
+    folder: Path | None,
+    format_: str,
+    users: str | None,
+    task: str | None,
+    no_stimuli: bool,
+    config: Path | None,
+    to: Path | None,
+    force: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Write stored recordings for other software.
+
+    OUT is the folder the files go to, FOLDER the study. BIDS is eye tracking of BIDS 1.11 with samples, events and
+    images; Parquet (extra `parquet`) is one table each of samples, trials, fixations, saccades, blinks and quality.
+    """
+    import json
+
+    from gazepipe.export import export_study
+
+    if format_ != "bids" and (task or no_stimuli):
+        msg = "--task and --no-stimuli belong to --format bids."
+        raise click.UsageError(msg)
+    options = {"task": task or "viewing", "stimuli": not no_stimuli} if format_ == "bids" else {}
+    study = _open(folder, config, to)
+    names = [u.strip() for u in (users or "").split(",") if u.strip()]
+    with _Show(ctx, "recording") as show:
+        report = export_study(
+            study, out, format_, users=names, force=force, dry_run=dry_run, show=show.of("export"), **options
+        )
+    if as_json:
+        click.echo(json.dumps(report.summary(), indent=1, ensure_ascii=False))
+    else:
+        for name in report.files if dry_run else ():
+            _say(ctx, name)
+        done = "would be written" if dry_run else "written"
+        _say(ctx, f"export: {len(report.recordings)} recordings, {len(report.files)} files {done} to {out}.")
+    _finish(ctx, report.failures, study.store, report.notes)
 
 
 @main.command("build-psm", short_help="Build personal and universal saliency maps.")
@@ -277,7 +406,11 @@ def build_psm(ctx: click.Context, folder: Path | None, config: Path | None, to: 
 @click.argument("folder", type=PathArgument, required=False)
 @_study_options
 @_network_options
-@click.option("--preset", type=click.Choice(["paper"]), help="Settings in place of [embedding] and [refiner].")
+@click.option(
+    "--preset",
+    type=click.Choice(["paper", "best", "registered"]),
+    help="Settings in place of [embedding] and [refiner].",
+)
 @click.option("--force", is_flag=True, help="Train again.")
 @click.pass_context
 def train(

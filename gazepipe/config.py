@@ -13,10 +13,10 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from gazepipe.errors import ConfigError
-from gazepipe.geometry import Screen
+from gazepipe.geometry import Screen, parse_placement
 
 __all__ = [
     "CONFIG_NAME",
@@ -57,6 +57,11 @@ class ScreenConfig(Section):
     width_mm: Positive = Field(531.0, description="size of the visible picture, not of the case")
     height_mm: Positive = Field(299.0, description="size of the visible picture")
     distance_mm: Positive = Field(650.0, description="from the eyes to the screen's centre")
+    distance: Literal["fixed", "tracker"] = Field(
+        "fixed", description="tracker: each sample's own, where the tracker measures it; else `distance_mm`"
+    )
+    distance_min_mm: Positive = Field(200.0, description="a shorter one from the tracker is not believed")
+    distance_max_mm: Positive = Field(2000.0, description="a longer one from the tracker is not believed")
 
     def screen(self) -> Screen:
         """Return the geometry that the kernels work with."""
@@ -81,7 +86,7 @@ class IngestConfig(Section):
     """Which files are recordings, and whose they are; a folder that is one recording needs no pattern."""
 
     include: tuple[str, ...] = Field(
-        ("*.asc", "*.asc.gz", "*.csv", "*.csv.gz", "*.tsv", "*.tsv.gz"),
+        ("*.asc", "*.asc.gz", "*.edf", "*.csv", "*.csv.gz", "*.tsv", "*.tsv.gz", "*.parquet", "*.zip"),
         description="file names taken as recordings, below the recordings folder",
     )
     exclude: tuple[str, ...] = Field((), description="file names or folders left out")
@@ -123,8 +128,8 @@ class CsvConfig(Section):
 class TrialsConfig(Section):
     """How the presentations of images are found, and where the image stands on the screen."""
 
-    source: Literal["auto", "messages", "columns", "blocks"] = Field(
-        "auto", description="auto: columns where the file has them, else messages"
+    source: Literal["auto", "messages", "columns", "blocks", "file"] = Field(
+        "auto", description="auto: the trials file if one is named, else columns where there are any, else messages"
     )
     start: str = Field(
         r"(?i)^(?:SYNCTIME|DISPLAY ON|start_trial(?: .*)?|IMAGE_ON(?:SET)?(?:\s+(?P<stimulus>\S+))?)$",
@@ -142,15 +147,66 @@ class TrialsConfig(Section):
     )
     duration_ms: NonNegative = Field(0.0, description="longest presentation used; 0: no limit")
     min_duration_ms: NonNegative = Field(200.0, description="shorter presentations are reported and left out")
-    placement: Literal["fit", "centre", "stretch"] = Field(
+    plausible_ms: NonNegative = Field(60000.0, description="longer presentations are reported; 0: none")
+    placement: str = Field(
         "fit",
-        description="fit: as large as the screen allows, aspect kept, centred; centre: one to one; stretch",
+        description="fit: as large as the screen allows, aspect kept, centred; centre: one to one; stretch; "
+        "'rect LEFT TOP WIDTH HEIGHT' in screen pixels; 'topleft X Y'; 'centre X Y'",
     )
+    placement_from: Literal["recording", "configuration"] = Field(
+        "recording", description="recording: `placement` only where neither the recording nor the trials file says it"
+    )
+    file: str = Field("", description="table or log of the trials; with {stem}, {user}, {session}, *: one a recording")
+    component: str = Field("image", description="PsychoPy's component, or OpenSesame's item, that shows the image")
+    user_column: str = Field("user", description="of a table for several people")
+    session_column: str = Field("session", description="of a table for several sessions")
+    onset_column: str = Field("", description="empty: the usual name in that kind of file, as below, too")
+    offset_column: str = Field("", description="end of the presentation")
+    duration_column: str = Field("", description="used where there is no end")
+    stimulus_column: str = Field("", description="file name of the image")
+    repeat_column: str = Field("", description="number of the repeat; without it repeats are counted")
+    placement_column: str = Field("", description="where the image stands, in the words of `placement`")
+    time_unit: Literal["", "s", "ms", "us", "ns"] = Field("", description="empty: the usual one in that kind of file")
+    clock: Literal["auto", "tracker", "start", "events"] = Field(
+        "auto",
+        description="of the trials file; tracker: the recording's; start: it begins with the first sample; "
+        "events: found from clock_events; auto: tracker for tables, start for BIDS events, refused for logs",
+    )
+    clock_offset_ms: Annotated[float, Field(allow_inf_nan=False)] = Field(
+        0.0, description="added to the times of the trials file"
+    )
+    clock_events: tuple[str, ...] = Field(
+        (), description="events that are in both: 'name', or 'name in the trials file = pattern of the message'"
+    )
+    clock_tolerance_ms: Positive = Field(20.0, description="events may be this far off once the clocks are set")
 
     @field_validator("start", "stop", "stimulus")
     @classmethod
     def _pattern(cls, value: str) -> str:
         return _regex(value)
+
+    @field_validator("placement")
+    @classmethod
+    def _placement(cls, value: str) -> str:
+        parse_placement(value)
+        return value
+
+    @field_validator("clock_events")
+    @classmethod
+    def _events(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for pair in value:
+            _regex(pair.partition(" = ")[2])
+        return value
+
+    @model_validator(mode="after")
+    def _complete(self) -> TrialsConfig:
+        if self.source == "file" and not self.file:
+            msg = "source is 'file' but `file` names none"
+            raise ValueError(msg)
+        if self.clock == "events" and not self.clock_events:
+            msg = "clock is 'events' but `clock_events` names none"
+            raise ValueError(msg)
+        return self
 
 
 class IvtConfig(Section):
@@ -241,13 +297,19 @@ class SplitConfig(Section):
 class EmbeddingConfig(Section):
     """The embedding network and its training (defaults: the paper's)."""
 
-    inputs: Literal["rgb+psm", "psm", "rgb+discrepancy", "discrepancy"] = Field(
-        "rgb+psm", description="channels the network sees; discrepancy is PSM − USM of the training users"
+    inputs: Literal["rgb+psm", "psm", "rgb+discrepancy", "discrepancy", "descriptors"] = Field(
+        "rgb+psm", description="discrepancy is PSM − USM of the training users; descriptors take the network's place"
+    )
+    registration: bool = Field(
+        False, description="move each person's maps as one onto the universal ones; takes calibration offsets out"
     )
     widths: tuple[Count, Count, Count, Count] = Field((32, 64, 128, 256), description="channels of the four blocks")
     dimension: Count = Field(32, description="numbers in an embedding")
     dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.5, description="share of features left out before the last layer"
+    )
+    shrinkage: Annotated[float, Field(ge=0.001, le=1)] = Field(
+        0.03, description="of the correlations that descriptors are whitened by"
     )
     m: Count = Field(8, description="image–PSM pairs that make one embedding in training")
     batch: Count = Field(256, description="embeddings in a batch; fewer where the images do not reach")

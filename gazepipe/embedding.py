@@ -4,18 +4,25 @@ Each image–PSM pair goes through the same small convolutional network; the m o
 scaled to unit length: one embedding of 32 numbers. Channel widths and the 3 × 3 kernels are our choice (the paper
 does not give them): 32, 64, 128, 256.
 
+`DescriptorNet` stands in the network's place where `inputs` is ``"descriptors"``: the descriptors of
+`gazepipe.descriptors`, centred and whitened by their scatter in the training users. It is ours, not the paper's.
+
 References: Strohm et al. 2024 (arXiv 2403.13653); mining: Schroff et al. 2015, Hermans et al. 2017.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["CHANNELS", "EmbeddingNet", "aggregate", "pair_input", "triplet_loss"]
+from gazepipe.descriptors import DESCRIPTORS, descriptors
+from gazepipe.registration import coarse
+
+__all__ = ["CHANNELS", "DescriptorNet", "EmbeddingNet", "aggregate", "embedding_net", "pair_input", "triplet_loss"]
 
 #: What the network sees → number of channels.
 CHANNELS = {"rgb+psm": 4, "psm": 1, "rgb+discrepancy": 4, "discrepancy": 1}
@@ -30,9 +37,10 @@ class EmbeddingNet(nn.Module):
         widths: Sequence[int] = (32, 64, 128, 256),
         dimension: int = 32,
         dropout: float = 0.5,
+        registration: bool = False,
     ) -> None:
         super().__init__()
-        self.inputs, self.dimension = inputs, dimension
+        self.inputs, self.dimension, self.registration = inputs, dimension, registration
         blocks: list[nn.Module] = []
         before = CHANNELS[inputs]
         for width in widths:
@@ -52,6 +60,53 @@ class EmbeddingNet(nn.Module):
         pooled = maps.mean((2, 3))  # (n, 256)
         features: Tensor = self.head(self.dropout(pooled))
         return features
+
+
+class DescriptorNet(nn.Module):
+    """Closed-form descriptors of a pair, on the scale of their scatter within a person.
+
+    ``f = W (d − μ)`` with μ the mean over the training users and ``WᵀW`` the inverse of the covariance of d within
+    a user. The m features of a person are then averaged as ever, so that the squared distance of two such means is
+    that in standard deviations, and directions in which pairs of one person scatter widely count little.
+    """
+
+    inputs = "descriptors"
+
+    def __init__(self, registration: bool = False) -> None:
+        super().__init__()
+        self.dimension, self.registration = len(DESCRIPTORS), registration
+        self.register_buffer("centre", torch.zeros(self.dimension))
+        self.register_buffer("whitening", torch.eye(self.dimension))
+
+    def describe(self, psm: Tensor, usm: Tensor) -> Tensor:
+        """Descriptors as they are: maps ``(n, H, W)`` → ``(n, dimension)``."""
+        return descriptors(coarse(psm), coarse(usm))
+
+    def forward(self, psm: Tensor, usm: Tensor) -> Tensor:
+        """Features of single pairs: maps ``(n, H, W)`` → ``(n, dimension)``, not yet of unit length."""
+        features: Tensor = (self.describe(psm, usm) - self.centre) @ self.whitening.T
+        return features
+
+    def fit(self, tables: Sequence[Tensor], shrinkage: float) -> None:
+        """Take centre and whitening from descriptors of the training users, one ``(n_pairs, dimension)`` each.
+
+        Every user counts alike. Correlations are shrunk: ``(1 − shrinkage) · R + shrinkage · I``.
+        """
+        users = [table.double() for table in tables]
+        centre = torch.stack([t.mean(0) for t in users]).mean(0)
+        within = torch.stack([torch.cov(t.T) for t in users]).mean(0)
+        scale = within.diagonal().clamp(min=1e-12).sqrt()
+        correlation = within / scale[:, None] / scale[None]
+        shrunk = (1 - shrinkage) * correlation + shrinkage * torch.eye(len(scale), dtype=torch.float64)
+        root = torch.linalg.cholesky(torch.linalg.inv(shrunk)).T / scale[None]
+        self.centre, self.whitening = centre.float(), root.float()
+
+
+def embedding_net(**arguments: Any) -> EmbeddingNet | DescriptorNet:
+    """Return the network that some arguments describe, as they are kept with trained weights."""
+    if arguments.get("inputs") == "descriptors":
+        return DescriptorNet(arguments["registration"])
+    return EmbeddingNet(**arguments)
 
 
 def pair_input(inputs: str, rgb: Tensor | None, psm: Tensor, usm: Tensor | None) -> Tensor:

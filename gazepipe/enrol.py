@@ -23,6 +23,7 @@ from gazepipe.models import load_model
 from gazepipe.recipe import Recipe
 from gazepipe.study import Failure, Study, check_label, fold
 from gazepipe.training import Encoder
+from gazepipe.trial_sources import name_pattern
 
 __all__ = ["Enrolment", "Gallery", "enrol", "load_gallery", "take_in"]
 
@@ -121,7 +122,7 @@ def _files(study: Study, recordings: Sequence[Path]) -> list[Path]:
     files: list[Path] = []
     for path in recordings:
         if path.is_dir():
-            files += recordings_below(path, study.config.ingest)
+            files += recordings_below(path, study.config.ingest, (), name_pattern(study.config.trials))
         elif not path.exists():
             raise RecordingError(path, "no such file", remedy="check the path")
         else:
@@ -197,6 +198,12 @@ def _embed(
     for done, user in enumerate(members, 1):
         table = encoder.table(row[user], np.arange(len(corpus.stimuli)))
         tables.append(table[np.isfinite(table[:, 0])])
+        if not len(tables[-1]):
+            msg = (
+                f"user {user!r} has no map of an image that the training users saw, too, which this network needs; "
+                "record the person on images of the study."
+            )
+            raise NothingToDoError(msg)
         if show:
             show(done, len(members), user)
     means = np.stack([t.mean(0) for t in tables])

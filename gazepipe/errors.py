@@ -29,7 +29,21 @@ __all__ = [
     "StimulusError",
     "StorageError",
     "StoreError",
+    "plain",
 ]
+
+
+_LONGEST = 1200
+
+
+def plain(text: str) -> str:
+    """Return text that came out of a file, fit for one line of a terminal.
+
+    Control characters could clear the screen or hide what stands before them, and a cell can be megabytes long.
+    """
+    if len(text) > _LONGEST:
+        text = f"{text[: _LONGEST // 2]} … {text[-_LONGEST // 4 :]}"
+    return "".join(c if c.isprintable() else "\ufffd" for c in text)
 
 
 class GazepipeError(Exception):
@@ -76,6 +90,8 @@ class RecordingError(InputError):
         remedy: str | None = None,
         line: int | None = None,
     ) -> None:
+        found = plain(found)
+        expected, remedy = (None if text is None else plain(text) for text in (expected, remedy))
         self.path, self.found, self.expected, self.remedy, self.line = (
             Path(path),
             found,

@@ -8,7 +8,7 @@ the paper's protocol and in the disjoint one (see `gazepipe.identification`).
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,13 +22,13 @@ from gazepipe.build import corpus_digest, load_corpus
 from gazepipe.config import StudyConfig
 from gazepipe.corpus import Corpus, Split
 from gazepipe.errors import ConfigError
-from gazepipe.identification import d_prime, equal_error_rate, precision_at_one
+from gazepipe.identification import Tables, d_prime, draw, equal_error_rate, precision_at_one, tables_of
 from gazepipe.metrics import METRICS, score
 from gazepipe.models import Model, load_model, load_refiner
 from gazepipe.predict import predict_maps
 from gazepipe.recipe import Recipe
 from gazepipe.study import Study
-from gazepipe.train import split_from
+from gazepipe.train import settings, split_from
 from gazepipe.training import Encoder, embedding_pools
 
 __all__ = ["Evaluation", "evaluate"]
@@ -127,7 +127,8 @@ def evaluate(
     embedding = load_model(study, "embedding", where)
     refiner = load_refiner(study, embedding.info["recipe"], where)
     universal = load_model(study, "universal", where) if study.model_file("universal").is_file() else None
-    recipe = _recipe(study, [embedding, refiner, *([universal] if universal else [])])
+    config = settings(study)
+    recipe = _recipe(study, config, [embedding, refiner, *([universal] if universal else [])])
     path = study.store / "evaluation.json"
     kept = None if force else _stored(path, recipe)
     if kept is not None:
@@ -139,11 +140,11 @@ def evaluate(
         msg = f"[split] leaves {found}; there is nothing to evaluate on."
         raise ConfigError(msg)
     tell = show or (lambda *_: None)
-    result = Evaluation(facts=_facts(study.config, corpus, split))
+    result = Evaluation(facts=_facts(config, corpus, split))
     encoder = Encoder(embedding.net, corpus, split.users_train)
-    _identify(result, encoder, split, study.config)
+    _identify(result, encoder, split, config)
     tell(1, 2, "identification")
-    rows = _score_maps(result, corpus, split, encoder, refiner, universal, study.config)
+    rows = _score_maps(result, corpus, split, encoder, refiner, universal, config)
     tell(2, 2, "maps")
     result.facts["n_maps"] = rows
     content = {"recipe": recipe.digest, **{k: getattr(result, k) for k in Evaluation.__slots__}}
@@ -163,10 +164,10 @@ def _stored(path: Path, recipe: Recipe) -> Evaluation | None:
         return None
 
 
-def _recipe(study: Study, models: list[Model]) -> Recipe:
+def _recipe(study: Study, config: StudyConfig, models: list[Model]) -> Recipe:
     users = [u for u, r in study.manifest("build-psm").get("users", {}).items() if not r["enrolled"]]
     inputs = {m.info["network"]: m.info["recipe"] for m in models} | {"corpus": corpus_digest(study, sorted(users))}
-    params = {"evaluation": study.config.evaluation.model_dump(mode="json"), "m": study.config.refiner.m}
+    params = {"evaluation": config.evaluation.model_dump(mode="json"), "m": config.refiner.m}
     return Recipe("evaluate", VERSION, params, inputs)
 
 
@@ -190,40 +191,53 @@ def _facts(config: StudyConfig, corpus: Corpus, split: Split) -> dict[str, Any]:
 
 def _identify(result: Evaluation, encoder: Encoder, split: Split, config: StudyConfig) -> None:
     """Precision at one, equal error rate and d′ of test users from test images alone."""
-    features = [encoder.table(u, split.images_test) for u in split.users_test]
+    images = np.array(split.images_test)
+    features: Sequence[F32] | Tables = [encoder.table(u, images) for u in split.users_test]
+    if encoder.net.registration:
+        # The gallery's maps are moved by what the gallery's images tell, the probes' by what the probes' tell.
+        def features(chosen: I64) -> list[F32]:
+            return [encoder.table(u, images[chosen]) for u in split.users_test]
+
     options = {"per_user": config.evaluation.embeddings_per_user, "repetitions": config.evaluation.repetitions}
     for protocol in ("paper", "disjoint"):
         result.precision[protocol] = {}
         for m in config.evaluation.m:
             rng = np.random.default_rng([config.seed, 0xF1, m])
-            values = precision_at_one(features, m, protocol=protocol, rng=rng, **options)
+            values = precision_at_one(features, m, protocol=protocol, n_images=len(images), rng=rng, **options)
             if len(values):
                 row = {"mean": float(values.mean()), "sd": float(values.std())}
                 result.precision[protocol][str(m)] = row
     for m in config.evaluation.m:
-        same, different = _cosines(features, m, config)
+        same, different = _cosines(features, len(images), m, config)
         if same.size and different.size:
             row = {"eer": equal_error_rate(same, different), "d_prime": d_prime(same, different)}
             result.verification[str(m)] = row
 
 
-def _cosines(features: list[F32], m: int, config: StudyConfig) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """Cosines of disjoint embeddings, same user and different users."""
-    from gazepipe.identification import draw
+def _cosines(
+    features: Sequence[F32] | Tables, n_images: int, m: int, config: StudyConfig
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Cosines of disjoint embeddings, same user and different users.
 
+    Each pair of embeddings comes from halves of its own; where features must be made anew for each half, as many
+    pairs as there are embeddings of a user come from the same halves.
+    """
     rng = np.random.default_rng([config.seed, 0xF2, m])
     same, different = [], []
-    own = np.eye(len(features), dtype=bool)
-    for _ in range(config.evaluation.repetitions * config.evaluation.embeddings_per_user):
-        half = np.zeros(len(features[0]), bool)
-        half[rng.permutation(half.size)[: half.size // 2]] = True
-        sides = [[f[side & np.isfinite(f[:, 0])] for f in features] for side in (half, ~half)]
+    repetitions, per_user = config.evaluation.repetitions, config.evaluation.embeddings_per_user
+    halvings, draws = (repetitions, per_user) if callable(features) else (repetitions * per_user, 1)
+    for _ in range(halvings):
+        half = np.zeros(n_images, bool)
+        half[rng.permutation(n_images)[: n_images // 2]] = True
+        sides = [tables_of(features, np.flatnonzero(side)) for side in (half, ~half)]
         if min(len(t) for side in sides for t in side) < m:
             break
-        a, b = (np.concatenate([draw(t, m, 1, rng) for t in side]) for side in sides)
-        cosines = a @ b.T
-        same.append(cosines[own])
-        different.append(cosines[~own])
+        own = np.eye(len(sides[0]), dtype=bool)
+        for _ in range(draws):
+            a, b = (np.concatenate([draw(t, m, 1, rng) for t in side]) for side in sides)
+            cosines = a @ b.T
+            same.append(cosines[own])
+            different.append(cosines[~own])
     empty = np.zeros(0)
     return (np.concatenate(same), np.concatenate(different)) if same else (empty, empty)
 

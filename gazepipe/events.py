@@ -144,8 +144,12 @@ def _detect(
     edges: I64,
     cuts: I64,
     barriers: I64,
+    on_screen: tuple[Real, Real] | None = None,
 ) -> Events:
-    """`detect`, with the samples that no merge crosses (`barriers`) apart from those that `cuts` fixations."""
+    """`detect`, with the samples that no merge crosses (`barriers`) apart from those that `cuts` fixations.
+
+    `on_screen` is where gaze met the screen, if x and y are only where it would have from another distance.
+    """
     from gazepipe import _ivt_kernel as kernel
 
     time, x, y = np.ascontiguousarray(time_ms, np.float64), _plain(x_px), _plain(y_px)
@@ -175,6 +179,11 @@ def _detect(
         runs, span, limits_ms = _cut(time, np.unique(cuts), runs, span, limits_ms)
     means, counts = np.empty((len(runs), 4)), np.empty(len(runs), np.int64)
     kernel.describe(x, y, sample, value, runs, span, geometry, means, counts)
+    if on_screen is not None:
+        there = np.empty_like(means)
+        kernel.measure(time, *on_screen, table, np.array([s.step_ms for s in parts]), sample, value)
+        kernel.describe(*on_screen, sample, value, runs, span, geometry, there, counts)
+        means[:, :2] = there[:, :2]
     return Events(
         limits_ms[:, 0], limits_ms[:, 1], means[:, 0], means[:, 1], span[:, 0], span[:, 1] - 1, counts, *means[:, 2:].T
     )
@@ -260,7 +269,8 @@ def fixations(
         begin, end = trials.frame["first_sample"].to_numpy(np.int64), trials.frame["last_sample"].to_numpy(np.int64)
     edges = block_edges(recording.n_samples, recording.block_start)
     barriers = np.concatenate([begin, end])
-    events = _detect(recording.time_ms, gaze.x_px, gaze.y_px, screen, config, edges, begin, barriers)
+    on_screen = None if gaze.distance_mm is None else (gaze.x_px, gaze.y_px)
+    events = _detect(recording.time_ms, *gaze.seen(screen), screen, config, edges, begin, barriers, on_screen)
     frame = events.frame()
     frame.insert(2, "duration_ms", 0.0)
     frame["trial"], frame["at_onset"] = -1, False

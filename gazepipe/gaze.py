@@ -44,12 +44,27 @@ class Gaze:
         Shape ``(n_samples,)``; True where the value is made up, for want of any sample of the eyes used.
     eyes
         The eyes used.
+    distance_mm
+        Each sample's viewing distance (`gazepipe.distance`), or None: the screen's.
     """
 
     x_px: F32
     y_px: F32
     filled: npt.NDArray[np.bool_]
     eyes: tuple[str, ...]
+    distance_mm: F64 | None = None
+
+    def seen(self, screen: Screen) -> tuple[F32, F32]:
+        """Where gaze of the same directions would meet the screen from the screen's own distance.
+
+        All angles are taken there: a direction is what it is, wherever it is looked at, so that everything that
+        computes with one distance also computes with a distance for each sample, without approximation.
+        """
+        if self.distance_mm is None:
+            return self.x_px, self.y_px
+        nearer, (cx, cy) = screen.distance_mm / self.distance_mm, screen.centre_px
+        x, y = (centre + (v - centre) * nearer for v, centre in ((self.x_px, cx), (self.y_px, cy)))
+        return x.astype(np.float32), y.astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +84,9 @@ def _usual_step(time_ms: F64) -> float:
     steps = np.diff(time_ms[:101])
     if not steps.size:
         return 0.0
-    return float(np.mean(steps[steps <= HOLE * np.median(steps)]))
+    ordered = np.sort(steps)  # `np.median` would take half of the time of short blocks
+    middle = (ordered[(steps.size - 1) // 2] + ordered[steps.size // 2]) / 2
+    return float(np.mean(steps[steps <= HOLE * middle]))
 
 
 def stretches(time_ms: F64, edges: I64, window_ms: float, max_gap_ms: float) -> list[Stretch]:

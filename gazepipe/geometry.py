@@ -15,9 +15,40 @@ import numpy.typing as npt
 
 from gazepipe.errors import ConfigError
 
-__all__ = ["Placement", "Screen"]
+__all__ = ["Placement", "Screen", "parse_placement"]
 
 F64 = npt.NDArray[np.float64]
+
+#: Words of a placement → how many numbers may follow them.
+_PLACEMENTS = {"fit": (0,), "stretch": (0,), "centre": (0, 2, 4), "topleft": (2,), "rect": (4,)}
+
+
+def parse_placement(text: str) -> tuple[str, tuple[float, ...]]:
+    """Divide a placement such as ``"rect 359 131 562 762"`` into its word and its numbers.
+
+    Raises
+    ------
+    ValueError
+        If it is none; the message says what is expected.
+    """
+    word, *rest = text.replace(",", " ").split() or [""]
+    word = {"center": "centre"}.get(word.lower(), word.lower())
+    try:
+        numbers = tuple(float(n) for n in rest)
+    except ValueError:
+        numbers = (math.nan,)
+    sizes = numbers[2:]
+    if (
+        len(numbers) not in _PLACEMENTS.get(word, ())
+        or not all(map(math.isfinite, numbers))
+        or min(sizes, default=1) <= 0
+    ):
+        msg = (
+            f"{text!r} says nothing about where an image stands; expected fit, centre, stretch, 'centre X Y', "
+            "'centre X Y WIDTH HEIGHT', 'topleft X Y' or 'rect LEFT TOP WIDTH HEIGHT', in screen pixels"
+        )
+        raise ValueError(msg)
+    return word, numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +120,28 @@ class Placement:
         """Place an image of `image_px` (width, height) on a screen of `screen_px`.
 
         `how` is ``"fit"`` (as large as fits, aspect kept, centred), ``"centre"`` (one image pixel a screen pixel,
-        centred) or ``"stretch"`` (fills the screen).
+        centred), ``"stretch"`` (fills the screen), ``"rect LEFT TOP WIDTH HEIGHT"`` (fills that part of it),
+        ``"topleft X Y"`` (one to one, its corner there), ``"centre X Y"`` (one to one, its middle there) or
+        ``"centre X Y WIDTH HEIGHT"``; all numbers are screen pixels.
+
+        Raises
+        ------
+        ValueError
+            If `how` is none of these.
         """
         (w, h), (sw, sh) = image_px, screen_px
-        if how == "stretch":
+        word, numbers = parse_placement(how)
+        if word == "stretch":
             return cls(w, h, sw / w, sh / h)
-        scale = min(sw / w, sh / h) if how == "fit" else 1.0
+        if word == "rect":
+            left, top, width, height = numbers
+            return cls(w, h, width / w, height / h, left, top)
+        if word == "topleft":
+            return cls(w, h, 1.0, 1.0, *numbers)
+        if numbers:
+            x, y, width, height = (*numbers, w, h)[:4] if len(numbers) == 2 else numbers
+            return cls(w, h, width / w, height / h, x - width / 2, y - height / 2)
+        scale = min(sw / w, sh / h) if word == "fit" else 1.0
         return cls(w, h, scale, scale, (sw - w * scale) / 2, (sh - h * scale) / 2)
 
     def to_image(self, x_px: npt.ArrayLike, y_px: npt.ArrayLike) -> tuple[F64, F64]:

@@ -7,16 +7,18 @@ embeddings come from two disjoint halves of the images. Claims rest on the disjo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Separation", "d_prime", "draw", "equal_error_rate", "precision_at_one", "separation"]
+__all__ = ["Separation", "d_prime", "draw", "equal_error_rate", "precision_at_one", "separation", "tables_of"]
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
+#: Makes each user's table of features from images given by number.
+Tables = Callable[[npt.NDArray[np.int64]], Sequence[F32]]
 
 
 def _unit(vectors: F32) -> F32:
@@ -31,10 +33,11 @@ def draw(features: F32, m: int, count: int, rng: np.random.Generator) -> F32:
 
 
 def precision_at_one(
-    features: Sequence[F32],
+    features: Sequence[F32] | Tables,
     m: int,
     *,
     protocol: str,
+    n_images: int | None = None,
     per_user: int = 20,
     repetitions: int = 20,
     rng: np.random.Generator,
@@ -45,7 +48,8 @@ def precision_at_one(
     ----------
     features
         Features of each user's pairs, ``(n_images, d)``, row i of every user from the same image; rows of NaN
-        where a user has not seen an image.
+        where a user has not seen an image. Or, where features depend on which images stand together (registration),
+        what makes such tables of some of `n_images` images, given by number.
     m
         Pairs that make one embedding.
     protocol
@@ -60,25 +64,31 @@ def precision_at_one(
     numpy.ndarray
         Precision at one of each repetition, ``(repetitions,)``; empty if a user has too few pairs for this m.
     """
-    n_images, n_users = len(features[0]), len(features)
-    label = np.repeat(np.arange(n_users), per_user)
+    total = n_images if n_images is not None else len(features[0])  # type: ignore[index]
     results = []
     for _ in range(repetitions):
-        halves = np.zeros(n_images, bool)
-        halves[rng.permutation(n_images)[: n_images // 2]] = True
-        pools = [halves, ~halves] if protocol == "disjoint" else [np.ones(n_images, bool)]
+        halves = np.zeros(total, bool)
+        halves[rng.permutation(total)[: total // 2]] = True
+        pools = [halves, ~halves] if protocol == "disjoint" else [np.ones(total, bool)]
         drawn = []
         for pool in pools:
-            have = [f[pool & np.isfinite(f[:, 0])] for f in features]
+            have = tables_of(features, np.flatnonzero(pool))
             if min(map(len, have)) < m:
                 return np.zeros(0)
             drawn.append(np.concatenate([draw(h, m, per_user, rng) for h in have]))
         gallery, probe = drawn[0], drawn[-1]
+        label = np.repeat(np.arange(len(have)), per_user)
         similarity = probe @ gallery.T
         if protocol != "disjoint":
             np.fill_diagonal(similarity, -2)
         results.append(float((label[similarity.argmax(1)] == label).mean()))
     return np.array(results)
+
+
+def tables_of(features: Sequence[F32] | Tables, images: npt.NDArray[np.int64]) -> list[F32]:
+    """Each user's features of some images, without the rows of images that the user has not seen."""
+    tables = features(images) if callable(features) else [f[images] for f in features]
+    return [t[np.isfinite(t[:, 0])] for t in tables]
 
 
 def d_prime(same: npt.ArrayLike, different: npt.ArrayLike) -> float:

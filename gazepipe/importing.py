@@ -1,11 +1,15 @@
-"""Fixation-level data sets → stored recordings without samples, one a user, so that every later stage is the same."""
+"""Published data sets → stored recordings, one a user, so that every later stage is the same.
+
+Data sets of fixations become recordings without samples. Data sets of raw gaze get a configuration and go through
+`gazepipe.ingest` like a lab's own files.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,7 +19,10 @@ from gazepipe.errors import ConfigError
 from gazepipe.recipe import Recipe, digest_json
 from gazepipe.study import Study
 
-__all__ = ["VERSION", "import_dataset"]
+if TYPE_CHECKING:
+    from gazepipe.ingest import IngestReport
+
+__all__ = ["VERSION", "import_dataset", "import_recordings"]
 
 #: Raised whenever the stored result changes for the same input.
 VERSION = 1
@@ -29,7 +36,7 @@ def import_dataset(
     Parameters
     ----------
     name
-        ``"osie"`` or ``"ps"``.
+        ``"osie"``, ``"ps"`` or ``"crowd"``.
     path
         The data set's folder.
     study_folder
@@ -101,6 +108,45 @@ def import_dataset(
             "import", {"dataset": name, "recordings": rows, "notes": json.loads(json.dumps(dataset.notes))}
         )
     return study, list(dataset.notes)
+
+
+def import_recordings(
+    name: str,
+    path: Path,
+    study_folder: Path,
+    *,
+    jobs: int | None = None,
+    show: Callable[[int, int, str], None] | None = None,
+) -> tuple[Study, list[str], IngestReport]:
+    """Write the `gazepipe.toml` of a data set of raw gaze, unless there is one, and ingest it.
+
+    The recordings stay where they are. `gazepipe ingest` does the same again after a change to the configuration.
+
+    Parameters
+    ----------
+    name
+        ``"doves"``.
+    path
+        The data set's folder.
+    study_folder
+        Where the study is, or is to be.
+    jobs
+        Processes, as `gazepipe.ingest.ingest` has it.
+
+    Raises
+    ------
+    RecordingError
+        If the data set is not there.
+    """
+    from gazepipe.datasets import raw_settings
+    from gazepipe.ingest import ingest
+
+    values, notes = raw_settings(name, path)
+    config = study_folder / "gazepipe.toml"
+    if not config.exists():
+        store.write_atomically(config, template(**values).encode())
+    study = Study.open(study_folder)
+    return study, notes, ingest(study, jobs=jobs, show=show)
 
 
 def _arrays(table: Any, sizes: Any) -> dict[str, Any]:

@@ -6,31 +6,53 @@ others; what was stored of it before stays, but is not used until the file can b
 
 from __future__ import annotations
 
+import dataclasses
 import fnmatch
+import json
 import os
 import re
+import traceback
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gazepipe import store
+from gazepipe import parallel, store
 from gazepipe.config import CONFIG_NAME, IngestConfig, StudyConfig
 from gazepipe.errors import ConfigError, GazepipeError, NothingToDoError, RecordingError, StorageError, StoreError
-from gazepipe.readers import find_reader, is_companion, is_recording_folder
-from gazepipe.recipe import Recipe, digest_file, digest_folder
+from gazepipe.readers import find_reader, is_companion, is_recording_folder, recordings_in_archive, unpacked
+from gazepipe.readers.source import out_of_memory
+from gazepipe.recipe import Recipe, digest_file, digest_folder, digest_json
+from gazepipe.stimuli import unmatched_stimuli
 from gazepipe.study import Failure, Study, check_label, fold
+from gazepipe.trial_sources import name_pattern, trial_rows
+from gazepipe.user_quality import user_quality
 
 if TYPE_CHECKING:
     from gazepipe.recording import Recording
+    from gazepipe.trial_sources import TrialRows
+    from gazepipe.trials import TrialTable
 
-__all__ = ["VERSION", "IngestReport", "Job", "ingest", "ingest_files", "plan", "recordings_below"]
+__all__ = [
+    "VERSION",
+    "IngestReport",
+    "Job",
+    "analyse",
+    "each",
+    "free_of",
+    "ingest",
+    "ingest_files",
+    "plan",
+    "read_trials",
+    "recipe_of_job",
+    "recordings_below",
+    "stored_summary",
+    "workers",
+]
 
 #: Raised whenever the stored result changes for the same input.
 VERSION = 3
@@ -55,13 +77,15 @@ class Job:
 
 @dataclass(slots=True)
 class IngestReport:
-    """What a run did."""
+    """What a run did; `quality` and `stimuli` are those of each recording."""
 
     written: list[str] = field(default_factory=list)
     current: list[str] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     recordings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    quality: dict[str, dict[str, float]] = field(default_factory=dict)
+    stimuli: dict[str, set[str]] = field(default_factory=dict)
 
     @property
     def failed(self) -> int:
@@ -88,7 +112,8 @@ def plan(study: Study) -> tuple[list[Job], list[Failure]]:
     pattern = re.compile(study.config.ingest.user_pattern)
     jobs: list[Job] = []
     failures: list[Failure] = []
-    for path in recordings_below(study.recordings, study.config.ingest, {study.store, study.stimuli}):
+    trial_files = name_pattern(study.config.trials)
+    for path in recordings_below(study.recordings, study.config.ingest, {study.store, study.stimuli}, trial_files):
         name = path.relative_to(study.recordings).as_posix() if path != study.recordings else path.resolve().name
         match = pattern.search(name)
         if match is None:
@@ -110,11 +135,16 @@ def plan(study: Study) -> tuple[list[Job], list[Failure]]:
     return unique, failures + clashes
 
 
-def recordings_below(root: Path, config: IngestConfig, skipped: Iterable[Path] = ()) -> Iterator[Path]:
+def recordings_below(
+    root: Path, config: IngestConfig, skipped: Iterable[Path] = (), trial_files: str = ""
+) -> Iterator[Path]:
     """Files that match and folders that are recordings, in a fixed order.
 
-    The `skipped` folders and what is hidden are not looked into. A folder that is a recording counts whole.
+    The `skipped` folders and what is hidden are not looked into. A folder that is a recording counts whole, and so does
+    a zip archive with one recording; of one with several, each is a path of its own (``cloud.zip/P01``). Files
+    whose name fits `trial_files` hold trials and are no recordings.
     """
+    excluded = (*config.exclude, trial_files) if trial_files else config.exclude
     skipped = {p.resolve() for p in skipped}
     for folder, folders, names in os.walk(root):
         here = Path(folder)
@@ -128,10 +158,25 @@ def recordings_below(root: Path, config: IngestConfig, skipped: Iterable[Path] =
             if not d.startswith(".") and (here / d).resolve() not in skipped and not _matches(d, config.exclude)
         )
         for name in sorted(n for n in names if not n.startswith(".")):
-            if name == CONFIG_NAME or not _matches(name, config.include) or _matches(name, config.exclude):
+            if name == CONFIG_NAME or not _matches(name, config.include) or _matches(name, excluded):
                 continue
             if not is_companion(here / name):
-                yield here / name
+                yield from _of_archive(here / name, config)
+
+
+def _of_archive(path: Path, config: IngestConfig) -> Iterator[Path]:
+    """The recordings in an archive that match, if there are several; else the file itself, whatever it is."""
+    try:
+        names = recordings_in_archive(path)
+    except RecordingError:  # reading it will say so again
+        names = []
+    if len(names) < 2:
+        yield path
+    for name in names if len(names) > 1 else ():
+        parts = name.rstrip("/").split("/")
+        wanted = name.endswith("/") or _matches(parts[-1], config.include)
+        if wanted and not any(_matches(part, config.exclude) for part in parts):
+            yield path.joinpath(*parts)
 
 
 def _matches(name: str, patterns: Iterable[str]) -> bool:
@@ -167,8 +212,18 @@ def _without_clashes(jobs: list[Job]) -> tuple[list[Job], list[Failure]]:
     return unique, failures
 
 
-def ingest(study: Study, *, jobs: int | None = None, force: bool = False, show: Show | None = None) -> IngestReport:
+def ingest(
+    study: Study,
+    *,
+    jobs: int | None = None,
+    force: bool = False,
+    fail_fast: bool = False,
+    show: Show | None = None,
+) -> IngestReport:
     """Ingest a folder of recordings into the study's store.
+
+    With `fail_fast` the first file that cannot be used ends it; what is finished is stored, and what was stored of the
+    files that were not reached stays in use.
 
     Raises
     ------
@@ -181,18 +236,32 @@ def ingest(study: Study, *, jobs: int | None = None, force: bool = False, show: 
     root = str(study.recordings.resolve())
     with store.lock(study.store):
         elsewhere = {k: v for k, v in study.known_recordings().items() if v.get("root") != root}
-        todo, clashes = _free_of(planned, elsewhere)
-        report = ingest_files(study, todo, jobs=jobs, force=force, show=show)
-        report.failures[:0] = failures + clashes
+        todo, clashes = free_of(planned, elsewhere)
+        failures += clashes
+        stop_now = fail_fast and bool(failures)
+        report = ingest_files(study, [] if stop_now else todo, jobs=jobs, force=force, fail_fast=fail_fast, show=show)
+        report.failures[:0] = failures
         for row in report.recordings.values():
             row["root"] = root
+        if fail_fast and report.failures:
+            report.recordings |= _not_reached(study, todo, report)
         others = {k: v for k, v in elsewhere.items() if v["origin"] == "ingest"}
-        study.write_manifest("ingest", {"recordings": others | report.recordings})
+        users = user_quality({name: row["user"] for name, row in report.recordings.items()}, report.quality)
+        study.write_manifest("ingest", {"recordings": others | report.recordings, "users": users})
+        report.warnings += unmatched_stimuli(study, report.stimuli, whole=not elsewhere)
         study.write_failures("ingest", report.failures)
     return report
 
 
-def _free_of(jobs: list[Job], elsewhere: dict[str, dict[str, Any]]) -> tuple[list[Job], list[Failure]]:
+def _not_reached(study: Study, todo: list[Job], report: IngestReport) -> dict[str, dict[str, Any]]:
+    """What the manifest has of the files that a run which stopped early did not come to."""
+    known = study.manifest("ingest").get("recordings", {})
+    failed = {failure.source for failure in report.failures}
+    left = (j for j in todo if j.recording not in report.recordings and str(j.source) not in failed)
+    return {j.recording: known[j.recording] for j in left if j.recording in known}
+
+
+def free_of(jobs: list[Job], elsewhere: dict[str, dict[str, Any]]) -> tuple[list[Job], list[Failure]]:
     """Refuse what would mix with a recording or a user from another folder, an import or an enrolment.
 
     A recording of the same name and content is no other one: its folder was moved, or is reached by another path.
@@ -225,12 +294,18 @@ def _same_content(job: Job, row: dict[str, Any] | None) -> bool:
 
 
 def ingest_files(
-    study: Study, todo: list[Job], *, jobs: int | None = None, force: bool = False, show: Show | None = None
+    study: Study,
+    todo: list[Job],
+    *,
+    jobs: int | None = None,
+    force: bool = False,
+    fail_fast: bool = False,
+    show: Show | None = None,
 ) -> IngestReport:
     """Ingest some files, in worker processes where it pays; the caller holds the lock and writes the manifest."""
     report = IngestReport()
-    jobs = jobs or _workers(len(todo))
-    outcomes = _in_line(study, todo, force) if jobs == 1 else _in_pool(study, todo, force, jobs)
+    jobs = jobs or workers(len(todo))
+    outcomes = each(study, todo, jobs, partial(_ingest_one, force=force))
     for done, (job, outcome) in enumerate(outcomes, 1):
         if isinstance(outcome, StorageError):
             raise outcome
@@ -240,15 +315,20 @@ def ingest_files(
             (report.written if outcome["written"] else report.current).append(job.recording)
             report.recordings[job.recording] = outcome["row"]
             report.warnings += outcome["warnings"]
+            report.quality[job.recording] = outcome["quality"]
+            report.stimuli[job.recording] = outcome["stimuli"]
         if show:
             show(done, len(todo), job.recording)
+        if fail_fast and report.failures:
+            outcomes.close()
+            break
     report.written.sort()
     report.current.sort()
     report.failures.sort(key=lambda f: f.source)
     return report
 
 
-def _workers(count: int) -> int:
+def workers(count: int) -> int:
     """A worker takes about two seconds to start, so a few files are read in this process."""
     if count < 16:
         return 1
@@ -256,30 +336,36 @@ def _workers(count: int) -> int:
     return min(cores, count)
 
 
-Outcome = GazepipeError | dict[str, Any]
+Outcomes = Generator[tuple[Job, Any], None, None]
 
 
-def _in_line(study: Study, todo: list[Job], force: bool) -> Iterator[tuple[Job, Outcome]]:
-    for job in todo:
-        yield job, _guarded(study, job, force)
+def each(study: Study, todo: list[Job], jobs: int, work: Callable[[Study, Job], Any]) -> Outcomes:
+    """Do something with each file, in this process or in others: its result, or the error it ended with."""
+    if jobs == 1:
+        for job in todo:
+            yield job, _guarded(job, work, study)
+        return
+    for job, outcome in parallel.each(partial(_guarded, work=work, study=study), todo, jobs):
+        if outcome is None:
+            text = "the process reading it was killed, alone, too (out of memory?)"
+            outcome = RecordingError(
+                job.source, text, remedy="split the recording or leave it out with [ingest] exclude"
+            )
+        yield job, outcome
 
 
-def _in_pool(study: Study, todo: list[Job], force: bool, jobs: int) -> Iterator[tuple[Job, Outcome]]:
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        futures = {pool.submit(_guarded, study, job, force): job for job in todo}
-        for future in as_completed(futures):
-            try:
-                yield futures[future], future.result()
-            except BrokenProcessPool:
-                text = "the process reading it was killed (out of memory?)"
-                yield futures[future], RecordingError(futures[future].source, text, remedy="try --jobs 1")
-
-
-def _guarded(study: Study, job: Job, force: bool) -> Outcome:
+def _guarded(job: Job, work: Callable[[Study, Job], Any], study: Study) -> Any:
+    """Do it with one file; whatever happens is about this file, so that the others go on."""
     try:
-        return _ingest_one(study, job, force)
+        return work(study, job)
     except GazepipeError as error:
         return error
+    except MemoryError:
+        return out_of_memory(job.source)
+    except Exception as error:  # a defect of a reader must not cost the other recordings
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        found = f"reading it failed unexpectedly ({type(error).__name__} in {Path(where.filename).name}:{where.lineno})"
+        return RecordingError(job.source, found, remedy="report it to the authors of gazepipe, with the file")
 
 
 def _params(config: StudyConfig) -> dict[str, Any]:
@@ -288,16 +374,33 @@ def _params(config: StudyConfig) -> dict[str, Any]:
 
 def _digest(source: Path) -> str:
     """Digest of all that a recording is read from."""
-    reader = find_reader(source)
-    if reader is None or reader.files is None:
-        return digest_file(source)
-    return digest_folder(source if source.is_dir() else source.parent, reader.files(source))
+    with unpacked(source) as place:
+        reader = find_reader(place)
+        if reader is None or reader.files is None:
+            return digest_file(place)
+        return digest_folder(place if place.is_dir() else place.parent, reader.files(place))
 
 
-def _ingest_one(study: Study, job: Job, force: bool) -> dict[str, Any]:
+def recipe_of_job(study: Study, job: Job) -> tuple[Recipe, dict[str, str], TrialRows | None]:
+    """Recipe of a recording's stored file, the inputs in it, and its trials where they stand in a file of their own.
+
+    Raises
+    ------
+    RecordingError
+        If a file cannot be read, or the trials are not there.
+    """
+    inputs = {"source": _digest(job.source)}
+    rows = trial_rows(study.config.trials, study.root, job.source, job.user, job.session)
+    if rows is not None:
+        # What this recording takes from a file that others share, so that theirs may change without it.
+        taken = [rows.onset_ms.tolist(), rows.offset_ms.tolist(), rows.stimulus, rows.placement, rows.repeat]
+        inputs["trials"] = digest_json([repr(part) for part in (rows.format, *taken, sorted(rows.events.items()))])
+    return Recipe("ingest", VERSION, _params(study.config), inputs), inputs, rows
+
+
+def _ingest_one(study: Study, job: Job, *, force: bool) -> dict[str, Any]:
     """Read one file and store it, unless what is stored is of the same recipe."""
-    content = _digest(job.source)
-    recipe = Recipe("ingest", VERSION, _params(study.config), {"source": content})
+    recipe, inputs, rows = recipe_of_job(study, job)
     path = study.recording_file(job.recording)
     label = {"user": job.user, "session": job.session, "origin": job.origin, "source": job.source.name}
     row = {
@@ -305,35 +408,43 @@ def _ingest_one(study: Study, job: Job, force: bool) -> dict[str, Any]:
         "session": job.session,
         "origin": job.origin,
         "source": str(job.source),
-        "content": content,
+        "content": inputs["source"],
         "recipe": recipe.digest,
     }
     if not force and store.recipe_of(path) == recipe.digest:
-        kept = _stored_attributes(path)
-        if kept is not None and label.items() <= kept.items():
-            return {"written": False, "row": row, "warnings": _listed(job, kept)}
-    arrays, attrs = analyse(job.source, study.config)
+        kept = stored_summary(path)
+        if kept is not None and label.items() <= kept["attrs"].items():
+            return {"written": False, "row": row, "warnings": _listed(job, kept["attrs"])} | _summary(kept)
+    arrays, attrs = analyse(job.source, study.config, rows)
     store.save(path, "gazepipe.recording", arrays, recipe=recipe, attrs=attrs | label)
-    return {"written": True, "row": row, "warnings": _listed(job, attrs)}
+    found = {"quality": attrs["quality"], "stimuli": arrays["trials/stimulus"]}
+    return {"written": True, "row": row, "warnings": _listed(job, attrs)} | _summary(found)
 
 
-def _stored_attributes(path: Path) -> Mapping[str, Any] | None:
-    """Attributes of a stored recording; None if it is damaged (then it is made again)."""
+def _summary(found: Mapping[str, Any]) -> dict[str, Any]:
+    return {"quality": dict(found["quality"]), "stimuli": {str(s) for s in found["stimuli"]}}
+
+
+def stored_summary(path: Path) -> dict[str, Any] | None:
+    """Attributes, quality and the stimulus of each trial of a stored recording; None if it is damaged.
+
+    A damaged one is made again.
+    """
     try:
-        return store.load(path, "gazepipe.recording", only=("none",)).attrs
-    except StoreError:
+        contents = store.load(path, "gazepipe.recording", only=("trials/stimulus",))
+        measured = json.loads(str(contents.attrs["quality"]))
+        return {"attrs": contents.attrs, "quality": measured, "stimuli": contents.arrays["trials/stimulus"]}
+    except (StoreError, NothingToDoError, KeyError, ValueError):
         return None
 
 
 def _listed(job: Job, attrs: Any) -> list[str]:
-    import json
-
     found = attrs["warnings"]
     return [f"{job.source}: {w}" for w in (json.loads(found) if isinstance(found, str) else found)]
 
 
-def analyse(source: Path, config: StudyConfig) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Read one recording and find its trials, events and quality; arrays and attributes as they are stored.
+def read_trials(source: Path, config: StudyConfig, rows: TrialRows | None = None) -> tuple[Recording, TrialTable]:
+    """Read one recording, check that it can be used, and find its trials.
 
     Raises
     ------
@@ -341,19 +452,40 @@ def analyse(source: Path, config: StudyConfig) -> tuple[dict[str, Any], dict[str
         If the file cannot be read, has no gaze on a screen, states another screen than the configuration, or has no
         trial.
     """
-    from gazepipe.blinks import blinks
-    from gazepipe.events import fixations, select_gaze
-    from gazepipe.quality import quality
     from gazepipe.readers import read_recording
-    from gazepipe.saccades import saccades
     from gazepipe.trials import find_trials
 
     recording = read_recording(source, config)
-    screen = config.screen.screen()
     _check_coordinates(recording)
     _check_display(recording, config)
-    trials = find_trials(recording, config)
-    gaze = select_gaze(recording, config.ivt)
+    return recording, find_trials(recording, config, rows)
+
+
+def analyse(source: Path, config: StudyConfig, rows: TrialRows | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read one recording and find its trials, events and quality; arrays and attributes as they are stored.
+
+    Parameters
+    ----------
+    source, config
+        The recording and its study.
+    rows
+        Its trials, where they stand in a file of their own.
+
+    Raises
+    ------
+    RecordingError
+        As `read_trials`.
+    """
+    from gazepipe.blinks import blinks
+    from gazepipe.distance import viewing_distance
+    from gazepipe.events import fixations, select_gaze
+    from gazepipe.quality import quality
+    from gazepipe.saccades import saccades
+
+    recording, trials = read_trials(source, config, rows)
+    screen = config.screen.screen()
+    distance_mm, said = viewing_distance(recording, config.screen)
+    gaze = dataclasses.replace(select_gaze(recording, config.ivt), distance_mm=distance_mm)
     found = fixations(recording, screen, config.ivt, trials=trials, gaze=gaze)
     measured = quality(recording, gaze, found, trials.frame, screen, config.ivt)
     arrays: dict[str, Any] = {"samples/timestamp": recording.time_ms}
@@ -363,9 +495,10 @@ def analyse(source: Path, config: StudyConfig) -> tuple[dict[str, Any], dict[str
         arrays[f"samples/{eye}/pupil_size"] = samples.pupil
     arrays["blocks/first_sample"] = recording.block_start
     arrays["blocks/sampling_rate_hz"] = recording.sampling_rate_hz
-    arrays["messages/time_ms"] = np.array([m.time_ms for m in recording.messages])
-    arrays["messages/offset_ms"] = np.array([m.offset_ms for m in recording.messages])
-    arrays["messages/text"] = np.array([m.text for m in recording.messages], object)
+    messages = list(recording.messages)
+    arrays["messages/time_ms"] = np.array([m.time_ms for m in messages])
+    arrays["messages/offset_ms"] = np.array([m.offset_ms for m in messages])
+    arrays["messages/text"] = np.array([m.text for m in messages], object)
     arrays |= {f"native_events/{k}": v for k, v in recording.native_events.items()}
     tables = {"trials": trials.frame, "fixations": found, "quality": measured.trials}
     tables["saccades"] = saccades(recording, screen, config.ivt, trials, gaze, found)
@@ -377,7 +510,7 @@ def analyse(source: Path, config: StudyConfig) -> tuple[dict[str, Any], dict[str
         "coordinates": recording.meta.get("coordinates", "screen"),
         "quality": measured.recording,
         "meta": dict(recording.meta),
-        "warnings": [*recording.warnings, *trials.problems],
+        "warnings": [*recording.warnings, *trials.problems, *said],
     }
     return arrays, attrs
 
@@ -400,6 +533,13 @@ def _check_display(recording: Recording, config: StudyConfig) -> None:
         return
     (w, h), want = recording.display_px, (config.screen.width_px, config.screen.height_px)
     if abs(w - want[0]) > 1 or abs(h - want[1]) > 1:
+        if recording.meta.get("coordinates") == "reference image":
+            raise RecordingError(
+                recording.path,
+                f"its gaze is in the {w} × {h} px of a reference image",
+                expected=f"the {want[0]} × {want[1]} px of [screen]",
+                remedy="set [screen] to the image's pixels and to the size and distance of what it shows",
+            )
         raise RecordingError(
             recording.path,
             f"was made on a screen of {w} × {h} px",

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from gazepipe import __version__, store
-from gazepipe.embedding import EmbeddingNet
+from gazepipe.embedding import embedding_net
 from gazepipe.errors import NothingToDoError, StoreError
 from gazepipe.recipe import Recipe
 from gazepipe.refiner import RefinerNet
@@ -42,7 +42,7 @@ class Model:
     info: dict[str, Any]
 
 
-_NETWORKS: dict[str, Any] = {"embedding": EmbeddingNet, "refiner": RefinerNet, "universal": UniversalNet}
+_NETWORKS: dict[str, Any] = {"embedding": embedding_net, "refiner": RefinerNet, "universal": UniversalNet}
 
 
 def save_model(

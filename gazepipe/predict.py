@@ -21,6 +21,7 @@ from gazepipe.recipe import digest_file
 from gazepipe.refiner import RefinerNet, refine, scene_input
 from gazepipe.stimuli import stimulus_index
 from gazepipe.study import Failure, Study
+from gazepipe.train import settings
 from gazepipe.universal import UniversalNet
 
 __all__ = ["Prediction", "predict", "predict_maps"]
@@ -136,12 +137,13 @@ def predict(
     refiner = load_refiner(study, gallery.model, where).net
     files = _image_files(images)
     maps = _UniversalMaps(study, usm, where)
+    combine = settings(study).refiner.combine
     folder = to or study.store / "predictions" / user
     done: list[Prediction] = []
     failures: list[Failure] = []
     for count, path in enumerate(files, 1):
         try:
-            done.append(_predict_one(study, refiner, person.embedding, user, path, maps, folder))
+            done.append(_predict_one(study, refiner, person.embedding, user, path, maps, folder, combine))
         except GazepipeError as error:
             if error.exit_code == 7:
                 raise
@@ -152,13 +154,20 @@ def predict(
 
 
 def _predict_one(
-    study: Study, net: RefinerNet, embedding: F32, user: str, path: Path, maps: _UniversalMaps, folder: Path
+    study: Study,
+    net: RefinerNet,
+    embedding: F32,
+    user: str,
+    path: Path,
+    maps: _UniversalMaps,
+    folder: Path,
+    combine: str,
 ) -> Prediction:
     picture = read_rgb(path)
     size = (study.config.psm.width, study.config.psm.height)
     small = read_rgb(path, size)
     usm, source = maps.find(path, small)
-    psm = predict_maps(net, embedding, small[None], usm[None], combine=study.config.refiner.combine)[0]
+    psm = predict_maps(net, embedding, small[None], usm[None], combine=combine)[0]
     overlay, array = folder / f"{path.stem}.png", folder / f"{path.stem}.npy"
     buffer = io.BytesIO()
     np.save(buffer, psm)

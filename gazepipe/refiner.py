@@ -98,7 +98,7 @@ class RefinerNet(nn.Module):
         Parameters
         ----------
         scene
-            Image and USM, ``(n, channels, 120, 160)``.
+            Image and USM, ``(n, channels, H, W)``.
         embedding
             ``(n, dimension)``.
 
@@ -107,8 +107,16 @@ class RefinerNet(nn.Module):
         tuple
             Two intermediate maps and the final one, each ``(n, 15, 20)`` in [−1, 1].
         """
-        features = self.trunk(scene)  # (n, c, 15, 20)
+        features = self.features(scene)  # (n, c, 15, 20)
         return self.personalise(features, self.reduce(features), self.kernels(embedding))
+
+    def features(self, scene: Tensor) -> Tensor:
+        """Trunk's output at the discrepancy map's size, ``(n, channels, H, W)`` → ``(n, c, 15, 20)``.
+
+        Maps of 120 × 160 leave the trunk at that size; of others, each cell is the mean of those that it covers.
+        """
+        maps: Tensor = self.trunk(scene)  # (n, c, H/8, W/8)
+        return maps if maps.shape[-2:] == DELTA_SIZE else F.adaptive_avg_pool2d(maps, DELTA_SIZE)
 
     def personalise(self, features: Tensor, reduced: Tensor, kernels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Personal half of the network, from the trunk's output; one kernel set a row."""
@@ -126,9 +134,9 @@ class RefinerNet(nn.Module):
     def for_users(self, scene: Tensor, embeddings: Tensor) -> Tensor:
         """Final discrepancy maps of one scene for many users; the trunk runs once.
 
-        ``(1, channels, 120, 160)`` and ``(users, dimension)`` → ``(users, 15, 20)``.
+        ``(1, channels, H, W)`` and ``(users, dimension)`` → ``(users, 15, 20)``.
         """
-        features = self.trunk(scene)
+        features = self.features(scene)
         users = len(embeddings)
         reduced = self.reduce(features).expand(users, -1, -1, -1)
         return self.personalise(features.expand(users, -1, -1, -1), reduced, self.kernels(embeddings))[2]

@@ -76,7 +76,8 @@ def saccades(
 
     gaze = select_gaze(recording, config) if gaze is None else gaze
     time, edges = recording.time_ms, block_edges(recording.n_samples, recording.block_start)
-    velocity = velocity_of(time, gaze.x_px, gaze.y_px, screen, config, edges)
+    seen_x, seen_y = gaze.seen(screen)
+    velocity = velocity_of(time, seen_x, seen_y, screen, config, edges)
     parts = velocity_stretches(time, edges, config.velocity_window_ms, config.max_gap_ms)
     table = np.array([(s.first, s.end, s.before, s.after) for s in parts], np.int64).reshape(-1, 4)
     run, value = np.empty((time.size // 2 + 1, 2), np.int64), np.empty((time.size // 2 + 1, 2))
@@ -87,7 +88,9 @@ def saccades(
     if fixations is not None:
         keep &= ~_inside(run, fixations)
     run, value, onset, offset = run[keep], value[keep], onset[keep], offset[keep]
-    (x0, y0), (x1, y1) = ((gaze.x_px[i].astype(float), gaze.y_px[i].astype(float)) for i in (run[:, 0] - 1, run[:, 1]))
+    ends = run[:, 0] - 1, run[:, 1]
+    (x0, y0), (x1, y1) = ((gaze.x_px[i].astype(float), gaze.y_px[i].astype(float)) for i in ends)
+    (a0, b0), (a1, b1) = ((seen_x[i].astype(float), seen_y[i].astype(float)) for i in ends)
     mm_x, mm_y = screen.mm_per_px
     return pd.DataFrame(
         {
@@ -98,7 +101,7 @@ def saccades(
             "start_y_px": y0,
             "end_x_px": x1,
             "end_y_px": y1,
-            "amplitude_deg": screen.angle_deg(x0, y0, x1, y1),
+            "amplitude_deg": screen.angle_deg(a0, b0, a1, b1),
             "peak_velocity_deg_s": value[:, 0],
             "mean_velocity_deg_s": value[:, 1],
             "direction_deg": np.degrees(np.arctan2((y0 - y1) * mm_y, (x1 - x0) * mm_x)) % 360.0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,12 +13,13 @@ import numpy.typing as npt
 from gazepipe import store
 from gazepipe.errors import GazepipeError
 from gazepipe.images import image_size, read_rgb
+from gazepipe.readers.marker_mapper import reference_digest
 from gazepipe.recipe import digest_file
 
 if TYPE_CHECKING:
     from gazepipe.study import Study
 
-__all__ = ["SUFFIXES", "StudyImages", "stimulus_index"]
+__all__ = ["SUFFIXES", "StudyImages", "stimulus_index", "unmatched_stimuli"]
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
 
@@ -31,6 +33,45 @@ def stimulus_index(folder: Path) -> dict[str, Path]:
                 index.setdefault(path.name.lower(), path)
                 index.setdefault(path.stem.lower(), path)
     return index
+
+
+def unmatched_stimuli(study: Study, named: Mapping[str, Iterable[str]], *, whole: bool) -> list[str]:
+    """Sentences about images that trials name and that are not in the folder, and about the reverse.
+
+    Parameters
+    ----------
+    study
+        Whose folder of images it is.
+    named
+        Recording → the stimuli of its trials.
+    whole
+        Whether these are all recordings of the study; only then can an image be said not to be shown.
+    """
+    files = stimulus_index(study.stimuli)
+    missing: dict[str, list[str]] = {}
+    used: set[Path] = set()
+    for recording, stimuli in sorted(named.items()):
+        for name in stimuli:
+            if path := files.get(name.lower()):
+                used.add(path)
+            elif name:
+                missing.setdefault(name, []).append(recording)
+    found = []
+    if missing:
+        n = len({r for names in missing.values() for r in names})
+        where = study.stimuli if study.stimuli.is_dir() else f"{study.stimuli}, which is no folder"
+        found.append(
+            f"{len(missing)} images that trials of {n} recordings name are not in {where} ({_some(sorted(missing))}); "
+            "build-psm will leave their trials out"
+        )
+    idle = sorted({p.name for p in files.values()} - {p.name for p in used})
+    if whole and named and idle:
+        found.append(f"{len(idle)} images in {study.stimuli} are shown in no trial ({_some(idle)})")
+    return found
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
 
 
 class StudyImages:
@@ -47,8 +88,11 @@ class StudyImages:
             self._stored = {str(d) for d in pack.arrays["table/digest"]}
 
     def find(self, stimulus: str) -> Path | None:
-        """File of a stimulus, whether named with or without suffix."""
-        return self.files.get(stimulus.lower())
+        """File of a stimulus, whether named with or without suffix; a mapper's reference image is found by content."""
+        wanted = reference_digest(stimulus)
+        if not wanted:
+            return self.files.get(stimulus.lower())
+        return next((path for path in self.files.values() if self.digest(path).startswith(wanted)), None)
 
     def digest(self, path: Path) -> str:
         """Digest of the file's bytes."""

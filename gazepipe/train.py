@@ -9,25 +9,31 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic import ValidationError
+
 from gazepipe import compute, store
 from gazepipe.build import corpus_digest, load_corpus
-from gazepipe.config import EmbeddingConfig, RefinerConfig, StudyConfig
+from gazepipe.config import EmbeddingConfig, RefinerConfig, Section, StudyConfig
 from gazepipe.corpus import Corpus, Split, make_split
-from gazepipe.errors import ConfigError
+from gazepipe.errors import ConfigError, StoreError
 from gazepipe.models import load_model, model_recipe, save_model
 from gazepipe.recipe import Recipe
 from gazepipe.study import Study
 from gazepipe.training import Encoder, Trained, embedding_pools, train_embedding, train_refiner, train_universal
 
-__all__ = ["PRESETS", "TrainReport", "split_of", "train"]
+__all__ = ["PRESETS", "TrainReport", "settings", "split_from", "split_of", "train"]
 
 #: Raised whenever the result changes for the same data and parameters.
 VERSION = 1
 
 #: Named settings for [embedding] and [refiner]. The defaults are the paper's but for how the maps are combined.
 PRESETS: dict[str, dict[str, Any]] = {
-    "paper": {"embedding": EmbeddingConfig(), "refiner": RefinerConfig(combine="add")}
+    "paper": {"embedding": EmbeddingConfig(), "refiner": RefinerConfig(combine="add")},
+    "best": {"embedding": EmbeddingConfig(inputs="descriptors")},
+    "registered": {"embedding": EmbeddingConfig(inputs="descriptors", registration=True)},
 }
+
+_SECTIONS: dict[str, type[Section]] = {"embedding": EmbeddingConfig, "refiner": RefinerConfig}
 
 #: Called with (network, done, total, what to show).
 Show = Callable[[str, int, int, str], None]
@@ -112,7 +118,7 @@ def train(
             result = train_embedding(
                 corpus, split, section, seed=config.seed, where=where, progress=lambda *p: tell("embedding", *p)
             )
-            return result, section.model_dump(include={"inputs", "widths", "dimension", "dropout"})
+            return result, section.model_dump(include={"inputs", "widths", "dimension", "dropout", "registration"})
 
         def refiner() -> tuple[Trained, dict[str, Any]]:
             encoder = Encoder(load_model(study, "embedding", where).net, corpus, split.users_train)
@@ -149,7 +155,26 @@ def train(
         if corpus.images is not None:
             section = config.universal.model_dump(mode="json")
             stage("universal", Recipe("train-universal", VERSION, {**common, "universal": section}, data), universal)
+        resolved = {name: section.model_dump(mode="json") for name, section in PRESETS.get(preset or "", {}).items()}
+        study.write_manifest("train", {"preset": preset, "sections": resolved})
     return report
+
+
+def settings(study: Study) -> StudyConfig:
+    """Return the configuration that the networks were trained with: a preset stands in place of the file's sections.
+
+    Raises
+    ------
+    StoreError
+        If what was kept of the training is not understood.
+    """
+    try:
+        kept = study.manifest("train").get("sections", {})
+        sections = {name: _SECTIONS[name](**values) for name, values in kept.items()}
+    except (KeyError, TypeError, AttributeError, ValidationError):
+        msg = f"{study.store / 'manifest' / 'train.json'}: settings of another gazepipe; run `gazepipe train` again."
+        raise StoreError(msg) from None
+    return study.config.model_copy(update=sections)
 
 
 def _names(corpus: Corpus, split: Split) -> dict[str, Any]:

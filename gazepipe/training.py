@@ -8,6 +8,7 @@ Test users and test images are never touched here.
 from __future__ import annotations
 
 import copy
+import itertools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,10 +21,11 @@ from torch import Tensor, nn
 
 from gazepipe import compute
 from gazepipe.corpus import Corpus, Split
-from gazepipe.embedding import EmbeddingNet, aggregate, pair_input, triplet_loss
+from gazepipe.embedding import DescriptorNet, EmbeddingNet, aggregate, pair_input, triplet_loss
 from gazepipe.errors import ConfigError
 from gazepipe.identification import d_prime, draw
 from gazepipe.refiner import RefinerNet, discrepancy_target, refine, refiner_loss, scene_input
+from gazepipe.registration import GRID, REACH, coarse, match, moved, offset
 from gazepipe.universal import UniversalNet, divergence
 
 if TYPE_CHECKING:
@@ -75,17 +77,14 @@ class Encoder:
         The network, already on its device.
     corpus
         Where maps and images come from.
-    usm, count
-        Universal maps over the *training* users and how many users each is the mean of, as `Corpus.usm` returns;
-        needed where the network sees discrepancies. For a training user the map without that user is taken, so
-        that training users and unseen ones are treated alike.
     reference_users
-        The training users.
+        The training users: universal maps are over them alone, where the network needs any. For a training user the
+        map without that user is taken, so that training users and unseen ones are treated alike.
     """
 
-    def __init__(self, net: EmbeddingNet, corpus: Corpus, reference_users: tuple[int, ...]) -> None:
+    def __init__(self, net: EmbeddingNet | DescriptorNet, corpus: Corpus, reference_users: tuple[int, ...]) -> None:
         self.net, self.corpus = net, corpus
-        self.where = next(net.parameters()).device
+        self.where = next(itertools.chain(net.parameters(), net.buffers())).device
         self.dtype = compute.autocast_dtype(self.where)
         self.maps = torch.from_numpy(corpus.maps).to(self.where)
         self.index = torch.from_numpy(corpus.index).to(self.where)
@@ -94,29 +93,43 @@ class Encoder:
             if corpus.images is None:
                 msg = (
                     f"[embedding] inputs {net.inputs!r} need an image for every stimulus, but some have none; "
-                    "use 'discrepancy' or 'psm'."
+                    "use 'descriptors', 'discrepancy' or 'psm'."
                 )
                 raise ConfigError(msg)
             self.images = torch.from_numpy(corpus.images).to(self.where)
         self.usm = self.count = None
         self.in_reference = torch.zeros(len(corpus.users), dtype=torch.bool, device=self.where)
-        if net.inputs.endswith("discrepancy"):
+        if net.inputs.endswith("discrepancy") or net.inputs == "descriptors" or net.registration:
             usm, count = corpus.usm(reference_users)
             self.usm, self.count = torch.from_numpy(usm).to(self.where), torch.from_numpy(count).to(self.where)
             self.in_reference[list(reference_users)] = True
 
-    def features(self, users: Tensor, stimuli: Tensor, mirrored: Tensor | None = None) -> Tensor:
+    def pair_maps(self, users: Tensor, stimuli: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Personal and, where the network needs them, universal maps of pairs; ``(n, H, W)`` each."""
+        psm = self.maps[self.index[users, stimuli]]
+        if self.usm is None or self.count is None:
+            return psm, None
+        n = self.count[stimuli].float()[:, None, None]
+        own = self.in_reference[users][:, None, None] & (n > 1)
+        mean = self.usm[stimuli]
+        return psm, torch.where(own, (n * mean - psm.float()) / (n - 1).clamp(min=1), mean)
+
+    def features(
+        self, users: Tensor, stimuli: Tensor, mirrored: Tensor | None = None, by: Tensor | None = None
+    ) -> Tensor:
         """Features of pairs (user, stimulus), ``(n,)`` and ``(n,)`` → ``(n, d)`` float32; in the net's current mode.
 
-        `mirrored` tells which pairs are shown left to right, ``(n,)`` bool.
+        `mirrored` tells which pairs are shown left to right, ``(n,)`` bool; `by` how far personal maps are moved
+        before, ``(n, 2)`` in cells of `registration.GRID`.
         """
-        psm = self.maps[self.index[users, stimuli]]  # (n, H, W)
-        usm = None
-        if self.usm is not None and self.count is not None:
-            n = self.count[stimuli].float()[:, None, None]
-            own = self.in_reference[users][:, None, None] & (n > 1)
-            mean = self.usm[stimuli]
-            usm = torch.where(own, (n * mean - psm.float()) / (n - 1).clamp(min=1), mean)
+        psm, usm = self.pair_maps(users, stimuli)
+        if isinstance(self.net, DescriptorNet):
+            assert usm is not None
+            small = coarse(psm)
+            return self.net(small if by is None else moved(small, by), coarse(usm))  # type: ignore[no-any-return]
+        if by is not None:
+            fine = by * by.new_tensor([psm.shape[2] / GRID[1], psm.shape[1] / GRID[0]])
+            psm = moved(psm.float(), fine)
         rgb = None if self.images is None else self.images[stimuli]
         pairs = pair_input(self.net.inputs, rgb, psm, usm)
         if mirrored is not None:
@@ -125,18 +138,42 @@ class Encoder:
             out = self.net(pairs)
         return out.float()  # type: ignore[no-any-return]
 
+    def offset(self, user: int, stimuli: npt.NDArray[np.int64], chunk: int = 256) -> Tensor:
+        """How far all of a user's maps of some stimuli must be moved to fit the universal maps, ``(2,)``."""
+        total = torch.zeros(2 * REACH + 1, 2 * REACH + 1, device=self.where)
+        for a in range(0, len(stimuli), chunk):
+            s = torch.from_numpy(stimuli[a : a + chunk]).to(self.where)
+            psm, usm = self.pair_maps(torch.full_like(s, user), s)
+            assert usm is not None
+            total += match(coarse(psm), coarse(usm)).sum(0)
+        return offset(total)
+
+    def usable(self, user: int, stimuli: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Which of some stimuli a user has a map of and, where universal maps are needed, somebody else has, too."""
+        there = self.corpus.index[user, stimuli] >= 0
+        if self.count is not None:
+            others = self.count.cpu().numpy()[stimuli] - (bool(self.in_reference[user]) & there)
+            there &= others > 0
+        return np.flatnonzero(there)
+
     @torch.inference_mode()
     def table(self, user: int, stimuli: tuple[int, ...] | npt.NDArray[np.int64], chunk: int = 64) -> F32:
-        """Features of one user's pairs, ``(len(stimuli), d)``, NaN where the user has no map; evaluation mode."""
+        """Features of one user's pairs, ``(len(stimuli), d)``, NaN where the user has no usable map; evaluation mode.
+
+        With registration, one move is found for all these maps together: maps that must not know of each other, like
+        those of a gallery and those of a probe, belong in tables of their own.
+        """
         self.net.eval()
         chosen = np.asarray(stimuli, np.int64)
         out = np.full((chosen.size, self.net.dimension), np.nan, np.float32)
-        there = np.flatnonzero(self.corpus.index[user, chosen] >= 0)
+        there = self.usable(user, chosen)
+        by = self.offset(user, chosen[there]) if self.net.registration and len(there) else None
         size = chunk if self.where.type == "cpu" else 2048
         for a in range(0, there.size, size):
             rows = there[a : a + size]
             s = torch.from_numpy(chosen[rows]).to(self.where)
-            out[rows] = self.features(torch.full_like(s, user), s).cpu().numpy()
+            shift = None if by is None else by.expand(len(s), 2)
+            out[rows] = self.features(torch.full_like(s, user), s, by=shift).cpu().numpy()
         return out
 
 
@@ -165,6 +202,8 @@ def train_embedding(
     ConfigError
         If the training users share too few images for three embeddings each.
     """
+    if config.inputs == "descriptors":
+        return fit_descriptors(corpus, split, config, seed=seed, where=where, progress=progress)
     torch.manual_seed(seed)
     rng = np.random.default_rng([seed, 0xE3B])
     images = _shared_images(corpus, split.users_train, split.images_train)
@@ -175,8 +214,15 @@ def train_embedding(
             f"users; there are {len(images)} images and {len(split.users_train)} users. Lower m or change [split]."
         )
         raise ConfigError(msg)
-    net = _place(EmbeddingNet(config.inputs, config.widths, config.dimension, config.dropout), where)
+    net = _place(
+        EmbeddingNet(config.inputs, config.widths, config.dimension, config.dropout, config.registration), where
+    )
     encoder = Encoder(net, corpus, split.users_train)
+    moves = None
+    if config.registration:
+        moves = torch.zeros(len(corpus.users), 2, device=where)
+        for user in split.users_train:
+            moves[user] = encoder.offset(user, images)
     optimiser = torch.optim.Adam(net.parameters(), lr=config.learning_rate)
     users_in_batch = min(len(split.users_train), max(config.batch // 3, 2))
     groups = max(3, min(config.batch // users_in_batch, len(images) // m))
@@ -191,7 +237,8 @@ def train_embedding(
         # An image is mirrored for all users or for none, so that mirroring tells nothing about the user.
         turned = torch.from_numpy(rng.random((groups, m)) < 0.5).to(where) if config.mirror else None
         mirrored = None if turned is None else turned[None].expand(users_in_batch, -1, -1).reshape(-1)
-        features = encoder.features(pair_user.reshape(-1), pair_image.reshape(-1), mirrored)
+        by = None if moves is None else moves[pair_user.reshape(-1)]
+        features = encoder.features(pair_user.reshape(-1), pair_image.reshape(-1), mirrored, by)
         embeddings = aggregate(features.view(users_in_batch * groups, m, -1))
         label = users[:, None].expand(-1, groups).reshape(-1)
         group = torch.arange(groups, device=where).expand(users_in_batch, -1).reshape(-1)
@@ -219,6 +266,43 @@ def train_embedding(
             progress(step, config.steps, "")
     net.load_state_dict(best.weights)
     return Trained(net.eval(), history, best.row, time.perf_counter() - start)
+
+
+def fit_descriptors(
+    corpus: Corpus, split: Split, config: EmbeddingConfig, *, seed: int, where: torch.device, progress: Progress
+) -> Trained:
+    """Take centre and whitening of the descriptors from training users and training images; nothing is iterated.
+
+    With registration, a user's maps are moved m at a time, so that the scatter of small sets' moves is part of what
+    directions are scaled by.
+
+    Raises
+    ------
+    ConfigError
+        If there are too few users or images.
+    """
+    start = time.perf_counter()
+    net = DescriptorNet(config.registration).to(where)
+    encoder = Encoder(net, corpus, split.users_train)
+    rng = np.random.default_rng([seed, 0xDE5])
+    images = np.array(split.images_train)
+    tables = []
+    for done, user in enumerate(split.users_train, 1):
+        usable = rng.permutation(images[encoder.usable(user, images)])
+        sets = np.array_split(usable, max(len(usable) // config.m, 1)) if config.registration else [usable]
+        table = torch.from_numpy(np.concatenate([encoder.table(user, part) for part in sets]))
+        if len(table) >= 2:
+            tables.append(table)
+        progress(done, len(split.users_train), "")
+    if len(tables) < 2:
+        msg = (
+            "[embedding] inputs 'descriptors' need two training users with two training images that others saw, too; "
+            f"there are {len(tables)}. Change [split]."
+        )
+        raise ConfigError(msg)
+    net.fit(tables, config.shrinkage)
+    row = {"d_prime": validation_d_prime(encoder, split, config.m, seed=seed), "seconds": time.perf_counter() - start}
+    return Trained(net.eval(), [row], row, row["seconds"])
 
 
 def validation_d_prime(encoder: Encoder, split: Split, m: int, *, seed: int) -> float:

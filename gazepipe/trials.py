@@ -1,13 +1,17 @@
 """Presentations of images in a recording.
 
 Where they come from is ``[trials] source``: the tracker's *messages* (patterns for start, stop and the image's name),
-*columns* of the file (a trial number, an image name), or *blocks* (each block of samples is one presentation).
+*columns* of the file (a trial number, an image name), *blocks* (each block of samples is one presentation), or a *file*
+of their own (`gazepipe.trial_sources`).
 
 A message tells of an event at its time plus its offset. EyeLink writes the offset before the text
 (``MSG 7427430 -11 Initial_display``: 11 ms before the message); adding it is what MNE-Python does, too.
 
 A presentation lasts to the first stop message, the longest duration allowed, the next start or the end of its block,
-whichever comes first.
+whichever comes first. What looks wrong about them is reported (`gazepipe.trial_checks`).
+
+Where the image stands on the screen is taken from the trial file, from EyeLink's ``!V IMGLOAD`` message that names the
+image, or from Tobii's position and size of the medium; else it is left to ``[trials] placement``.
 """
 
 from __future__ import annotations
@@ -22,9 +26,13 @@ import numpy.typing as npt
 from gazepipe.config import StudyConfig, TrialsConfig
 from gazepipe.errors import RecordingError
 from gazepipe.recording import Message, Recording
+from gazepipe.trial_checks import Presentation, check_trials, end_at_next, without_stop
+from gazepipe.trial_sources.clock import align
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from gazepipe.trial_sources import TrialRows
 
 __all__ = ["TrialTable", "find_trials"]
 
@@ -47,16 +55,6 @@ class TrialTable:
     problems: list[str]
 
 
-@dataclass(slots=True)
-class _Trial:
-    onset_ms: float
-    offset_ms: float
-    first: int
-    end: int
-    block: int
-    stimulus: str = ""
-
-
 @dataclass(frozen=True, slots=True)
 class _Events:
     """Messages in order of time, and which of them mean something."""
@@ -66,6 +64,27 @@ class _Events:
     start: list[int]
     stop: list[int]
     names: dict[int, str]  # message → image it names
+    placements: dict[int, str]  # message → where that image stands
+    labels: dict[int, str]  # message → number of the trial that begins
+
+
+_IMGLOAD = re.compile(r"(?i)^!V IMGLOAD (TOP_LEFT|CENTER)\s+\S+((?:\s+-?\d+(?:\.\d+)?)*)\s*$")
+_LABEL = re.compile(r"(?i)^(?:TRIALID|start_trial)\s+(\S.*)$")
+
+
+def _imgload(text: str) -> str:
+    """Where EyeLink's drawing command puts the image, in the words of ``[trials] placement``.
+
+    ``FILL`` says nothing: scripts write it out of habit, whatever their own display does with the image.
+    """
+    match = _IMGLOAD.match(text)
+    if not match:
+        return ""
+    kind, numbers = match[1].upper(), match[2].split()
+    word = {("TOP_LEFT", 2): "topleft", ("TOP_LEFT", 4): "rect", ("CENTER", 2): "centre", ("CENTER", 4): "centre"}
+    found = word.get((kind, len(numbers)))
+    sized = len(numbers) < 4 or min(float(n) for n in numbers[2:]) > 0
+    return " ".join([found, *numbers]) if found and sized else ""
 
 
 def _name(match: re.Match[str]) -> str:
@@ -77,9 +96,11 @@ def _name(match: re.Match[str]) -> str:
 def _read_messages(recording: Recording, config: TrialsConfig) -> _Events:
     messages = sorted(recording.messages, key=lambda m: m.time_ms + m.offset_ms)
     start, stop, stimulus = (re.compile(p) for p in (config.start, config.stop, config.stimulus))
-    out = _Events(messages, [m.time_ms + m.offset_ms for m in messages], [], [], {})
+    out = _Events(messages, [m.time_ms + m.offset_ms for m in messages], [], [], {}, {}, {})
     for i, message in enumerate(messages):
         text = message.text.strip()
+        if match := _LABEL.match(text):
+            out.labels[i] = match[1]
         if match := start.search(text):
             out.start.append(i)
             if name := _name(match):
@@ -88,10 +109,11 @@ def _read_messages(recording: Recording, config: TrialsConfig) -> _Events:
             out.stop.append(i)
         elif (match := stimulus.search(text)) and (name := _name(match)):
             out.names[i] = name
+            out.placements[i] = _imgload(text)
     return out
 
 
-def find_trials(recording: Recording, config: StudyConfig) -> TrialTable:
+def find_trials(recording: Recording, config: StudyConfig, rows: TrialRows | None = None) -> TrialTable:
     """Find the presentations in a recording.
 
     Parameters
@@ -100,29 +122,37 @@ def find_trials(recording: Recording, config: StudyConfig) -> TrialTable:
         What a reader returned.
     config
         The study; ``config.trials`` is used.
+    rows
+        What `gazepipe.trial_sources.trial_rows` found for the recording, if its trials stand in a file.
 
     Raises
     ------
     RecordingError
-        If there is none.
+        If there is none, or the trial file's clock cannot be set to the recording's.
     """
     settings = config.trials
     events = _read_messages(recording, settings)
-    source = settings.source
+    source: str = settings.source
     if source == "auto":
-        source = "columns" if {"trial", "stimulus"} & set(recording.columns) else "messages"
+        here = "columns" if {"trial", "stimulus"} & set(recording.columns) else "messages"
+        source = here if rows is None else "file"
     problems: list[str] = []
     if source == "messages":
         trials = _from_messages(recording, settings, events, problems)
     elif source == "columns":
         trials = _from_columns(recording, settings, events, problems)
+    elif source == "file":
+        trials = _from_file(recording, settings, rows, events, problems)
     else:
         trials = [_block_trial(recording, b, block, settings) for b, block in enumerate(recording.blocks())]
         trials = _long_enough(trials, settings, problems)
         _name_by_time(trials, events)
     if not trials:
         raise _none_found(recording, source, problems)
-    return TrialTable(_frame(trials, problems), problems)
+    _place_media(recording, trials)
+    frame = _frame(trials, problems, "stimulus_column" if source == "file" else "stimulus")
+    problems += check_trials(trials, settings)
+    return TrialTable(frame, problems)
 
 
 def _step_ms(recording: Recording, block: slice) -> float:
@@ -130,22 +160,26 @@ def _step_ms(recording: Recording, block: slice) -> float:
     return float(np.median(steps)) if steps.size else 0.0
 
 
-def _trial(recording: Recording, block: int, onset: float, offset: float, settings: TrialsConfig) -> _Trial:
+def _trial(recording: Recording, block: int, onset: float, offset: float, settings: TrialsConfig) -> Presentation:
     """Presentation from `onset` to `offset` at most, inside one block."""
-    samples = recording.blocks()[block]
+    starts = recording.block_start
+    end = int(starts[block + 1]) if block + 1 < len(starts) else recording.n_samples
+    samples = slice(int(starts[block]), end)
     times = recording.time_ms[samples]
     offset = min(offset, float(times[-1]) + _step_ms(recording, samples))
     if settings.duration_ms:
         offset = min(offset, onset + settings.duration_ms)
     first, end = np.searchsorted(times, [onset, offset], "left") + samples.start
-    return _Trial(onset, offset, int(first), int(end), block)
+    return Presentation(onset, offset, int(first), int(end), block)
 
 
-def _block_trial(recording: Recording, number: int, block: slice, settings: TrialsConfig) -> _Trial:
+def _block_trial(recording: Recording, number: int, block: slice, settings: TrialsConfig) -> Presentation:
     return _trial(recording, number, float(recording.time_ms[block.start]), np.inf, settings)
 
 
-def _from_messages(recording: Recording, settings: TrialsConfig, events: _Events, problems: list[str]) -> list[_Trial]:
+def _from_messages(
+    recording: Recording, settings: TrialsConfig, events: _Events, problems: list[str]
+) -> list[Presentation]:
     trials, used = [], []
     last_ms = np.array([recording.time_ms[b.stop - 1] for b in recording.blocks()])
     for k, i in enumerate(events.start):
@@ -155,6 +189,11 @@ def _from_messages(recording: Recording, settings: TrialsConfig, events: _Events
         offset = events.times[stop] if stop < len(events.times) else np.inf
         late = np.flatnonzero(last_ms >= onset)
         trial = _trial(recording, int(late[0]), onset, offset, settings) if late.size else None
+        if trial is not None:
+            trial.stopped = stop < following or (settings.duration_ms > 0 and trial.offset_ms < offset)
+            trial.label = next(
+                (events.labels[j] for j in range(i, events.start[k - 1] if k else -1, -1) if j in events.labels), ""
+            )
         if trial is None or trial.end <= trial.first:
             problems.append(f"trial {k + 1} (starts at {onset:.12g} ms) has no samples: left out")
             continue
@@ -163,10 +202,49 @@ def _from_messages(recording: Recording, settings: TrialsConfig, events: _Events
     kept = _long_enough(trials, settings, problems)
     spans = _windows([i for t, i in zip(trials, used, strict=True) if any(t is other for other in kept)], events)
     _name_trials(kept, spans, events, problems)
+    problems += without_stop(kept, any_stop=bool(events.stop))
     return kept
 
 
-def _long_enough(trials: list[_Trial], settings: TrialsConfig, problems: list[str]) -> list[_Trial]:
+def _from_file(
+    recording: Recording, settings: TrialsConfig, rows: TrialRows | None, events: _Events, problems: list[str]
+) -> list[Presentation]:
+    if rows is None:
+        raise RecordingError(recording.path, "no trial file was read for it", remedy="name it in [trials] file")
+    begins = np.array([recording.time_ms[b.start] for b in recording.blocks()])
+    last_ms = np.array([recording.time_ms[b.stop - 1] for b in recording.blocks()])
+    if (begins[1:] < last_ms[:-1]).any():
+        raise RecordingError(
+            recording.path,
+            "its clock starts anew within the recording",
+            expected="one clock, on which the times of a trial file have a place",
+            remedy='use [trials] source = "columns" or "blocks", or a file for each part',
+        )
+    rows, said = align(rows, recording, settings)
+    trials: list[Presentation] = []
+    for number, k in enumerate(np.argsort(rows.onset_ms, kind="stable").tolist(), 1):
+        onset, offset = float(rows.onset_ms[k]), float(rows.offset_ms[k])
+        late = np.flatnonzero(last_ms >= onset)
+        stated = np.isfinite(offset)
+        trial = _trial(recording, int(late[0]), onset, offset if stated else np.inf, settings) if late.size else None
+        if trial is None or trial.end <= trial.first:
+            problems.append(f"trial {number} of {rows.path.name} (starts at {onset:.12g} ms) has no samples: left out")
+            continue
+        trial.stopped = bool(stated) or settings.duration_ms > 0
+        trial.stimulus, trial.repeat = rows.stimulus[k], rows.repeat[k] if rows.repeat else 0
+        trial.placement = rows.placement[k] if rows.placement else ""
+        trials.append(trial)
+    problems += end_at_next(trials)
+    problems += without_stop(trials, any_stop=bool(np.isfinite(rows.offset_ms).any()))
+    trials = _long_enough(trials, settings, problems)
+    if not any(rows.stimulus):
+        _name_by_time(trials, events)
+    if trials:
+        problems += said
+    return trials
+
+
+def _long_enough(trials: list[Presentation], settings: TrialsConfig, problems: list[str]) -> list[Presentation]:
     kept = []
     for number, trial in enumerate(trials, 1):
         length = trial.offset_ms - trial.onset_ms
@@ -196,7 +274,7 @@ def _windows(starts: list[int], events: _Events) -> list[tuple[int, int, int]]:
 
 
 def _name_trials(
-    trials: list[_Trial], windows: list[tuple[int, int, int]], events: _Events, problems: list[str]
+    trials: list[Presentation], windows: list[tuple[int, int, int]], events: _Events, problems: list[str]
 ) -> None:
     """Give each presentation the name in its start message, else the last one before it, else the first one after."""
     used: set[int] = set()
@@ -206,7 +284,8 @@ def _name_trials(
         if start in events.names:
             trial.stimulus = events.names[start]
         elif before or after:
-            trial.stimulus = events.names[before[-1] if before else after[0]]
+            named = before[-1] if before else after[0]
+            trial.stimulus, trial.placement = events.names[named], _placement(named, before or after, events)
             seen = {events.names[j]: None for j in before or after}
             if len(seen) > 1:
                 problems.append(
@@ -216,14 +295,32 @@ def _name_trials(
         used.update(before or after)
 
 
-def _name_by_time(trials: list[_Trial], events: _Events) -> None:
+def _placement(named: int, near: list[int], events: _Events) -> str:
+    """Where the image stands that message `named` names: said there, or in the drawing command of the same image."""
+    same = [j for j in near if events.names[j].lower() == events.names[named].lower() and events.placements.get(j)]
+    return events.placements[named if named in same else same[-1]] if same else ""
+
+
+def _place_media(recording: Recording, trials: list[Presentation]) -> None:
+    """Take where media stood from the recording, where the trials do not say it."""
+    places = recording.meta.get("media_px", {})
+    for trial in trials:
+        place = places.get(trial.stimulus)
+        if not trial.placement and place and min(place[2:]) > 0:
+            trial.placement = "rect " + " ".join(f"{v:.12g}" for v in place)
+
+
+def _name_by_time(trials: list[Presentation], events: _Events) -> None:
     """Name presentations by the first message inside them, else the last one since the presentation before."""
     previous = -np.inf
     for trial in trials:
         if not trial.stimulus:
-            inside = [n for j, n in events.names.items() if trial.onset_ms <= events.times[j] < trial.offset_ms]
-            before = [n for j, n in events.names.items() if previous <= events.times[j] < trial.onset_ms]
-            trial.stimulus = inside[0] if inside else before[-1] if before else ""
+            inside = [j for j in events.names if trial.onset_ms <= events.times[j] < trial.offset_ms]
+            before = [j for j in events.names if previous <= events.times[j] < trial.onset_ms]
+            if inside or before:
+                named = inside[0] if inside else before[-1]
+                trial.stimulus = events.names[named]
+                trial.placement = trial.placement or _placement(named, inside or before, events)
         previous = trial.offset_ms
 
 
@@ -236,11 +333,15 @@ def _codes(values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     return np.where(np.isin(codes, empty), -1, codes)
 
 
-def _from_columns(recording: Recording, settings: TrialsConfig, events: _Events, problems: list[str]) -> list[_Trial]:
+def _from_columns(
+    recording: Recording, settings: TrialsConfig, events: _Events, problems: list[str]
+) -> list[Presentation]:
     column = next((c for c in ("trial", "stimulus") if c in recording.columns), None)
     if column is None:
         return []
     codes = _codes(recording.columns[column])
+    names = recording.columns.get("stimulus")
+    named = np.zeros(0, np.int64) if names is None else np.flatnonzero(_codes(names) >= 0)
     trials = []
     for number, block in enumerate(recording.blocks()):
         part = codes[block]
@@ -256,35 +357,32 @@ def _from_columns(recording: Recording, settings: TrialsConfig, events: _Events,
                 continue
             stop = float(recording.time_ms[end]) if end < block.stop else np.inf
             trial = _trial(recording, number, float(recording.time_ms[first]), stop, settings)
-            trial.stimulus = _first_text(recording.columns.get("stimulus"), trial)
+            at = int(np.searchsorted(named, trial.first))
+            if names is not None and at < named.size and named[at] < trial.end:
+                trial.stimulus = str(names[named[at]]).strip()
+            if column == "trial":
+                trial.label = str(recording.columns["trial"][first])
             trials.append(trial)
     trials = _long_enough(trials, settings, problems)
     _name_by_time(trials, events)
     return trials
 
 
-def _first_text(values: npt.NDArray[Any] | None, trial: _Trial) -> str:
-    if values is None:
-        return ""
-    part = values[trial.first : trial.end]
-    there = np.flatnonzero(_codes(part) >= 0)
-    return str(part[there[0]]).strip() if there.size else ""
-
-
-def _frame(trials: list[_Trial], problems: list[str]) -> pd.DataFrame:
+def _frame(trials: list[Presentation], problems: list[str], key: str) -> pd.DataFrame:
     import pandas as pd
 
     unknown = [t for t in trials if not t.stimulus]
     if unknown:
         problems.append(
             f"{len(unknown)} of {len(trials)} trials (first at {unknown[0].onset_ms:.12g} ms) have no stimulus name: "
-            "set [trials] stimulus to the message that names the image"
+            f"set [trials] {key} to the {'message' if key == 'stimulus' else 'column'} that names the image"
         )
     times_seen: dict[str, int] = {}
     repeats = []
     for trial in trials:
         times_seen[trial.stimulus] = times_seen.get(trial.stimulus, 0) + 1
-        repeats.append(times_seen[trial.stimulus] if trial.stimulus else 1)
+        trial.repeat = trial.repeat or (times_seen[trial.stimulus] if trial.stimulus else 1)
+        repeats.append(trial.repeat)
     return pd.DataFrame(
         {
             "onset_ms": np.array([t.onset_ms for t in trials], np.float64),
@@ -294,6 +392,7 @@ def _frame(trials: list[_Trial], problems: list[str]) -> pd.DataFrame:
             "stimulus": [t.stimulus for t in trials],
             "repeat": np.array(repeats, np.int64),
             "block": np.array([t.block for t in trials], np.int64),
+            "placement": [t.placement for t in trials],
         }
     )
 

@@ -175,4 +175,4 @@ def threshold_deg_s(recording: Recording, gaze: Gaze, screen: Screen, config: Iv
     if config.velocity_threshold_mode == "fixed":
         return config.velocity_threshold_deg_s
     edges = block_edges(recording.n_samples, recording.block_start)
-    return threshold_of(velocity_of(recording.time_ms, gaze.x_px, gaze.y_px, screen, config, edges), config)
+    return threshold_of(velocity_of(recording.time_ms, *gaze.seen(screen), screen, config, edges), config)

@@ -300,3 +300,24 @@ def test_corpus_lists_the_fixated_cells(two: Any) -> None:
     corpus = load_corpus(two.open())
     cells, start = corpus.fixations_of(corpus.index[1, :1])
     assert (cells.tolist(), start.tolist()) == ([5 * 40 + 5, 24 * 40 + 34], [0, 2])
+
+
+def test_gaze_on_a_reference_image(small_study: Any) -> None:
+    """A look at pixel (110, 450) of the image itself is column 5, row 22; which image it is, its content says."""
+    folder = small_study.root / "rec" / "anna"
+    folder.mkdir()
+    reference = small_study.image("painting.png", seed=3)
+    small_study.image("another.png", seed=4)
+    (folder / "reference_image.png").write_bytes(reference.read_bytes())
+    places = [f"gaze position in reference image {axis} [px]" for axis in "xy"]
+    rows = [f"s,r,{10**18 + 5_000_000 * k},{'110,450' if k > 8 else ','}" for k in range(160)]
+    text = "\n".join([",".join(["section id", "recording id", "timestamp [ns]", *places]), *rows]) + "\n"
+    (folder / "gaze.csv").write_text(text)
+    small_study.configure(trials={"placement": "fit"})
+    built(small_study)
+    saliency = maps_of(small_study, "anna")
+    assert list(saliency) == ["painting.png"]
+    assert peak(saliency["painting.png"]) == (22, 5)
+    reference.write_bytes((small_study.root / "img" / "another.png").read_bytes())
+    with pytest.raises(StimulusError, match=r"1 of 1 images that are not in .* \(reference_image-"):
+        build_psm(small_study.open())

@@ -79,6 +79,20 @@ def test_pauses_between_blocks_are_no_loss():
     assert "data_loss" in q.trials
 
 
+def test_short_pauses_between_trials_are_no_loss_but_lines_missing_in_a_trial_are():
+    # 200 ms of trial 1, 500 ms without a line, 100 ms of trial 2, 50 ms without a line, 100 ms more of trial 2
+    time = np.r_[0:200.0, 700:800.0, 850:950.0]
+    q = measure(np.full(400, 1000.0), np.full(400, 500.0), np.repeat([1, 2], 200), time=time)
+    assert q.recording["duration_s"] == pytest.approx(0.45)
+    assert q.recording["effective_rate_hz"] == pytest.approx(400 / 0.45)
+    assert q.trials["effective_rate_hz"].tolist() == pytest.approx([1000, 800])
+    # a hole before the first trial and after the last one is a pause, too
+    trial = np.repeat([np.nan, 1, np.nan], [100, 200, 100])
+    time = np.r_[0:100.0, 600:800.0, 900:1000.0]
+    q = measure(np.full(400, 1000.0), np.full(400, 500.0), trial, time=time)
+    assert q.recording["effective_rate_hz"] == pytest.approx(1000)
+
+
 def test_bcea_of_known_noise():
     # σ px along x and 2σ along y at the centre, 1 px = 1/1000 rad: 2 · ln(1 / 0.32) · π · σ · 2σ
     r = np.random.default_rng(1)

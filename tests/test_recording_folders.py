@@ -135,3 +135,16 @@ def test_digest_of_a_folder(tmp_path: Path) -> None:
     assert whole != digest_folder(a.parent, [a, b, above])
     with pytest.raises(RecordingError, match="no such file"):
         digest_folder(a.parent, [a.with_name("z")])
+
+
+def test_reference_image_of_another_size_than_the_screen(study: Study) -> None:
+    folder = study.recordings / "ann"
+    put_mapped(folder)
+    text = (folder / "gaze.csv").read_text().replace("gaze position on surface", "gaze position in reference image")
+    (folder / "gaze.csv").write_text(text.replace("[normalized]", "[px]"))
+    cv2.imwrite(str(folder / "reference_image.jpeg"), np.zeros((60, 80), np.uint8))
+    report = ingest(study)
+    (failure,) = report.failures
+    assert (
+        "its gaze is in the 80 × 60 px of a reference image; expected the 800 × 600 px of [screen]" in failure.message
+    )

@@ -27,6 +27,25 @@ def test_three_maps_of_15_by_20_between_minus_one_and_one(net: RefinerNet) -> No
         assert m.std() > 0
 
 
+@pytest.mark.parametrize("size", [(30, 40), (37, 50), (90, 120), (121, 161), (240, 320), (9, 12)])
+def test_maps_of_any_size(net: RefinerNet, size: tuple[int, int]) -> None:
+    scene, people, usm = torch.randn(2, 4, *size), torch.randn(2, 6), torch.rand(2, *size)
+    maps = net(scene, people)
+    assert [m.shape for m in maps] == [(2, 15, 20)] * 3
+    assert torch.isfinite(refiner_loss(maps, discrepancy_target(usm, usm * 0)))
+    assert refine(usm, maps[2]).shape == usm.shape
+    torch.testing.assert_close(net.for_users(scene[:1], people)[0], maps[2][0])
+
+
+def test_a_feature_of_another_size_is_the_mean_of_what_each_cell_covers(net: RefinerNet) -> None:
+    scene = torch.randn(1, 4, 240, 320)
+    trunk = net.trunk(scene)  # (1, 8, 30, 40)
+    blocks = trunk.view(1, 8, 15, 2, 20, 2).mean((3, 5))
+    torch.testing.assert_close(net.features(scene), blocks)
+    same = torch.randn(1, 4, 120, 160)
+    assert torch.equal(net.features(same), net.trunk(same))
+
+
 def test_each_row_is_convolved_with_its_own_kernels(net: RefinerNet) -> None:
     scenes, people = torch.randn(3, 4, 120, 160), torch.randn(3, 6)
     together = net(scenes, people)

@@ -97,6 +97,75 @@ def test_test_users_and_images_never_touch_training(corpus: Corpus, split: Split
         assert torch.equal(value, dirty.net.state_dict()[key]), key
 
 
+DESCRIPTORS = EmbeddingConfig(inputs="descriptors", m=2)
+
+
+def test_descriptors_tell_unseen_users_apart(corpus: Corpus, split: Split) -> None:
+    trained = train_embedding(corpus, split, DESCRIPTORS, seed=0, where=CPU, progress=quiet)
+    encoder = Encoder(trained.net, corpus, split.users_train)
+    features = [encoder.table(u, split.images_test) for u in split.users_test + split.users_validation]
+    assert precision_at_one(features, 3, protocol="disjoint", rng=np.random.default_rng(0)).mean() > 0.6  # chance: .25
+    assert trained.best["d_prime"] > 1
+
+
+@pytest.mark.parametrize("registration", [False, True])
+def test_test_users_and_images_never_touch_the_whitening(corpus: Corpus, split: Split, registration: bool) -> None:
+    settings = DESCRIPTORS.model_copy(update={"registration": registration})
+    clean = train_embedding(corpus, split, settings, seed=0, where=CPU, progress=quiet)
+    dirty = train_embedding(spoilt(corpus, split), split, settings, seed=0, where=CPU, progress=quiet)
+    assert clean.best["d_prime"] == dirty.best["d_prime"]
+    for key, value in clean.net.state_dict().items():
+        assert torch.equal(value, dirty.net.state_dict()[key]), key
+
+
+def misplaced(corpus: Corpus, user: int, by: tuple[int, int]) -> Corpus:
+    """The corpus after one user's eye tracker was calibrated again, now off by some cells of the map."""
+    maps = corpus.maps.copy()
+    rows = corpus.index[user]
+    maps[rows] = np.roll(maps[rows], by[::-1], axis=(1, 2))
+    return dataclasses.replace(corpus, maps=maps)
+
+
+@pytest.mark.parametrize("inputs", ["descriptors", "discrepancy"])
+def test_registration_takes_a_calibration_offset_out(corpus: Corpus, split: Split, inputs: str) -> None:
+    user, images = split.users_test[0], np.array(split.images_test)
+    change = {}
+    for registration in (False, True):
+        settings = SETTINGS.model_copy(update={"inputs": inputs, "registration": registration, "steps": 4})
+        net = train_embedding(corpus, split, settings, seed=0, where=CPU, progress=quiet).net
+        before, after = (
+            Encoder(net, c, split.users_train).table(user, images).mean(0)
+            for c in (corpus, misplaced(corpus, user, (6, -4)))
+        )
+        change[registration] = np.linalg.norm(after - before) / np.linalg.norm(before)
+    assert change[True] < change[False] / 4
+
+
+def test_a_move_found_for_some_maps_is_the_move_of_all(corpus: Corpus, split: Split) -> None:
+    net = train_embedding(
+        corpus, split, DESCRIPTORS.model_copy(update={"registration": True}), seed=0, where=CPU, progress=quiet
+    ).net
+    user, images = split.users_test[0], np.array(split.images_test)
+    moved = Encoder(net, misplaced(corpus, user, (8, -4)), split.users_train)
+    still = Encoder(net, corpus, split.users_train)
+    difference = still.offset(user, images) - moved.offset(user, images)
+    torch.testing.assert_close(difference, torch.tensor([2.0, -1.0]), atol=0.1, rtol=0)  # a cell is four of the map's
+
+
+def test_pairs_that_no_training_user_saw_are_left_out(corpus: Corpus, split: Split) -> None:
+    index = corpus.index.copy()
+    alone, pair = split.images_test[:2]
+    index[list(split.users_train), alone] = -1
+    index[list(split.users_train[1:]), pair] = -1
+    few = dataclasses.replace(corpus, index=index)
+    net = train_embedding(few, split, DESCRIPTORS, seed=0, where=CPU, progress=quiet).net
+    encoder = Encoder(net, few, split.users_train)
+    known = np.isfinite(encoder.table(split.users_test[0], split.images_test)[:, 0])
+    assert known.tolist() == [False, *([True] * (len(known) - 1))]
+    # The only training user who saw an image has nobody to be set against.
+    assert not np.isfinite(encoder.table(split.users_train[0], (pair,))).any()
+
+
 REFINER = RefinerConfig(widths=(8, 8, 16), personal=8, m=4, pool=20, batch=8, epochs=30)
 
 

@@ -216,3 +216,48 @@ def test_blocks():
 def test_no_trial(rec, options, message):
     with pytest.raises(RecordingError, match=message):
         find(rec, **options)
+
+
+def test_where_eyelink_draws_the_image():
+    draw = {
+        "TOP_LEFT a.png 10 20": "topleft 10 20",
+        "TOP_LEFT a.png 10 20 300 200": "rect 10 20 300 200",
+        "CENTER a.png 960 540": "centre 960 540",
+        "CENTER a.png 960 540 300 200": "centre 960 540 300 200",
+        "FILL a.png": "",  # written out of habit: what the experiment's display does is not known from it
+    }
+    messages = []
+    for k, text in enumerate(draw):
+        messages += [
+            (1000 * k + 10, f"!V IMGLOAD {text}"),
+            (1000 * k + 20, "SYNCTIME"),
+            (1000 * k + 900, "blank_screen"),
+        ]
+    f = find(recording(messages)).frame
+    assert f["placement"].tolist() == list(draw.values())
+    # the drawing command of the same image counts where another message names it
+    messages = [(5, "var image a.png"), (10, "!V IMGLOAD CENTER a.png 1 2"), (12, "var image a.png"), (20, "SYNCTIME")]
+    assert find(recording(messages)).frame["placement"].tolist() == ["centre 1 2"]
+
+
+def test_trials_without_off_set_and_numbers_that_come_again():
+    messages = []
+    for k, number in enumerate([1, 2, 2, 3, 4]):
+        messages += [(900 * k + 10, f"TRIALID {number}"), (900 * k + 20, "SYNCTIME")]
+        messages += [(900 * k + 25, f"var image {k}.png")]
+        messages += [] if k == 1 else [(900 * k + 600, "stop_trial")]
+    table = find(recording(messages))
+    assert table.problems == [
+        "trial 2 (starts at 920 ms) has no off-set: it was ended at 1820 ms, where the next one or its block's end is",
+        "trial 3 (starts at 1820 ms) has the number 2 of the one at 920 ms: both were kept",
+    ]
+    assert find(recording(messages), duration_ms=500).problems == table.problems[1:]  # all end as they should
+
+
+def test_trials_far_longer_than_the_others():
+    messages = []
+    for k in range(6):
+        messages += [(700 * k, "SYNCTIME"), (700 * k + 300, "stop_trial")]
+    messages[-1] = (4600, "stop_trial")
+    said = find(recording(messages)).problems
+    assert any("trial 6 (starts at 3500 ms) lasts 1100 ms, 3.7 times the usual 300 ms" in s for s in said)

@@ -11,11 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from gazepipe.errors import RecordingError
+from gazepipe.parallel import Aside
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["FixationDataset", "Presentation", "fixation_table", "load_mat", "unbox"]
+__all__ = ["FixationDataset", "Presentation", "fixation_table", "is_sound", "load_mat", "unbox"]
+
+_FAR, _LONG_MS = 1e6, 1e7
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,8 @@ def fixation_table(presentations: Sequence[Presentation]) -> pd.DataFrame:
 def load_mat(path: Path, variable: str, fields: Sequence[str]) -> npt.NDArray[Any]:
     """Read a flat array of structs from a MATLAB file.
 
-    The files of both data sets are compressed, so that damage is found by their checksums.
+    SciPy's parser runs in a process of its own: some damaged files make it read or write where it must not, which
+    ends the process. Files that MATLAB compressed have checksums, others do not.
 
     Returns
     -------
@@ -89,23 +93,38 @@ def load_mat(path: Path, variable: str, fields: Sequence[str]) -> npt.NDArray[An
     RecordingError
         If the file is missing, damaged, or has no such variable with such fields.
     """
-    from scipy.io import loadmat
-
     expected = f"a MATLAB file with the struct array {variable} ({', '.join(fields)})"
     if not path.is_file():
         raise RecordingError(path, "there is no such file", expected=expected, remedy="get the data set again")
-    try:
-        content = loadmat(path, squeeze_me=True, struct_as_record=True)
-    except Exception as error:  # scipy raises whatever its parser runs into on damaged files
-        found = f"the file is damaged or no MATLAB file ({type(error).__name__}: {str(error)[:80]})"
-        raise RecordingError(path, found, expected=expected, remedy="get the data set again") from None
-    structs = np.atleast_1d(content.get(variable, np.empty(0)))
+    structs, there = _PARSER(_parse, path, variable) or (None, "it ends the program that reads it")
+    if structs is None:
+        found = f"the file is damaged or no MATLAB file ({there})"
+        raise RecordingError(path, found, expected=expected, remedy="get the data set again")
     first = structs.flat[0] if structs.size else None
     names = getattr(getattr(first, "dtype", None), "names", None) or ()
     if not set(fields) <= set(names):
-        there = ", ".join(k for k in content if not k.startswith("__")) or "nothing"
         raise RecordingError(path, f"it holds {there}, not in this layout", expected=expected)
     return structs.ravel()
+
+
+_PARSER = Aside()
+
+
+def _parse(path: Path, variable: str) -> tuple[npt.NDArray[Any] | None, str]:
+    """Return a variable as an array, and the names of all there are; or None, and what is wrong."""
+    from scipy.io import loadmat
+
+    try:
+        content = loadmat(path, squeeze_me=True, struct_as_record=True)
+    except Exception as error:  # scipy raises whatever its parser runs into on damaged files
+        return None, f"{type(error).__name__}: {str(error)[:80]}"
+    names = ", ".join(k for k in content if not k.startswith("__")) or "nothing"
+    return np.atleast_1d(content.get(variable, np.empty(0))), names
+
+
+def is_sound(duration_ms: npt.NDArray[Any], x: npt.NDArray[Any], y: npt.NDArray[Any]) -> bool:
+    """Whether fixations have numbers that can be true; files without checksums may have any."""
+    return bool((np.abs([x, y]) < _FAR).all() and ((duration_ms >= 0) & (duration_ms < _LONG_MS)).all())
 
 
 def unbox(value: Any) -> Any:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gazepipe.datasets.dataset import FixationDataset, Presentation, fixation_table, load_mat, unbox
+from gazepipe.datasets.dataset import FixationDataset, Presentation, fixation_table, is_sound, load_mat, unbox
 from gazepipe.errors import RecordingError
 from gazepipe.geometry import Placement
 from gazepipe.images import image_size
@@ -24,6 +24,7 @@ __all__ = ["load"]
 
 _SCREEN = (1920, 1080)
 _PIXELS_PER_DEGREE = 70.0
+_REPEATS = 1000
 _FIELDS = ("im_name", "testID", "fix_X", "fix_Y", "duration")
 
 
@@ -98,6 +99,8 @@ def _user(file: Path, user: str) -> list[Presentation]:
         repeat, row, column, seconds = columns
         if not repeat.shape == row.shape == column.shape == seconds.shape:
             raise RecordingError(file, f"the fields of {name} differ in length", remedy="get it again")
+        if not (is_sound(seconds, row, column) and ((repeat >= 1) & (repeat < _REPEATS)).all()):
+            raise RecordingError(file, f"the fields of {name} have impossible numbers", remedy="get it again")
         for r in np.unique(repeat):
             part = repeat == r
             # Pixel 1 reaches from 0 to 1 in coordinates that count from the frame's corner.

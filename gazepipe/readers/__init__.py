@@ -8,17 +8,31 @@ they read.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from gazepipe.config import StudyConfig
 from gazepipe.errors import RecordingError
-from gazepipe.readers.source import Reader, read_head
+from gazepipe.readers import archive
+from gazepipe.readers.source import Reader, out_of_memory, read_head
 from gazepipe.recording import Recording
 
-__all__ = ["Reader", "find_reader", "is_companion", "is_recording_folder", "read_recording", "readers"]
+__all__ = [
+    "Reader",
+    "find_reader",
+    "is_companion",
+    "is_recording_folder",
+    "read_recording",
+    "readers",
+    "recordings_in_archive",
+    "unpacked",
+]
 
 _MODULES = (
     "gazepipe.readers.eyelink_asc",
+    "gazepipe.readers.eyelink_edf",
     "gazepipe.readers.tobii_pro_lab",
     "gazepipe.readers.tobii_studio",
     "gazepipe.readers.tobii_sdk",
@@ -28,6 +42,7 @@ _MODULES = (
     "gazepipe.readers.marker_mapper",
     "gazepipe.readers.pupil_core",
     "gazepipe.readers.bids",
+    "gazepipe.readers.parquet",
     "gazepipe.readers.csv_table",
 )
 
@@ -47,7 +62,8 @@ def read_recording(path: Path, config: StudyConfig) -> Recording:
     Parameters
     ----------
     path
-        The file, or a folder where a format is a folder.
+        The file, or a folder where a format is a folder; or a zip archive with one recording, or a path into one
+        (``cloud.zip/P01``).
     config
         The study; readers use its `csv` and `screen` sections.
 
@@ -59,23 +75,57 @@ def read_recording(path: Path, config: StudyConfig) -> Recording:
     Raises
     ------
     RecordingError
-        If the file is missing, empty, damaged, or of no known format.
+        If the file is missing, empty, damaged, of no known format, or needs more memory than there is.
     """
     path = Path(path)
-    reader = find_reader(path)
-    if reader is None:
-        raise _unknown(b"" if path.is_dir() else read_head(path), path)
-    return reader.read(path, config)
+    with unpacked(path) as place:
+        reader = _find(place)
+        if reader is None:
+            raise _unknown(b"" if place.is_dir() else read_head(place), place)
+        try:
+            recording = reader.read(place, config)
+        except MemoryError:
+            raise out_of_memory(place) from None
+    return recording if place == path else replace(recording, path=path)
+
+
+@contextmanager
+def unpacked(path: Path) -> Iterator[Path]:
+    """Give the place where a recording can be read: the path itself, or for a while its copy out of a zip archive.
+
+    Raises
+    ------
+    RecordingError
+        If the archive is damaged, not to be trusted, or does not have exactly one recording where it is named alone.
+    """
+    with archive.unpacked(path, _find, is_companion) as place:
+        yield place
+
+
+def recordings_in_archive(path: Path) -> list[str]:
+    """Return the recordings in a zip archive, folders with a slash at the end; none for any other file.
+
+    Raises
+    ------
+    RecordingError
+        If the archive is damaged or not to be trusted.
+    """
+    return archive.recordings_in(path, _find, is_companion) if archive.in_archive(path) else []
 
 
 def find_reader(path: Path) -> Reader | None:
-    """Return the reader of a file or folder, None if it is of no known format.
+    """Return the reader of a file or folder, or of a recording in an archive; None if it is of no known format.
 
     Raises
     ------
     RecordingError
         If a file is missing, empty or damaged.
     """
+    with archive.unpacked(path, _find, is_companion, whole=False) as place:
+        return _find(place)
+
+
+def _find(path: Path) -> Reader | None:
     folder = path.is_dir()
     head = b"" if folder else read_head(path)
     return next((r for r in readers() if (r.files or not folder) and r.sniff(head, path)), None)
@@ -95,13 +145,6 @@ def _unknown(head: bytes, path: Path) -> RecordingError:
     known = " or ".join(reader.name for reader in readers())
     if path.is_dir():
         return RecordingError(path, "this is a folder", expected="a recording file", remedy="name the file in it")
-    if head.startswith(b"SR_RESEARCH"):
-        return RecordingError(
-            path,
-            "this is an EyeLink EDF file, a closed format",
-            expected="its text export",
-            remedy="convert it with SR Research's edf2asc and give the .asc file",
-        )
     if b"\0" in head:
         return RecordingError(path, "the content is binary", expected=f"text ({known})", remedy="export it as text")
     first = head.split(b"\n", 1)[0][:60].decode("utf-8", "replace").strip()

@@ -1,7 +1,8 @@
-"""The byte loops of the EyeLink ASC reader: count the lines, parse the samples, gather everything else.
+"""The byte loops of the EyeLink ASC reader: one pass parses the samples, messages and events, and keeps other text.
 
-Plain arrays in, plain arrays out. What a line means is decided in `eyelink_asc`, which is called back (by returning)
-at every line that can change how samples are laid out.
+Plain arrays in, plain arrays out. What a line means that is none of these is decided in `eyelink_asc`, which is called
+back (by returning) at every line that can change how samples are laid out, and in `_asc_text`. A message or event in
+any but the usual form is left to `_asc_text` as well; its row in the table keeps its place.
 """
 
 from __future__ import annotations
@@ -10,7 +11,39 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-__all__ = ["CONTROL", "DISORDER", "END_OF_FILE", "MALFORMED", "UNFINISHED", "count_lines", "gather", "scan"]
+from gazepipe.readers._asc_number import (
+    BLANK,
+    DOT,
+    MINUS,
+    NEWLINE,
+    NINE,
+    RETURN,
+    TAB,
+    ZERO,
+    is_space,
+    line_end,
+    newlines,
+    next_number,
+    short_number,
+    short_time,
+    three_numbers,
+)
+from gazepipe.readers._asc_text import (
+    BEGIN,
+    BLINK,
+    BODY,
+    END,
+    EVENT,
+    FIXATION,
+    KIND,
+    MESSAGE,
+    NOTED,
+    NUMBER,
+    OTHER,
+    SACCADE,
+)
+
+__all__ = ["CONTROL", "DISORDER", "FULL", "MALFORMED", "MORE", "UNFINISHED", "scan", "usual_steps", "wide_steps"]
 
 U8 = npt.NDArray[np.uint8]
 I64 = npt.NDArray[np.int64]
@@ -18,93 +51,147 @@ F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
 
 # Why `scan` returned.
-END_OF_FILE, CONTROL, MALFORMED, DISORDER, UNFINISHED = 0, 1, 2, 3, 4
+MORE, CONTROL, MALFORMED, DISORDER, UNFINISHED, FULL = 0, 1, 2, 3, 4, 5
 
-_NEWLINE, _RETURN, _TAB, _BLANK, _DOT, _MINUS, _ZERO, _NINE = 10, 13, 9, 32, 46, 45, 48, 57
+# What it keeps from one call to the next: position, lines before it, and how many samples, rows of the table, bytes of
+# text and lines with a number outside of blocks there are; whether a byte of the text is not ASCII; where the control
+# line begins.
+POS, LINE, SAMPLES, ROWS, TEXT, OUTSIDE, FOREIGN, BEGAN = range(8)
 
-# Powers of ten that float64 holds exactly. A whole number below 2**53 divided by one of them is rounded once, so the
-# result is the float64 nearest to the text, as Python's float() gives it.
-_TENS = 10.0 ** np.arange(23)
-_EXACT = 2**53
-
-
-@njit(cache=True, nogil=True)
-def count_lines(buf: U8) -> tuple[int, int]:
-    """Count the lines and those that begin with a digit, which bounds the number of samples."""
-    if buf.shape[0] == 0:
-        return 0, 0
-    lines = 1
-    digits = 1 if _ZERO <= buf[0] <= _NINE else 0
-    for k in range(buf.shape[0] - 1):  # no branches, so that the compiler can use vector instructions
-        newline = buf[k] == _NEWLINE
-        lines += newline
-        digits += newline & (buf[k + 1] >= _ZERO) & (buf[k + 1] <= _NINE)
-    return lines, digits
+_MOST = 24  # numbers of an event
+_S, _T, _A, _M, _E, _N, _D, _V, _F, _I, _X, _C, _B, _L, _K = (ord(c) for c in "STAMENDVFIXCBLK")
+_G, _P, _U, _R, _STAR, _EXCLAMATION = (ord(c) for c in "GPUR*!")
 
 
 @njit(cache=True, nogil=True)
-def gather(buf: U8, offsets: I64, lengths: I64) -> U8:
-    """Copy the given stretches one after another, a newline after each."""
-    out = np.empty(lengths.sum() + lengths.shape[0], np.uint8)
-    k = 0
-    for i in range(offsets.shape[0]):
-        for j in range(offsets[i], offsets[i] + lengths[i]):
-            out[k] = buf[j]
-            k += 1
-        out[k] = _NEWLINE
-        k += 1
-    return out
+def scan(
+    buf: U8,
+    size: int,
+    n_values: int,
+    row: int,
+    repeats: bool,
+    block: int,
+    in_href: bool,
+    time: F64,
+    values: F32,
+    text: U8,
+    table: I64,
+    numbers: F64,
+    state: I64,
+) -> int:
+    """Read lines to the next one that only the caller understands.
 
+    Parameters
+    ----------
+    buf, size
+        Bytes of the file, and how many of them count.
+    n_values
+        Columns to parse after the time: 3 for one eye, 6 for two; 0 outside a block, where no line is a sample.
+    row
+        First row of `values` to write them to.
+    repeats
+        Whether a whole number of milliseconds may stand twice in a row, as at 2000 Hz.
+    block
+        Index of the block's first sample.
+    in_href
+        Whether events are made from HREF data.
+    time, values
+        Output, shapes ``(capacity,)`` and ``(6, capacity)``.
+    text, table, numbers
+        Output: the lines that matter and are no samples, each with a newline, their rows of shape ``(capacity, 5)``
+        (see `KIND`), and of shape ``(capacity, 6)`` time and offset of a message; onset, offset, x, y, amplitude and
+        peak velocity of an event.
+    state
+        See `POS`; updated.
 
-@njit(cache=True, nogil=True)
-def _number(buf: U8, pos: int, size: int) -> tuple[float, int, bool]:
-    """Parse the next column of a line: value (NaN for a lone dot), position after it, whether it was a number."""
-    while pos < size and (buf[pos] == _BLANK or buf[pos] == _TAB):
-        pos += 1
-    negative = pos < size and buf[pos] == _MINUS
-    if negative:
-        pos += 1
-    whole, digits, decimals = 0, 0, 0
-    while pos < size and _ZERO <= buf[pos] <= _NINE:
-        if whole < _EXACT:
-            whole = whole * 10 + (buf[pos] - _ZERO)
-        digits += 1
-        pos += 1
-    if pos < size and buf[pos] == _DOT:
-        pos += 1
-        while pos < size and _ZERO <= buf[pos] <= _NINE:
-            if whole < _EXACT:
-                whole = whole * 10 + (buf[pos] - _ZERO)
-            digits += 1
-            decimals += 1
-            pos += 1
-        if digits == 0:
-            alone = pos >= size or buf[pos] <= _BLANK
-            return np.nan, pos, alone and not negative
-    if digits == 0 or whole >= _EXACT or decimals > 22:
-        return np.nan, pos, False
-    if pos < size and (buf[pos] == 101 or buf[pos] == 69):  # e, E: edf2asc prints very large numbers so
-        return _with_exponent(buf, pos + 1, size, whole, decimals, negative)
-    value = whole / _TENS[decimals] if decimals else float(whole)
-    return (-value if negative else value), pos, pos >= size or buf[pos] <= _BLANK
-
-
-@njit(cache=True, nogil=True)
-def _with_exponent(buf: U8, pos: int, size: int, whole: int, decimals: int, negative: bool) -> tuple[float, int, bool]:
-    """Finish `_number` after the letter e."""
-    down = pos < size and buf[pos] == _MINUS
-    if pos < size and (down or buf[pos] == 43):
-        pos += 1
-    power, digits = 0, 0
-    while pos < size and _ZERO <= buf[pos] <= _NINE and digits < 4:
-        power = power * 10 + (buf[pos] - _ZERO)
-        digits += 1
-        pos += 1
-    power = (-power if down else power) - decimals
-    if digits == 0 or abs(power) > 22 or (pos < size and buf[pos] > _BLANK):
-        return np.nan, pos, False
-    value = whole * _TENS[power] if power >= 0 else whole / _TENS[-power]
-    return (-value if negative else value), pos, True
+    Returns
+    -------
+    int
+        `MORE`: all is read. `CONTROL`: a control line was passed over. `FULL`: no room in an output. `MALFORMED`,
+        `DISORDER`, `UNFINISHED` (by the end of `size`): the sample at the position cannot be taken.
+    """
+    pos, line, n, outside = state[POS], state[LINE], state[SAMPLES], state[OUTSIDE]
+    room, base = time.shape[0], buf.ctypes.data
+    # What follows the columns is as long as in the line before, as a rule: to guess that, and see whether it is so,
+    # lets the processor begin with the next line before the end of this one is found.
+    usual_found, usual_rest = np.uint64(0), 0
+    # Eight bytes can be loaded, and one after them looked at, wherever a column can begin in a line that begins here.
+    safe = buf.shape[0] - 16 * (n_values + 2)
+    reason = MORE
+    while pos < size:
+        first = buf[pos]
+        if n_values and ZERO <= first <= NINE:
+            if n == room:
+                reason = FULL
+                break
+            at = 0
+            if pos < safe:
+                moment, at = short_time(base + pos)
+                for k in range(row, row + n_values, 3):
+                    if at == 0:
+                        break
+                    x, y, pupil, good = three_numbers(at)
+                    if good:
+                        values[k, n], values[k + 1, n], values[k + 2, n] = x, y, pupil
+                        at += 24
+                        continue
+                    x, at = short_number(at)
+                    if at == 0:
+                        break
+                    y, at = short_number(at)
+                    if at == 0:
+                        break
+                    pupil, at = short_number(at)
+                    if x != x or y != y:
+                        x = y = pupil = np.nan
+                    values[k, n], values[k + 1, n], values[k + 2, n] = x, y, pupil
+            good, p = True, at - base
+            if at == 0:
+                moment, p, good = next_number(buf, pos, size)
+                good = good and moment == moment
+                for k in range(n_values):
+                    if not good:
+                        break
+                    values[row + k, n], p, good = next_number(buf, p, size)
+                for k in range(row, row + n_values, 3):
+                    if values[k, n] != values[k, n] or values[k + 1, n] != values[k + 1, n]:
+                        values[k : k + 3, n] = np.nan
+            found = newlines(base + p) if p + 8 <= buf.shape[0] else np.uint64(0)
+            if found and found == usual_found:
+                end = p + usual_rest
+            else:
+                end = line_end(base, p, size)
+                usual_found, usual_rest = found, end - p
+            if end >= size:
+                reason = UNFINISHED
+                break
+            if not good:
+                reason = MALFORMED
+                break
+            if n > block and not moment > time[n - 1]:
+                twice = repeats and moment == time[n - 1] and moment == np.floor(moment)
+                if not twice or (n - 1 > block and moment == time[n - 2]):
+                    reason = DISORDER
+                    break
+            time[n] = moment
+            n += 1
+            pos = end + 1
+            line += 1
+            continue
+        end = line_end(base, pos, size)
+        if state[ROWS] == table.shape[0] or state[TEXT] + end - pos + 1 > text.shape[0]:
+            reason = FULL
+            break
+        line += 1
+        outside += ZERO <= first <= NINE
+        _keep(buf, pos, end, line, in_href, text, table, numbers, state)
+        if _is_control(buf, pos, end):
+            state[BEGAN], pos = pos, end + 1
+            reason = CONTROL
+            break
+        pos = end + 1
+    state[POS], state[LINE], state[SAMPLES], state[OUTSIDE] = pos, line, n, outside
+    return reason
 
 
 @njit(cache=True, nogil=True)
@@ -113,109 +200,184 @@ def _is_control(buf: U8, pos: int, end: int) -> bool:
     if end - pos < 3:
         return False
     a, b, c = buf[pos], buf[pos + 1], buf[pos + 2]
-    if a == 83:  # S
-        control = (b == 84 and c == 65) or (b == 65 and c == 77)  # STA, SAM
+    if a == _S:
+        control = (b == _T and c == _A) or (b == _A and c == _M)  # STA, SAM
     else:
-        control = a == 69 and ((b == 78 and c == 68) or (b == 86 and c == 69))  # END, EVE
+        control = a == _E and ((b == _N and c == _D) or (b == _V and c == _E))  # END, EVE
     return bool(control)
 
 
 @njit(cache=True, nogil=True)
-def scan(
-    buf: U8,
-    pos: int,
-    line: int,
-    n_values: int,
-    row: int,
-    repeats: bool,
-    block: int,
-    n: int,
-    time: F64,
-    values: F32,
-    n_other: int,
-    other_offset: I64,
-    other_length: I64,
-    other_line: I64,
-) -> tuple[int, int, int, int, int]:
-    """Read lines from `pos` to the next line that only the caller understands.
+def _keep(
+    buf: U8, pos: int, end: int, line: int, in_href: bool, text: U8, table: I64, numbers: F64, state: I64
+) -> None:
+    """Copy a line to the text and make its row, unless nothing is ever read from it.
 
-    Parameters
-    ----------
-    buf
-        The file's bytes.
-    pos, line
-        Where to begin, and how many lines lie before it.
-    n_values
-        Columns to parse after the time: 3 for one eye, 6 for two; 0 outside a block, where no line is a sample.
-    row
-        First row of `values` to write them to.
-    repeats
-        Whether a whole number of milliseconds may stand twice in a row, as at 2000 Hz.
-    block, n
-        Index of the block's first sample, and of the next one to write.
-    time, values
-        Output, shapes ``(capacity,)`` and ``(6, capacity)``.
-    n_other, other_offset, other_length, other_line
-        Output: where the lines stand that are no samples, and their one-based number.
-
-    Returns
-    -------
-    tuple
-        Reason (`END_OF_FILE`, `CONTROL`, `MALFORMED`, `DISORDER`, `UNFINISHED`), position and count of lines before
-        it, `n`, `n_other`. At `CONTROL` the control line has been appended to the others and passed over; at the
-        last three the position is that of the line at fault.
+    Lines that are not ASCII are kept, for all of them tell in what encoding the file is.
     """
-    size = buf.shape[0]
-    while pos < size:
-        first = buf[pos]
-        if n_values and _ZERO <= first <= _NINE:
-            value, p, good = _number(buf, pos, size)
-            good = good and value == value
-            missing = False
-            for k in range(n_values):
+    at, start = state[ROWS], state[TEXT]
+    kind, body, wanted = OTHER, pos, False
+    if end - pos > 2:
+        a, b, c = buf[pos], buf[pos + 1], buf[pos + 2]
+        if a == _M and b == _S and c == _G:
+            kind, body = _message(buf, pos + 3, end, numbers[at])
+            wanted = True
+        elif a == _E and b in (_F, _S, _B):
+            kind = _event(buf, pos, end, in_href, numbers[at])
+            wanted = True
+        else:
+            wanted = (a == _STAR and b == _STAR) or (a == _P and b == _U) or (a == _S and b == _A)
+            wanted = wanted or (a == _E and b == _V)
+    foreign = False
+    for k in range(end - pos):
+        byte = buf[pos + k]
+        text[start + k] = byte
+        foreign |= byte > 127
+    if not (wanted or foreign):
+        return
+    text[start + end - pos] = NEWLINE
+    table[at, KIND], table[at, NUMBER] = kind, line
+    table[at, BEGIN], table[at, BODY], table[at, END] = start, start + body - pos, start + end - pos
+    state[TEXT] = start + end - pos + 1
+    state[ROWS] = at + 1
+    state[FOREIGN] |= foreign
+
+
+@njit(cache=True, nogil=True)
+def _message(buf: U8, pos: int, end: int, numbers: F64) -> tuple[int, int]:
+    """Parse time and offset of a message; `OTHER` where bytes that are not ASCII stand among them.
+
+    Returns its kind, and where its body begins. The rules are those of ``_MESSAGE`` in `_asc_text`.
+    """
+    p = pos
+    while p < end and is_space(buf[p]):
+        p += 1
+    if p in (pos, end) or not ZERO <= buf[p] <= NINE:
+        return OTHER, pos
+    digits, q = p, p
+    while q < end and ZERO <= buf[q] <= NINE:
+        q += 1
+    if q + 1 < end and buf[q] == DOT and ZERO <= buf[q + 1] <= NINE:
+        q += 1
+        while q < end and ZERO <= buf[q] <= NINE:
+            q += 1
+    if (q < end and buf[q] > 127) or (q + 1 < end and buf[q] == DOT and buf[q + 1] > 127):
+        return OTHER, pos
+    # `next_number` would also take an exponent or a point without digits after it, which the text begins with then
+    moment, p, _ = next_number(buf[:q], digits, q)
+    if p != q or moment != moment:
+        return OTHER, pos
+    numbers[0], numbers[1] = moment, 0.0
+    while p < end and is_space(buf[p]):
+        p += 1
+    body = p
+    if p > q:
+        p += p < end and buf[p] == MINUS
+        if p < end and buf[p] > 127:
+            return OTHER, pos
+        digits = p
+        while p < end and ZERO <= buf[p] <= NINE:
+            p += 1
+        after = p
+        while after < end and is_space(buf[after]):
+            after += 1
+        if p > digits and after < end:
+            if buf[p] > 127 or buf[after] > 127:
+                return OTHER, pos
+            if after > p:
+                offset, p, good = next_number(buf, body, end)
                 if not good:
-                    break
-                v, p, good = _number(buf, p, size)
-                eye_column = k % 3
-                if eye_column == 0:
-                    missing = v != v
-                    values[row + k, n] = v
-                elif eye_column == 1:
-                    missing = missing or v != v
-                    if missing:
-                        values[row + k - 1, n] = np.nan
-                        v = np.nan
-                    values[row + k, n] = v
-                else:
-                    values[row + k, n] = np.nan if missing else v
-            if not good:
-                end = p
-                while end < size and buf[end] != _NEWLINE:
-                    end += 1
-                return (MALFORMED if end < size else UNFINISHED), pos, line, n, n_other
-            while p < size and buf[p] != _NEWLINE:
-                p += 1
-            if p >= size:
-                return UNFINISHED, pos, line, n, n_other
-            if n > block and not value > time[n - 1]:
-                twice = repeats and value == time[n - 1] and value == np.floor(value)
-                if not twice or (n - 1 > block and value == time[n - 2]):
-                    return DISORDER, pos, line, n, n_other
-            time[n] = value
-            n += 1
-            pos = p + 1
-            line += 1
+                    return OTHER, pos
+                numbers[1], body = offset, after
+    if body >= end:
+        return MESSAGE, end
+    first = buf[body]
+    if first > 127:
+        return OTHER, pos
+    special = body + 1 < end and (
+        (first == _D and buf[body + 1] == _I)
+        or (first == _G and buf[body + 1] == _A)
+        or (first == _EXCLAMATION and buf[body + 1] == _C)
+    )
+    return (NOTED if special else MESSAGE), body
+
+
+@njit(cache=True, nogil=True)
+def _event(buf: U8, pos: int, end: int, in_href: bool, numbers: F64) -> int:
+    """Parse an EFIX, ESACC or EBLINK line; `OTHER` where that takes more than plain columns.
+
+    The rules are those of ``_event`` in `_asc_text`.
+    """
+    if end - pos < 10:
+        return OTHER
+    a, b, c, d = buf[pos + 1], buf[pos + 2], buf[pos + 3], buf[pos + 4]
+    if a == _F and b == _I and c == _X:
+        kind, p = FIXATION, pos + 4
+    elif a == _S and b == _A and c == _C and d == _C:
+        kind, p = SACCADE, pos + 5
+    elif a == _B and b == _L and c == _I and d == _N and buf[pos + 5] == _K:
+        kind, p = BLINK, pos + 6
+    else:
+        return OTHER
+    gap = p
+    while p < end - 1 and (buf[p] == BLANK or buf[p] == TAB):
+        p += 1
+    eye = buf[p]
+    if p == gap or p + 1 >= end or eye not in (_L, _R) or buf[p + 1] not in (BLANK, TAB):
+        return OTHER
+    p += 1
+    found = np.empty(_MOST)
+    n = 0
+    while True:
+        while p < end and (buf[p] == BLANK or buf[p] == TAB):
+            p += 1
+        if p == end or (buf[p] == RETURN and p + 1 == end):
+            break
+        if n == _MOST:
+            return OTHER
+        found[n], p, good = next_number(buf, p, end)
+        if not good:
+            return OTHER
+        n += 1
+    group = 0 if kind == BLINK else 3 if kind == FIXATION else 6
+    if n < 3 + group:
+        return OTHER
+    numbers[:] = np.nan
+    numbers[0], numbers[1] = found[0], found[1]
+    if group:
+        twice = n >= 3 + 2 * group
+        f = found[3 + group :] if twice else found[3:]
+        place = 0 if kind == FIXATION else 2
+        if twice or not in_href:
+            numbers[2], numbers[3] = f[place], f[place + 1]
+        if kind == SACCADE:
+            if f[0] == f[0] and f[1] == f[1] and f[2] == f[2] and f[3] == f[3]:
+                numbers[4] = f[4]
+            numbers[5] = f[5]
+    return int(EVENT + 2 * kind + (eye == _R))
+
+
+@njit(cache=True, nogil=True)
+def usual_steps(time: F64, first: I64, end: I64, most: int, out: F64) -> None:
+    """Fill `out` with each block's time step where its first `most` ones are all the same, else NaN; 0 for none."""
+    for b in range(first.shape[0]):
+        a, z = first[b], min(end[b], first[b] + most + 1)
+        out[b] = 0.0
+        if z - a < 2:
             continue
-        end = pos
-        while end < size and buf[end] != _NEWLINE:
-            end += 1
-        line += 1
-        if end > pos and first != _RETURN:
-            other_offset[n_other] = pos
-            other_length[n_other] = end - pos
-            other_line[n_other] = line
-            n_other += 1
-            if _is_control(buf, pos, end):
-                return CONTROL, end + 1, line, n, n_other
-        pos = end + 1
-    return END_OF_FILE, size, line, n, n_other
+        step = time[a + 1] - time[a]
+        differ = 0
+        for i in range(a + 1, z):
+            differ += time[i] - time[i - 1] != step
+        out[b] = np.nan if differ else step
+
+
+@njit(cache=True, nogil=True)
+def wide_steps(time: F64, first: I64, end: I64, limit: F64) -> int:
+    """Count the time steps above the `limit` of the block they lie in."""
+    count = 0
+    for b in range(first.shape[0]):
+        above = limit[b]
+        for i in range(first[b] + 1, end[b]):
+            count += time[i] - time[i - 1] > above
+    return count

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from gazepipe.errors import RecordingError
 from gazepipe.readers import _bids_sidecar as sidecar
+from gazepipe.readers._columns import LARGEST
 from gazepipe.readers._exact import Columns, Kind, read_columns
 from gazepipe.readers._pupil_labs import Events, event_table
 from gazepipe.readers._table import split_fields
@@ -23,6 +24,7 @@ F64 = npt.NDArray[np.float64]
 _MS = {"s": 1e3, "ms": 1.0, "us": 1e-3, "ns": 1e-6}
 _KINDS = ("fixation", "saccade", "blink")
 _NONE = ("", "n/a")
+_SLACK_MS = 1e-3  # seconds of a decimal fraction are not quite the milliseconds of a sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,8 @@ class Clock:
     def onsets(self, table: Columns, name: str, unit_ms: float, *, on_tracker: bool) -> F64:
         """Onsets of events, on the tracker's clock or the task's, in ms of the samples."""
         values = table[name]
+        if values.dtype == np.float64:
+            values = _held(values)
         if values.dtype == np.int64:
             return (values - (self.origin_ns or 0)).astype(np.float64) / 1e6
         if on_tracker:
@@ -68,6 +72,11 @@ class Shown:
 
     messages: list[Message] = field(default_factory=list)
     columns: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
+
+
+def _held(values: F64) -> F64:
+    """Numbers, without those so large that they are damage and would overflow in other units."""
+    return np.where(np.abs(values) < LARGEST, values, np.nan)
 
 
 def _unit_ms(about: dict[str, Any], column: str, otherwise: float) -> float:
@@ -95,7 +104,7 @@ def device_events(path: Path, clock: Clock, eye: str, warnings: list[str]) -> tu
     onset = clock.onsets(table, "onset", unit, on_tracker=on_tracker)
     length = np.full(onset.size, np.nan)
     if "duration" in table:
-        length = table["duration"] * _unit_ms(about, "duration", unit)
+        length = _held(table["duration"]) * _unit_ms(about, "duration", unit)
     return _split(table, onset, length, eye)
 
 
@@ -105,7 +114,7 @@ def _split(table: Columns, onset: F64, length: F64, eye: str) -> tuple[list[Even
     kind = np.char.lower(table.values.get("trial_type", empty).astype(str))
     blinks = np.isin(table.values.get("blink", empty).astype(str), ("1", "1.0"))
     kind[blinks & np.isin(kind, _NONE)] = "blink"
-    rows = np.isin(kind, _KINDS) & np.isfinite(onset) & (length >= 0)
+    rows = np.isin(kind, _KINDS) & np.isfinite(onset) & (length >= 0) & (length < LARGEST)
     events = event_table("", onset[rows], onset[rows] + length[rows])
     events |= {"kind": kind[rows].astype("U8"), "eye": np.full(np.count_nonzero(rows), eye, "U9")}
     messages = []
@@ -138,15 +147,17 @@ def task_events(path: Path, about: dict[str, Any], clock: Clock, time_ms: F64, w
     on_tracker = str(about.get("OnsetSource", "")).lower() == "timestamp"
     # BIDS has the onsets of a task in seconds, whatever the unit of the tracker's clock.
     onset = clock.onsets(table, "onset", _unit_ms(about, "onset", 1000.0), on_tracker=on_tracker)
-    length = table["duration"] * _unit_ms(about, "duration", 1000.0) if "duration" in table else onset * np.nan
+    length = _held(table["duration"]) * _unit_ms(about, "duration", 1000.0) if "duration" in table else onset * np.nan
     known = np.isfinite(onset)
     shown = Shown([Message(float(onset[k]), _text(table, int(k))) for k in np.flatnonzero(known)])
-    if "stim_file" in table:
-        files = table["stim_file"]
+    named = next((n for n in ("stim_file", "stimulus") if n in table), None)
+    if named:
+        files = table[named]
         trial, stimulus = np.full(time_ms.size, np.nan), np.full(time_ms.size, "", object)
         for k in np.flatnonzero(known & (length > 0)):
             if str(files[k]).strip() not in _NONE:
-                part = slice(*np.searchsorted(time_ms, [onset[k], onset[k] + length[k]]))
+                limits = np.array([onset[k], onset[k] + length[k]])
+                part = slice(*np.searchsorted(time_ms, limits - _SLACK_MS))
                 trial[part], stimulus[part] = k + 1, str(files[k]).strip().replace("\\", "/").rsplit("/", 1)[-1]
         if np.isfinite(trial).any():
             shown.columns = {"trial": trial, "stimulus": stimulus}

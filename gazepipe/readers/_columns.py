@@ -16,14 +16,15 @@ import numpy.typing as npt
 
 from gazepipe.recording import EyeSamples
 
-__all__ = ["clean_eye", "find_column", "label_runs", "mean_of_positive", "normalise", "number_stimuli"]
+__all__ = ["LARGEST", "clean_eye", "find_column", "label_runs", "mean_of_positive", "normalise", "number_stimuli"]
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
 Texts = npt.NDArray[np.object_]
 
 _UNITS = re.compile(r"\A(.*?)\s*[\[(]([^\[\]()]*)[\])]\s*\Z", re.DOTALL)
-_LARGEST = 1e30  # float32 holds more, but no gaze, pupil or distance is near
+#: Numbers beyond it are damage.
+LARGEST = 1e30  # float32 holds more, but no gaze, pupil or distance is near
 
 
 def normalise(name: str) -> tuple[str, str]:
@@ -43,7 +44,7 @@ def find_column(names: list[tuple[str, str]], stems: tuple[str, ...], units: tup
 def mean_of_positive(values: list[F64]) -> F32:
     """Mean of what is there of each sample; a distance or diameter that is not positive is not there."""
     table = np.stack(values)
-    there = (table > 0) & (table < _LARGEST)
+    there = (table > 0) & (table < LARGEST)
     count = there.sum(axis=0)
     total = np.where(there, table, 0.0).sum(axis=0)
     return np.where(count > 0, total / np.maximum(count, 1), np.nan).astype(np.float32)
@@ -57,9 +58,9 @@ def number_stimuli(shown: Texts) -> F64:
 
 def clean_eye(x: F64, y: F64, pupil: F64 | None, lost: npt.NDArray[np.bool_]) -> EyeSamples:
     """Return one eye's samples; x and y are NaN where either is missing or `lost`, a pupil where it is not positive."""
-    missing = ~((np.abs(x) < _LARGEST) & (np.abs(y) < _LARGEST)) | lost
+    missing = ~((np.abs(x) < LARGEST) & (np.abs(y) < LARGEST)) | lost
     size = np.full(x.size, np.nan) if pupil is None else pupil
-    size = np.where((size > 0) & (size < _LARGEST), size, np.nan)
+    size = np.where((size > 0) & (size < LARGEST), size, np.nan)
     x, y = np.where(missing, np.nan, x), np.where(missing, np.nan, y)
     return EyeSamples(x.astype(np.float32), y.astype(np.float32), size.astype(np.float32))
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import csv
 import io
 import math
-import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,13 +20,11 @@ import numpy as np
 import numpy.typing as npt
 
 from gazepipe.errors import RecordingError
-from gazepipe.readers._table import MISSING_WORDS, guess_delimiter, split_fields
-from gazepipe.readers.source import read_bytes
+from gazepipe.readers._table import MISSING_WORDS, guess_delimiter, listed, plain_text, read_rows, split_fields
 
 __all__ = ["Columns", "Kind", "read_columns"]
 
 Kind = Literal["ns", "number", "text"]
-_BOM = b"\xef\xbb\xbf"
 _NO_NUMBER = sorted(MISSING_WORDS | {""})
 _REMEDY = "export the recording again (a spreadsheet program that saves such a table rounds its times)"
 
@@ -87,9 +84,7 @@ def read_columns(
     RecordingError
         If the file cannot be read, lacks a column, or has a cell that is not what its column holds.
     """
-    data = read_bytes(path).removeprefix(_BOM)
-    if (nul := data.find(b"\0")) >= 0:
-        raise RecordingError(path, f"byte {nul} of the text is zero", expected="text", remedy="copy the file again")
+    data = plain_text(path)
     head = data[: data.find(b"\n") + 1 or len(data)].decode("utf-8", "replace").rstrip("\r\n")
     delimiter = delimiter or guess_delimiter(head)
     body = 0
@@ -106,8 +101,7 @@ def read_columns(
 def _wanted(path: Path, names: list[str], kinds: Mapping[str, Kind], optional: Collection[str]) -> dict[str, int]:
     missing = [name for name in kinds if name not in names and name not in optional]
     if missing:
-        shown = ", ".join(n[:40] for n in names[:30]) + (", …" if len(names) > 30 else "")
-        found = f"there is no column {missing[0]!r} (columns here: {shown})"
+        found = f"there is no column {missing[0]!r} (columns here: {listed(names)})"
         raise RecordingError(path, found, expected=f"the columns {', '.join(map(repr, kinds))}", remedy=_REMEDY)
     return {name: names.index(name) for name in kinds if name in names}
 
@@ -135,31 +129,23 @@ class _Raw:
         return [f"{self.path.name}: the last row has no end-of-line, may be cut short and was dropped"]
 
     def parse(self, kinds: Mapping[str, Kind]) -> tuple[dict[str, npt.NDArray[Any]], int]:
-        import pandas as pd
-
         types: dict[str, Any] = {"ns": np.int64, "number": np.float64, "text": object}
-        columns: dict[int, Any] = {k: types[kinds[name]] for name, k in self.positions.items()}
-        options: dict[str, Any] = {"names": range(len(self.names)), "dtype": columns, "usecols": sorted(columns)}
-        options["na_values"] = {k: _NO_NUMBER for k, kind in columns.items() if kind is np.float64}
-        file = io.BytesIO(self.data)
-        file.seek(self.body)
         if not self.data[self.body :].strip():
             return {name: np.zeros(0, types[kinds[name]]) for name in self.positions}, 0
+        columns: dict[int, Any] = {k: types[kinds[name]] for name, k in self.positions.items()}
+        missing = {k: _NO_NUMBER for k, kind in columns.items() if kind is np.float64}
+        file = io.BytesIO(self.data)
+        file.seek(self.body)
         try:
-            with warnings.catch_warnings():
-                # A delimiter at the end of every row is harmless, and pandas warns of it.
-                warnings.simplefilter("ignore", pd.errors.ParserWarning)
-                frame = pd.read_csv(
-                    file,
-                    sep=self.delimiter,
-                    header=None,
-                    index_col=False,
-                    keep_default_na=False,
-                    encoding="utf-8",
-                    encoding_errors="replace",
-                    engine="c",
-                    **options,
-                )
+            frame = read_rows(
+                file,
+                self.delimiter,
+                len(self.names),
+                columns,
+                na_values=missing,
+                keep_default_na=False,
+                encoding="utf-8",
+            )
         except (ValueError, OverflowError) as error:
             raise self._bad_cell(kinds, str(error)) from None
         values: dict[str, npt.NDArray[Any]] = {}

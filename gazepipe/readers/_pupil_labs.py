@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gazepipe.errors import RecordingError
+from gazepipe.readers._columns import LARGEST
 from gazepipe.readers._exact import Columns, Kind, read_columns
 from gazepipe.readers._table import split_fields
 from gazepipe.recording import Message
@@ -181,14 +182,18 @@ def event_table(
     """Return the tracker's own events of one kind, with NaN for what it does not say (its velocities are in px/s)."""
     n = onset_ms.size
     none = np.full(n, np.nan)
+
+    def clean(values: F64 | None) -> F64:
+        return none if values is None else np.where(np.abs(values) < LARGEST, values, np.nan).astype(np.float64)
+
     return {
         "kind": np.full(n, kind, "U8"),
         "eye": np.full(n, "cyclopean", "U9"),
         "onset_ms": onset_ms,
         "offset_ms": offset_ms,
-        "x_px": none if x is None else x.astype(np.float64),
-        "y_px": none if y is None else y.astype(np.float64),
-        "amplitude_deg": none if amplitude is None else amplitude.astype(np.float64),
+        "x_px": clean(x),
+        "y_px": clean(y),
+        "amplitude_deg": clean(amplitude),
         "peak_velocity_deg_s": none,
     }
 

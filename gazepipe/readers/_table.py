@@ -13,7 +13,7 @@ import io
 import math
 import re
 import warnings
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,12 +32,16 @@ __all__ = [
     "UTF16",
     "Table",
     "block_starts",
+    "clock_breaks",
     "decode",
     "guess_delimiter",
     "header_of",
     "increasing",
     "is_cut",
+    "listed",
     "open_table",
+    "plain_text",
+    "read_rows",
     "sampling_rate",
     "split_fields",
 ]
@@ -49,6 +53,7 @@ UTF16 = (b"\xff\xfe", b"\xfe\xff")
 MISSING_WORDS = {"#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA", "NULL"}
 MISSING_WORDS |= {"None", "-NaN", "-nan", "NaN", "n/a", "nan", "null"}
 _CHUNK_ROWS = 100_000
+_SET_MS = 600_000.0
 _NO_NUMBER = sorted(MISSING_WORDS | {"", "-"})
 
 
@@ -89,6 +94,62 @@ def is_cut(last: str, delimiter: str, n_fields: int) -> bool:
     return bool(last) and len(split_fields(last, delimiter)) < n_fields
 
 
+def listed(names: list[str]) -> str:
+    """Return columns' names as messages show them."""
+    return ", ".join(n[:40] for n in names[:30]) + (", …" if len(names) > 30 else "")
+
+
+def plain_text(path: Path) -> bytes:
+    """Return a file's text without byte-order mark, in UTF-8 where it was UTF-16.
+
+    Raises
+    ------
+    RecordingError
+        If the file cannot be read, or has a zero byte, which no text has.
+    """
+    data = read_bytes(path)
+    if data.startswith(UTF16):
+        data = data.decode("utf-16", "replace").encode()
+    data = data.removeprefix(b"\xef\xbb\xbf")
+    if (nul := data.find(b"\0")) >= 0:
+        raise RecordingError(
+            path, f"byte {nul} of the text is zero", expected="text", remedy="copy or export the file again"
+        )
+    return data
+
+
+def read_rows(
+    file: io.BytesIO | io.StringIO, delimiter: str, n_columns: int, types: Mapping[int, Any], **options: Any
+) -> Any:
+    """Let pandas parse some columns of a table without its line of names; columns are called by their index.
+
+    `options` are pandas' own; with ``chunksize``, the result is an iterator over frames. Names may occur twice, so they
+    are of no use here.
+
+    Raises
+    ------
+    ValueError, OverflowError
+        If a cell is not of its column's type, or the table is no table.
+    """
+    import pandas as pd
+
+    with warnings.catch_warnings(), np.errstate(invalid="ignore"):  # pandas checks its casts itself
+        # A delimiter at the end of every row is harmless, and pandas warns of it.
+        warnings.simplefilter("ignore", pd.errors.ParserWarning)
+        return pd.read_csv(
+            file,
+            sep=delimiter,
+            header=None,
+            names=range(n_columns),
+            index_col=False,
+            usecols=sorted(types),
+            dtype=dict(types),
+            encoding_errors="replace",
+            engine="c",
+            **options,
+        )
+
+
 def sampling_rate(path: Path, time_ms: F64) -> float:
     """One over the mean of the ordinary time steps (within half of their median), in Hz.
 
@@ -102,7 +163,10 @@ def sampling_rate(path: Path, time_ms: F64) -> float:
     if not steps.size:
         raise RecordingError(path, "no time is later than the one before", expected="times that increase")
     middle = float(np.median(steps))
-    return 1000.0 / float(steps[np.abs(steps - middle) <= middle / 2].mean())
+    ordinary = steps[np.abs(steps - middle) <= middle / 2]
+    if not ordinary.size:  # the median of an even number may lie far from all of them
+        ordinary = steps[steps <= middle]
+    return 1000.0 / float(ordinary.mean())
 
 
 def block_starts(time_ms: F64, rate_hz: float) -> I64:
@@ -110,6 +174,14 @@ def block_starts(time_ms: F64, rate_hz: float) -> I64:
     steps = np.diff(time_ms)
     hole = (steps < 0) | (steps > max(1000.0, 1e5 / rate_hz))
     return np.append(0, np.flatnonzero(hole) + 1).astype(np.int64)
+
+
+def clock_breaks(time_ms: F64) -> list[str]:
+    """Say how often the clock went back, or ahead by more than ten minutes, as one does that is set."""
+    steps = np.diff(time_ms)
+    back, ahead = int(np.count_nonzero(steps < 0)), int(np.count_nonzero(steps > _SET_MS))
+    said = [f"time goes back {back} times, each of which begins a block"] if back else []
+    return said + ([f"time jumps ahead by more than ten minutes {ahead} times"] if ahead else [])
 
 
 def increasing(time_ms: F64) -> npt.NDArray[np.bool_]:
@@ -193,33 +265,23 @@ class Table:
         import pandas as pd
 
         types: dict[int, Any] = dict.fromkeys(numbers, np.float64) | dict.fromkeys(texts, object)
-        # Columns are named by index, because names may occur twice.
-        options: dict[str, Any] = {
-            "names": range(len(self.names)),
-            "usecols": sorted(types),
-            "dtype": types,
-            "na_values": dict.fromkeys(numbers, _NO_NUMBER),
-        }
         file = io.BytesIO(self.data)
         file.seek(self.body)
+        reader = read_rows(
+            file,
+            self.delimiter,
+            len(self.names),
+            types,
+            na_values=dict.fromkeys(numbers, _NO_NUMBER),
+            keep_default_na=False,
+            decimal=decimal,
+            skipinitialspace=True,
+            encoding=self.encoding,
+            chunksize=_CHUNK_ROWS,
+        )
         parts = []
         with warnings.catch_warnings():
-            # A delimiter at the end of every row is harmless, and pandas warns of it.
-            warnings.simplefilter("ignore", pd.errors.ParserWarning)
-            reader = pd.read_csv(
-                file,
-                sep=self.delimiter,
-                header=None,
-                index_col=False,
-                decimal=decimal,
-                keep_default_na=False,
-                skipinitialspace=True,
-                encoding=self.encoding,
-                encoding_errors="replace",
-                engine="c",
-                chunksize=_CHUNK_ROWS,
-                **options,
-            )
+            warnings.simplefilter("ignore", pd.errors.ParserWarning)  # chunks are parsed here
             for chunk in reader:
                 # A row that is too short has NaN for its texts.
                 chunk[list(texts)] = chunk[list(texts)].fillna("")
@@ -261,8 +323,8 @@ class Table:
 
     def no_column(self, remedy: str, what: str) -> RecordingError:
         """Return the error for a column that is not there."""
-        shown = ", ".join(n[:40] for n in self.names[:30]) + (", …" if len(self.names) > 30 else "")
-        return RecordingError(self.path, f"there is no column with {what} (columns here: {shown})", remedy=remedy)
+        found = f"there is no column with {what} (columns here: {listed(self.names)})"
+        return RecordingError(self.path, found, remedy=remedy)
 
 
 def _is_good(cell: str, decimal: str, required: bool) -> bool:
@@ -298,14 +360,7 @@ def open_table(path: Path, pattern: re.Pattern[str]) -> Table:
     RecordingError
         If the file cannot be read or has no such line.
     """
-    data = read_bytes(path)
-    if data.startswith(UTF16):
-        data = data.decode("utf-16", "replace").encode()
-    data = data.removeprefix(b"\xef\xbb\xbf")
-    if (nul := data.find(b"\0")) >= 0:
-        raise RecordingError(
-            path, f"byte {nul} of the text is zero", expected="text", remedy="copy or export the file again"
-        )
+    data = plain_text(path)
     found = header_of(data, pattern)
     if found is None:
         raise RecordingError(path, "there is no line of column names", remedy="export the recording again")

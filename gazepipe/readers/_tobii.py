@@ -28,7 +28,7 @@ import numpy.typing as npt
 
 from gazepipe.errors import RecordingError
 from gazepipe.readers._columns import clean_eye, find_column, label_runs, mean_of_positive, normalise, number_stimuli
-from gazepipe.readers._table import Table, block_starts, increasing, open_table, sampling_rate
+from gazepipe.readers._table import Table, block_starts, clock_breaks, increasing, open_table, sampling_rate
 from gazepipe.recording import EyeSamples, Message, Recording
 
 if TYPE_CHECKING:
@@ -234,6 +234,7 @@ def _recording(table: Table, part: pd.DataFrame, export: Export) -> Recording:
         raise table.too_few(time.size)
     rate = sampling_rate(table.path, time)
     start = block_starts(time, rate)
+    warnings += clock_breaks(time)
     columns: dict[str, npt.NDArray[Any]] = {}
     shown = _stimulus(rows)
     if (shown != "").any():

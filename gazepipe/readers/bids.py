@@ -7,10 +7,12 @@
   counted from the first, which is ``meta["time_origin_ns"]``.
 * Positions are pixels of the screen (``SampleCoordinateSystem`` "gaze-on-screen"), from the corner that is
   ``ScreenOrigin``; "gaze-in-world" is kept in its own pixels as ``meta["coordinates"]`` ``"scene"``.
+* Blocks are what a hole of more than a second parts, unless the sidecar has the key ``Blocks`` of gazepipe's export.
 * ``…_physioevents`` has the tracker's events and messages. Their onsets are in units of the column that ``OnsetSource``
   names, so are durations, unless the sidecar gives a unit.
 * ``…_events.tsv`` has what was shown, in seconds after the first sample (less ``StartTime``), or on the tracker's clock
-  where ``OnsetSource`` is "timestamp". Each row is a message; ``stim_file`` also makes the columns trial and stimulus.
+  where ``OnsetSource`` is "timestamp". Each row is a message; ``stim_file``, or ``stimulus`` without it, also makes the
+  columns trial and stimulus.
 
 Early converters wrote the columns in another order than their sidecars say, time first as BIDS now demands. Where the
 sidecar's time does not increase and the first column does, the latter is the time.
@@ -32,7 +34,7 @@ from gazepipe.readers._bids_events import Clock, device_events, task_events
 from gazepipe.readers._columns import clean_eye
 from gazepipe.readers._exact import Columns, Kind, read_columns
 from gazepipe.readers._pupil_labs import join_events, new_times
-from gazepipe.readers._table import block_starts, sampling_rate
+from gazepipe.readers._table import block_starts, clock_breaks, sampling_rate
 from gazepipe.readers.source import Reader
 from gazepipe.recording import EYES, EyeSamples, Recording
 
@@ -153,14 +155,18 @@ def read(path: Path, config: StudyConfig) -> Recording:
         messages += [m for m in texts if (m.time_ms, m.text) not in known]
     shown = task_events(path, presented, clock, time, warnings)
     rate = sampling_rate(path, time)
-    start = block_starts(time, rate)
+    warnings += clock_breaks(time)
+    blocks = _stated_blocks(about, time.size)
+    if blocks is None:
+        start = block_starts(time, rate)
+        blocks = start, np.full(start.size, _stated_rate(about, rate, warnings), np.float64)
     return Recording(
         path=path,
         format=_FORMAT,
         time_ms=time,
         eyes={name: eyes[name] for name in EYES if name in eyes},
-        block_start=start,
-        sampling_rate_hz=np.full(start.size, _stated_rate(about, rate, warnings), np.float64),
+        block_start=blocks[0],
+        sampling_rate_hz=blocks[1],
         messages=messages + shown.messages,
         columns=shown.columns,
         native_events=join_events(native),
@@ -179,6 +185,20 @@ def _meta(about: dict[str, Any], screen: sidecar.BidsScreen, clock: Clock) -> di
 
 def _system(about: dict[str, Any]) -> str:
     return str(about.get("SampleCoordinateSystem", "")).lower()
+
+
+def _stated_blocks(about: dict[str, Any], n: int) -> tuple[I64, F64] | None:
+    """First sample and rate of each block, where gazepipe wrote the data set; the specification has no such key."""
+    stated = about.get("Blocks")
+    if not isinstance(stated, list) or not all(isinstance(b, dict) for b in stated):
+        return None
+    rows = [b.get("FirstRow") for b in stated]
+    rates = [r for b in stated if (r := sidecar.number(b.get("SamplingFrequency"))) is not None]
+    if not all(type(r) is int for r in rows) or len(rates) != len(rows) or rows[:1] != [0]:
+        return None
+    starts = np.array(rows, np.int64) if max(rows) < n else np.zeros(0, np.int64)
+    fits = starts.size > 0 and bool((np.diff(starts) > 0).all())
+    return (starts, np.array(rates)) if fits else None
 
 
 def _stated_rate(about: dict[str, Any], found: float, warnings: list[str]) -> float:
@@ -235,7 +255,11 @@ def _in_true_order(path: Path, names: list[str], table: Columns, warnings: list[
     at = names.index("timestamp")
     warnings.append(f"{path.name}: the first column is the time, not column {at + 1} as the sidecar says")
     shifted = ["timestamp", *names[:at], *names[at + 1 :]]
-    return {new: values[old] for new, old in zip(shifted, names, strict=True) if old in values}
+    found = {new: values[old] for new, old in zip(shifted, names, strict=True) if old in values}
+    if not set(_POSITIONS) <= set(found):
+        what = "the first column is the time, not the one that the sidecar says, and positions cannot be told"
+        raise RecordingError(path, what, remedy="put the sidecar's Columns in the order of the table")
+    return found
 
 
 def _increasing(path: Path, times: npt.NDArray[Any], line: int) -> tuple[npt.NDArray[np.bool_], list[str]]:

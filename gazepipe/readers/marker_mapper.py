@@ -5,7 +5,10 @@ may also be given by itself, and under another name (then nothing beside it is r
 
 * Marker Mapper: positions are 0 … 1 over the surface, from its top-left corner. The surface is taken to be the screen:
   the study's pixels are what they are multiplied by. Gaze beside the surface keeps its values below 0 or above 1.
-* Reference Image Mapper: positions are pixels of the reference image, whose size is `display_px`.
+* Reference Image Mapper: positions are pixels of the reference image, which is what `display_px` and the study's screen
+  are then about. Each section is a trial, and its stimulus the image, called ``reference_image-`` and eight digits of
+  its content's digest: all downloads call the file alike, and different images must not be taken for one.
+  Where the image was not found, rows may be left out; a section stays one block, with holes.
 * A position is NaN where the tags or the image were not found in the scene; "detected" only says whether gaze was
   inside.
 * Each section of a recording is a block. Its start and end are messages with the names of the events that Pupil Cloud
@@ -17,6 +20,7 @@ A download has all recordings of a project. `read` wants one; `read_recordings` 
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +28,17 @@ import numpy as np
 import numpy.typing as npt
 
 from gazepipe.config import StudyConfig
-from gazepipe.errors import RecordingError
+from gazepipe.errors import RecordingError, StimulusError
 from gazepipe.readers import _pupil_labs as pupil_labs
 from gazepipe.readers._columns import clean_eye
 from gazepipe.readers._exact import Columns, Kind, read_columns
 from gazepipe.readers._pupil_labs import TIME
-from gazepipe.readers._table import block_starts, sampling_rate
+from gazepipe.readers._table import block_starts, clock_breaks, sampling_rate
 from gazepipe.readers.source import Reader
+from gazepipe.recipe import digest_file
 from gazepipe.recording import Message, Recording
 
-__all__ = ["READER", "files", "read", "read_recordings", "sniff"]
+__all__ = ["READER", "files", "read", "read_recordings", "reference_digest", "sniff"]
 
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
@@ -41,6 +46,7 @@ _FORMAT = "marker-mapper"
 _SURFACE = tuple(f"gaze position on surface {axis} [normalized]" for axis in "xy")
 _IMAGE = tuple(f"gaze position in reference image {axis} [px]" for axis in "xy")
 _IMAGE_NAMES = ("reference_image.jpeg", "reference_image.jpg", "reference_image.png")
+_REFERENCE = re.compile(r"reference_image-([0-9a-f]{8})")
 _BESIDE = ("fixations.csv", "sections.csv", "events.csv", *_IMAGE_NAMES)
 
 
@@ -78,6 +84,12 @@ def read(path: Path, config: StudyConfig) -> Recording:
     path = Path(path)
     table, names = _table(path)
     return _recording(path, table, names, pupil_labs.only_recording(table), config)
+
+
+def reference_digest(stimulus: str) -> str:
+    """Return what the digest of a reference image begins with, from its name as a stimulus; "" for any other name."""
+    match = _REFERENCE.fullmatch(stimulus)
+    return match[1] if match else ""
 
 
 def read_recordings(path: Path, config: StudyConfig) -> dict[str, Recording]:
@@ -119,10 +131,13 @@ def _recording(path: Path, table: Columns, names: tuple[str, ...], one: str, con
     origin = int(table[TIME][0])
     time = pupil_labs.to_ms(table[TIME], origin)
     rate = sampling_rate(table.path, time)
-    start = np.union1d(block_starts(time, rate), _section_starts(table)).astype(np.int64)
+    warnings += clock_breaks(time)
     on_surface = names is _SURFACE
+    holes = block_starts(time, rate) if on_surface else np.zeros(1, np.int64)
+    start = np.union1d(holes, _section_starts(table)).astype(np.int64)
     scale = (config.screen.width_px, config.screen.height_px) if on_surface else (1, 1)
-    x, y = (table[name] * size for name, size in zip(names, scale, strict=True))
+    with np.errstate(over="ignore"):  # of damaged numbers
+        x, y = (table[name] * size for name, size in zip(names, scale, strict=True))
     meta: dict[str, Any] = {"coordinates": "screen" if on_surface else "reference image", "time_origin_ns": origin}
     meta |= {"recording_id": one} if one else {}
     messages: list[Message] = []
@@ -141,6 +156,7 @@ def _recording(path: Path, table: Columns, names: tuple[str, ...], one: str, con
         block_start=start,
         sampling_rate_hz=np.full(start.size, rate, np.float64),
         messages=messages,
+        columns={} if on_surface else _trials(start, time.size, folder),
         native_events=native,
         display_px=None if on_surface or folder is None else _image_px(folder, warnings),
         meta=meta,
@@ -207,22 +223,31 @@ def _fixations(
     return pupil_labs.join_events([pupil_labs.event_table("fixation", onset, offset, x, y)])
 
 
+def _image_file(folder: Path | None) -> Path | None:
+    return next((folder / name for name in _IMAGE_NAMES if (folder / name).is_file()), None) if folder else None
+
+
+def _trials(start: I64, n: int, folder: Path | None) -> dict[str, npt.NDArray[Any]]:
+    """Each section is a presentation of the reference image."""
+    path = _image_file(folder)
+    name = f"reference_image-{digest_file(path)[:8]}" if path else ""
+    number = np.searchsorted(start, np.arange(n), "right").astype(np.int64)
+    return {"trial": number, "stimulus": np.full(n, name, object)}
+
+
 def _image_px(folder: Path, warnings: list[str]) -> tuple[int, int] | None:
     """Width and height of the reference image."""
-    import cv2
+    from gazepipe.images import image_size
 
-    path = next((folder / name for name in _IMAGE_NAMES if (folder / name).is_file()), None)
+    path = _image_file(folder)
     if path is None:
         warnings.append("there is no reference_image beside gaze.csv; its pixels are taken for the screen's")
         return None
     try:
-        picture = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_GRAYSCALE)
-    except (OSError, cv2.error):
-        picture = None
-    if picture is None:
+        return image_size(path)  # of the header: a small file may claim a picture that fills the memory
+    except StimulusError:
         warnings.append(f"{path.name} cannot be read; its pixels are taken for the screen's")
         return None
-    return int(picture.shape[1]), int(picture.shape[0])
 
 
 READER = Reader(_FORMAT, sniff, read, files)

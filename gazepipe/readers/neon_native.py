@@ -27,7 +27,7 @@ from gazepipe.config import StudyConfig
 from gazepipe.errors import RecordingError
 from gazepipe.readers import _pupil_labs as pupil_labs
 from gazepipe.readers._columns import clean_eye, mean_of_positive
-from gazepipe.readers._table import block_starts, sampling_rate
+from gazepipe.readers._table import block_starts, clock_breaks, sampling_rate
 from gazepipe.readers.source import Reader, read_bytes
 from gazepipe.recording import Message, Recording
 
@@ -122,6 +122,7 @@ def read(path: Path, config: StudyConfig) -> Recording:
     eye = clean_eye(xy[:, 0], xy[:, 1], mean_of_positive([left, right]).astype(np.float64), ~worn)
     rate = sampling_rate(path, time)
     start = np.union1d(block_starts(time, rate), first[first < ns.size]).astype(np.int64)
+    warnings += clock_breaks(time)
     info = pupil_labs.read_json(path / "info.json", warnings)
     meta = pupil_labs.about(info, pupil_labs.read_json(path / "wearer.json", warnings))
     return Recording(

@@ -22,10 +22,10 @@ import numpy.typing as npt
 from gazepipe.config import StudyConfig
 from gazepipe.errors import RecordingError
 from gazepipe.readers import _pupil_labs as pupil_labs
-from gazepipe.readers._columns import clean_eye, mean_of_positive
+from gazepipe.readers._columns import LARGEST, clean_eye, mean_of_positive
 from gazepipe.readers._exact import Columns, Kind, read_columns
 from gazepipe.readers._pupil_labs import TIME
-from gazepipe.readers._table import block_starts, sampling_rate
+from gazepipe.readers._table import block_starts, clock_breaks, sampling_rate
 from gazepipe.readers.source import Reader
 from gazepipe.recording import Recording
 
@@ -98,6 +98,7 @@ def read(path: Path, config: StudyConfig) -> Recording:
     rate = sampling_rate(source, time)
     sections = table.get("section id")
     start = block_starts(time, rate)
+    warnings += clock_breaks(time)
     if sections is not None:
         start = np.union1d(start, np.flatnonzero(sections[1:] != sections[:-1]) + 1).astype(np.int64)
     info = pupil_labs.read_json(folder / "info.json", warnings) if folder else {}
@@ -146,7 +147,7 @@ def _pupils(
         if values is not None:
             sizes = np.full(ns.size, np.nan)
             sizes[at[same]] = values[same]
-            sizes[off | ~(sizes > 0)] = np.nan
+            sizes[off | ~((sizes > 0) & (sizes < LARGEST))] = np.nan
             out[key] = sizes
     return out
 

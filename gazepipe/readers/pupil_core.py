@@ -28,7 +28,7 @@ from gazepipe.errors import RecordingError
 from gazepipe.readers import _pupil_labs as pupil_labs
 from gazepipe.readers._columns import clean_eye
 from gazepipe.readers._exact import Columns, Kind, read_columns
-from gazepipe.readers._table import block_starts, split_fields
+from gazepipe.readers._table import block_starts, clock_breaks, split_fields
 from gazepipe.readers.source import Reader
 from gazepipe.recording import Message, Recording
 
@@ -45,6 +45,7 @@ _SURFACE = re.compile(r"gaze_positions_on_surface_(.+)\.csv")
 _SCENE_PX = (1280, 720)
 _BESIDE = ("annotations.csv", "blinks.csv")
 _LATE_S = 1.0
+_LATEST_S = 1e12  # no clock counts so far
 _KEPT = (
     "recording_uuid",
     "recording_name",
@@ -154,6 +155,7 @@ def read(path: Path, config: StudyConfig) -> Recording:
     doubtful = ~(table["confidence"] >= MIN_CONFIDENCE) if "confidence" in table else np.zeros(time.size, bool)
     rate = _rate(time)
     start = block_starts(time, rate)
+    warnings += clock_breaks(time)
     meta: dict[str, Any] = {"coordinates": "screen" if on_surface else "scene"}
     meta |= {"surface": surface} if surface else {}
     meta |= _clock(folder, warnings) if folder else {}
@@ -185,7 +187,7 @@ def _table(source: Path) -> tuple[bool, Columns]:
 def _in_order(table: Columns, warnings: list[str]) -> Columns:
     """Sort what the two eyes' pipelines wrote out of turn; refuse what is out by more than a second."""
     time = table[_TIME]
-    wrong = ~((time >= 0) & (time < 1e12))
+    wrong = ~((time >= 0) & (time < _LATEST_S))
     latest = np.maximum.accumulate(np.where(wrong, 0, time)) if time.size else time
     wrong |= latest - time > _LATE_S
     if wrong.any():
@@ -207,7 +209,8 @@ def _in_order(table: Columns, warnings: list[str]) -> Columns:
 
 def _pixels(table: Columns, names: tuple[str, str], scale: tuple[int, int]) -> tuple[F64, F64]:
     """Normalised positions from the bottom-left corner → pixels from the top-left one."""
-    return table[names[0]] * scale[0], (1.0 - table[names[1]]) * scale[1]
+    with np.errstate(over="ignore"):  # of damaged numbers
+        return table[names[0]] * scale[0], (1.0 - table[names[1]]) * scale[1]
 
 
 def _rate(time_ms: F64) -> float:
@@ -227,8 +230,9 @@ def _messages(folder: Path, warnings: list[str]) -> list[Message]:
         return []
     table = read_columns(path, {"timestamp": "number", "label": "text"})
     warnings += table.warnings
+    table = table.take(np.abs(table["timestamp"]) < _LATEST_S)
     times = (table["timestamp"] * 1e3).tolist()
-    return [Message(t, str(text)) for t, text in zip(times, table["label"], strict=True) if np.isfinite(t)]
+    return [Message(t, str(text)) for t, text in zip(times, table["label"], strict=True)]
 
 
 def _events(folder: Path, on_surface: bool, warnings: list[str]) -> pupil_labs.Events:
@@ -242,7 +246,8 @@ def _events(folder: Path, on_surface: bool, warnings: list[str]) -> pupil_labs.E
         places: dict[str, Kind] = {"norm_pos_x": "number", "norm_pos_y": "number"} if kind == "fixation" else {}
         table = read_columns(path, kinds | places)
         warnings += table.warnings
-        table = table.take(np.isfinite(table["start_timestamp"]) & (table["duration"] >= 0))
+        start, duration = table["start_timestamp"], table["duration"]
+        table = table.take((np.abs(start) < _LATEST_S) & (duration >= 0) & (duration < _LATEST_S))
         onset = table["start_timestamp"] * 1e3
         x, y = _pixels(table, ("norm_pos_x", "norm_pos_y"), _SCENE_PX) if places else (None, None)
         found.append(pupil_labs.event_table(kind, onset, onset + table["duration"] * to_ms, x, y))

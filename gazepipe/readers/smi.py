@@ -28,7 +28,7 @@ import numpy.typing as npt
 from gazepipe.config import StudyConfig
 from gazepipe.errors import RecordingError
 from gazepipe.readers._columns import Texts, clean_eye, find_column, label_runs, normalise, number_stimuli
-from gazepipe.readers._table import Table, block_starts, header_of, increasing, open_table, sampling_rate
+from gazepipe.readers._table import Table, block_starts, clock_breaks, header_of, increasing, open_table, sampling_rate
 from gazepipe.readers.source import Reader
 from gazepipe.recording import EyeSamples, Message, Recording
 
@@ -86,7 +86,10 @@ def read(path: Path, config: StudyConfig) -> Recording:
     rows = table.parse(set(numbers.values()), set(texts.values()), keep, {numbers["time"]})
     _check_participants(table, rows)
     warnings = list(table.warnings)
-    rows = rows[increasing(rows["time"].to_numpy())]
+    kept = increasing(rows["time"].to_numpy())
+    if not kept.all():
+        warnings.append(f"{np.count_nonzero(~kept)} rows with the time of the row before gave no sample")
+        rows = rows[kept]
     if len(rows) < 2:
         raise table.too_few(len(rows))
     time = rows["time"].to_numpy(np.float64) * _MS[unit]
@@ -96,6 +99,7 @@ def read(path: Path, config: StudyConfig) -> Recording:
     if abs(measured / rate - 1) > 0.2:
         warnings.append(f"the times ({measured:.5g} Hz) do not go with the stated rate ({rate:.5g} Hz)")
     start = block_starts(time, rate)
+    warnings += clock_breaks(time)
     messages = [replace(m, time_ms=m.time_ms * _MS[unit]) for m in messages]
     label, events = _native(rows, time, start)
     return Recording(

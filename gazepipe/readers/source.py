@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 import gzip
+import io
+import os
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from gazepipe.config import StudyConfig
-from gazepipe.errors import RecordingError
+from gazepipe.errors import ConfigError, RecordingError
 from gazepipe.recording import Recording
 
-__all__ = ["GZIP_MAGIC", "HEAD_BYTES", "Reader", "check_file", "is_gzip", "read_bytes", "read_head"]
+__all__ = [
+    "GZIP_MAGIC",
+    "HEAD_BYTES",
+    "LIMIT_VARIABLE",
+    "Reader",
+    "check_file",
+    "is_gzip",
+    "largest_bytes",
+    "out_of_memory",
+    "read_bytes",
+    "read_head",
+]
 
 HEAD_BYTES = 65536
 GZIP_MAGIC = b"\x1f\x8b"
+#: Environment variable with the largest size in GiB of one (unpacked) file.
+LIMIT_VARIABLE = "GAZEPIPE_MAX_FILE_GIB"
+_STEP = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +107,62 @@ def read_head(path: Path) -> bytes:
 
 
 def read_bytes(path: Path) -> bytes:
-    """Return a file's whole content, unpacked where it is gzip-compressed."""
+    """Return a file's whole content, unpacked where it is gzip-compressed.
+
+    Raises
+    ------
+    RecordingError
+        If the file is damaged, or is larger (when unpacked) than `largest_bytes`.
+    """
     check_file(path)
     packed = is_gzip(path)
     try:
-        data = path.read_bytes()
-        return gzip.decompress(data) if packed else data
+        return _unpack(path) if packed else _read_plain(path)
     except (EOFError, zlib.error, OSError) as error:
         raise _damaged(path, error, packed) from None
+
+
+def largest_bytes() -> int:
+    """Return how much of one file is taken into memory: 4 GiB, or what `LIMIT_VARIABLE` says.
+
+    A few hundred kilobytes can unpack to gigabytes, so the size is counted while unpacking.
+    """
+    text = os.environ.get(LIMIT_VARIABLE, "")
+    try:
+        gib = float(text) if text else 4.0
+    except ValueError:
+        gib = 0.0
+    if not 0 < gib < 1e6:
+        msg = f"{LIMIT_VARIABLE} is {text!r}; expected a number of GiB, such as 8."
+        raise ConfigError(msg)
+    return int(gib * 2**30)
+
+
+def _read_plain(path: Path) -> bytes:
+    if path.stat().st_size > largest_bytes():
+        raise _too_large(path, "has")
+    return path.read_bytes()
+
+
+def _unpack(path: Path) -> bytes:
+    limit = largest_bytes()
+    with gzip.open(path) as file:
+        # Asking for the whole at once would find out about the size when it is too late.
+        out = io.BytesIO()
+        while part := file.read(_STEP):
+            if out.tell() + len(part) > limit:
+                raise _too_large(path, "unpacks to")
+            out.write(part)
+        return out.getvalue()
+
+
+def _too_large(path: Path, verb: str) -> RecordingError:
+    return RecordingError(
+        path,
+        f"the file {verb} more than {largest_bytes() / 2**30:g} GiB",
+        expected="a recording",
+        remedy=f"if it is one, split it, or set the environment variable {LIMIT_VARIABLE}",
+    )
 
 
 def _damaged(path: Path, error: Exception, packed: bool) -> RecordingError:
@@ -112,3 +176,9 @@ def _damaged(path: Path, error: Exception, packed: bool) -> RecordingError:
 def _unreadable(path: Path, error: Exception) -> RecordingError:
     reason = getattr(error, "strerror", None) or str(error)
     return RecordingError(path, f"the file cannot be read ({reason})", remedy="check its permissions and the disk")
+
+
+def out_of_memory(path: Path) -> RecordingError:
+    """Return the error for a recording that does not fit into memory."""
+    found = "reading it needs more memory than there is"
+    return RecordingError(path, found, remedy="use fewer --jobs, close other programs or split the recording")

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from gazepipe.config import StudyConfig
 from gazepipe.readers._columns import Texts, clean_eye, find_column, mean_of_positive, normalise
-from gazepipe.readers._table import block_starts, header_of, increasing, open_table, sampling_rate
+from gazepipe.readers._table import block_starts, clock_breaks, header_of, increasing, open_table, sampling_rate
 from gazepipe.readers._tobii import invalid
 from gazepipe.readers.source import Reader
 from gazepipe.recording import EyeSamples, Recording
@@ -96,6 +96,7 @@ def read(path: Path, config: StudyConfig) -> Recording:
     time = rows[time_at].to_numpy(np.float64) / 1000.0
     rate = sampling_rate(path, time)
     start = block_starts(time, rate)
+    warnings += clock_breaks(time)
 
     samples: dict[str, EyeSamples] = {}
     for eye, where in eyes.items():
@@ -106,7 +107,8 @@ def read(path: Path, config: StudyConfig) -> Recording:
         if "valid" in where:
             lost |= _not_valid(rows[where["valid"]].to_numpy(object))
         size = config.screen.width_px, config.screen.height_px
-        samples[eye] = clean_eye(x * size[0], y * size[1], pupil[0] if pupil else None, lost)
+        with np.errstate(over="ignore"):  # of damaged numbers
+            samples[eye] = clean_eye(x * size[0], y * size[1], pupil[0] if pupil else None, lost)
     z = [rows[where["z"]].to_numpy(np.float64) for where in eyes.values() if "z" in where]
     return Recording(
         path=path,

