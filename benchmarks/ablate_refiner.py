@@ -44,7 +44,7 @@ def unit(maps: torch.Tensor) -> torch.Tensor:
     return maps / maps.mean((2, 3), keepdim=True)
 
 
-def learn(corpus, users, train, held, m, share, rng):  # noqa: ANN001, ANN201
+def learn(corpus, users, train, held, m, share, rng):
     """Prior over profiles from training users, and the strength that predicts their held-out images best."""
     p = len(PARAMETERS)
     usm, psm = pairs(corpus, users, [train[:FIT]] * len(users), users, share)
@@ -89,7 +89,10 @@ def main() -> None:
             # An unseen user's universal maps of their enrolment images: over everybody known, as in training.
             usm, psm = pairs(small, test, few, known, share)
             mine = fit_profiles(usm, psm, mean, strength / sd**2)
-            print(f"fold {fold} {label}: strength {strength}, {start and time.process_time() - start:.0f} CPU s", flush=True)
+            print(
+                f"fold {fold} {label}: strength {strength}, {start and time.process_time() - start:.0f} CPU s",
+                flush=True,
+            )
             print("  mean", dict(zip(PARAMETERS, mean.numpy().round(2).tolist(), strict=True)), flush=True)
             print("  sd  ", dict(zip(PARAMETERS, sd.numpy().round(2).tolist(), strict=True)), losses, flush=True)
             for i, user in enumerate(test):

@@ -26,6 +26,7 @@ from gazepipe.identification import Tables, d_prime, draw, equal_error_rate, pre
 from gazepipe.metrics import METRICS, score
 from gazepipe.models import Model, load_model, load_refiner
 from gazepipe.predict import predict_maps
+from gazepipe.profiling import profiled, profiles_of
 from gazepipe.recipe import Recipe
 from gazepipe.study import Study
 from gazepipe.train import settings, split_from
@@ -33,7 +34,7 @@ from gazepipe.training import Encoder, embedding_pools
 
 __all__ = ["Evaluation", "evaluate"]
 
-VERSION = 2
+VERSION = 3
 F32 = npt.NDArray[np.float32]
 I64 = npt.NDArray[np.int64]
 
@@ -127,8 +128,9 @@ def evaluate(
     embedding = load_model(study, "embedding", where)
     refiner = load_refiner(study, embedding.info["recipe"], where)
     universal = load_model(study, "universal", where) if study.model_file("universal").is_file() else None
+    profile = load_model(study, "profile") if study.model_file("profile").is_file() else None
     config = settings(study)
-    recipe = _recipe(study, config, [embedding, refiner, *([universal] if universal else [])])
+    recipe = _recipe(study, config, [m for m in (embedding, refiner, profile, universal) if m])
     path = study.store / "evaluation.json"
     kept = None if force else _stored(path, recipe)
     if kept is not None:
@@ -144,7 +146,7 @@ def evaluate(
     encoder = Encoder(embedding.net, corpus, split.users_train)
     _identify(result, encoder, split, config)
     tell(1, 2, "identification")
-    rows = _score_maps(result, corpus, split, encoder, refiner, universal, config)
+    rows = _score_maps(result, corpus, split, encoder, refiner, profile, universal, config)
     tell(2, 2, "maps")
     result.facts["n_maps"] = rows
     content = {"recipe": recipe.digest, **{k: getattr(result, k) for k in Evaluation.__slots__}}
@@ -248,6 +250,7 @@ def _score_maps(
     split: Split,
     encoder: Encoder,
     refiner: Model,
+    profile: Model | None,
     universal: Model | None,
     config: StudyConfig,
 ) -> int:
@@ -264,6 +267,7 @@ def _score_maps(
     mean, _ = corpus.usm(everybody)
     predicted = _predicted(universal, corpus, images)
     table: dict[str, dict[int, npt.NDArray[np.float64]]] = {}
+    profiles = {} if profile is None else _profiles(profile, corpus, split, config)
     for user in split.users_test:
         seen = images[corpus.index[user, images] >= 0]
         if not len(seen):
@@ -287,6 +291,10 @@ def _score_maps(
                 shown = usm if kind is None else predict_maps(refiner.net, embedding, rgb, usm, combine=kind)
                 values = score(shown, truth, cells // width, cells % width, start)
                 table.setdefault(row.format(label), {})[user] = values
+            if profiles:
+                shown = profiled(usm, profiles[source][user])
+                values = score(shown, truth, cells // width, cells % width, start)
+                table.setdefault(f"profile on {label}", {})[user] = values
     for name, parts in table.items():
         together = np.concatenate(list(parts.values()))
         result.maps[name] = dict(zip(METRICS, np.nanmean(together, 0).tolist(), strict=True))
@@ -294,6 +302,22 @@ def _score_maps(
             corpus.users[u]: dict(zip(METRICS, np.nanmean(part, 0).tolist(), strict=True)) for u, part in parts.items()
         }
     return max((sum(map(len, parts.values())) for parts in table.values()), default=0)
+
+
+def _profiles(profile: Model, corpus: Corpus, split: Split, config: StudyConfig) -> dict[str, dict[int, torch.Tensor]]:
+    """Profiles of test users from m of their pairs on training images; universal maps there are over known users."""
+    known = sorted({*split.users_train, *split.users_validation})
+    images = np.array(split.images_train)
+    rng = np.random.default_rng([config.seed, 0xF4])
+    few = [rng.permutation(images[corpus.index[u, images] >= 0])[: config.refiner.m] for u in split.users_test]
+    fitted = {
+        source: dict(
+            zip(split.users_test, profiles_of(profile.net, source, corpus, split.users_test, few, known), strict=True)
+        )
+        for source in ("mean", "leave_one_out")
+    }
+    # A predicted universal map has nobody's own map in it.
+    return {**fitted, "predicted": fitted["leave_one_out"]}
 
 
 @torch.inference_mode()

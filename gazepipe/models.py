@@ -15,6 +15,7 @@ from torch import nn
 from gazepipe import __version__, store
 from gazepipe.embedding import embedding_net
 from gazepipe.errors import NothingToDoError, StoreError
+from gazepipe.profile import ProfileNet
 from gazepipe.recipe import Recipe
 from gazepipe.refiner import RefinerNet
 from gazepipe.universal import UniversalNet
@@ -42,7 +43,12 @@ class Model:
     info: dict[str, Any]
 
 
-_NETWORKS: dict[str, Any] = {"embedding": embedding_net, "refiner": RefinerNet, "universal": UniversalNet}
+_NETWORKS: dict[str, Any] = {
+    "embedding": embedding_net,
+    "refiner": RefinerNet,
+    "profile": ProfileNet,
+    "universal": UniversalNet,
+}
 
 
 def save_model(

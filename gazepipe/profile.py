@@ -18,10 +18,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["FIT_SIZE", "PARAMETERS", "ProfileNet", "fit_profiles", "map_loss", "reshape_maps"]
+__all__ = ["FIT_SIZE", "PARAMETERS", "SOURCES", "ProfileNet", "fit_profiles", "map_loss", "reshape_maps"]
 
 #: The numbers of a profile, in order.
 PARAMETERS = ("x", "y", "xx", "yy", "xy", "shift_x", "shift_y", "sharp", "spread", "power", "floor")
+
+#: Universal maps that profiles start from: mean over everybody, the person included; mean over everybody else.
+SOURCES = ("mean", "leave_one_out")
 
 #: Height and width that profiles are fitted at; they act at any size.
 FIT_SIZE = (30, 40)
@@ -88,7 +91,14 @@ def _small(maps: Tensor) -> Tensor:
 
 
 def fit_profiles(
-    usm: Tensor, psm: Tensor, mean: Tensor, precision: Tensor, *, steps: int = 60, rate: float = 0.06
+    usm: Tensor,
+    psm: Tensor,
+    mean: Tensor,
+    precision: Tensor,
+    there: Tensor | None = None,
+    *,
+    steps: int = 60,
+    rate: float = 0.06,
 ) -> Tensor:
     """Profiles of people from n pairs each, by Adam on the negative log-posterior from the prior's mean.
 
@@ -98,6 +108,8 @@ def fit_profiles(
         ``(users, n, H, W)``.
     mean, precision
         Of the prior, ``(len(PARAMETERS),)``; precision in units of the loss summed over pairs.
+    there
+        Which pairs count, ``(users, n)`` of 0 and 1; all if None.
 
     Returns
     -------
@@ -110,7 +122,8 @@ def fit_profiles(
     for step in range(steps):
         for group in optimiser.param_groups:
             group["lr"] = rate * (1 - step / steps)
-        loss = map_loss(reshape_maps(base, profiles), truth).sum()
+        each = map_loss(reshape_maps(base, profiles), truth)  # (users, n)
+        loss = (each if there is None else each * there).sum()
         loss = loss + 0.5 * ((profiles - mean).square() * precision).sum()
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -119,19 +132,24 @@ def fit_profiles(
 
 
 class ProfileNet(nn.Module):
-    """What training users' profiles say about people's: mean and precision of the prior."""
+    """What training users' profiles say about people's: mean and precision of the prior.
+
+    There is one prior for each universal map in `SOURCES`: a map with the person's own in it needs another profile
+    than one without.
+    """
 
     mean: Tensor
     precision: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.zeros(len(PARAMETERS)))
-        self.register_buffer("precision", torch.ones(len(PARAMETERS)))
+        self.register_buffer("mean", torch.zeros(len(SOURCES), len(PARAMETERS)))
+        self.register_buffer("precision", torch.ones(len(SOURCES), len(PARAMETERS)))
 
-    def fit(self, usm: Tensor, psm: Tensor) -> Tensor:
+    def fit(self, source: str, usm: Tensor, psm: Tensor, there: Tensor | None = None) -> Tensor:
         """Profiles from pairs ``(users, n, H, W)``, ``(users, len(PARAMETERS))``."""
-        return fit_profiles(usm, psm, self.mean, self.precision)
+        row = SOURCES.index(source)
+        return fit_profiles(usm, psm, self.mean[row], self.precision[row], there)
 
     def forward(self, usm: Tensor, profiles: Tensor) -> Tensor:
         """Personal maps, as `reshape_maps`."""

@@ -17,6 +17,7 @@ from gazepipe.config import EmbeddingConfig, RefinerConfig, Section, StudyConfig
 from gazepipe.corpus import Corpus, Split, make_split
 from gazepipe.errors import ConfigError, StoreError
 from gazepipe.models import load_model, model_recipe, save_model
+from gazepipe.profiling import train_profile
 from gazepipe.recipe import Recipe
 from gazepipe.study import Study
 from gazepipe.training import Encoder, Trained, embedding_pools, train_embedding, train_refiner, train_universal
@@ -29,7 +30,7 @@ VERSION = 1
 #: Named settings for [embedding] and [refiner]. The defaults are the paper's but for how the maps are combined.
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {"embedding": EmbeddingConfig(), "refiner": RefinerConfig(combine="add")},
-    "best": {"embedding": EmbeddingConfig(inputs="descriptors")},
+    "best": {"embedding": EmbeddingConfig(inputs="descriptors"), "refiner": RefinerConfig(method="profile")},
     "registered": {"embedding": EmbeddingConfig(inputs="descriptors", registration=True)},
 }
 
@@ -133,6 +134,10 @@ def train(
             sizes = section.model_dump(include={"widths", "personal"})
             return result, {"channels": result.net.channels, "dimension": result.net.dimension, **sizes}
 
+        def profile() -> tuple[Trained, dict[str, Any]]:
+            section = config.refiner
+            return train_profile(corpus, split, section, seed=config.seed, progress=lambda *p: tell("profile", *p)), {}
+
         def universal() -> tuple[Trained, dict[str, Any]]:
             result = train_universal(
                 corpus,
@@ -147,11 +152,12 @@ def train(
         section = config.embedding.model_dump(mode="json")
         recipe = Recipe("train-embedding", VERSION, {**common, "embedding": section}, data)
         stage("embedding", recipe, embedding)
-        # How maps are combined afterwards does not change the network.
-        section = config.refiner.model_dump(mode="json", exclude={"combine"})
+        # How maps are made of it afterwards does not change the network.
+        section = config.refiner.model_dump(mode="json", exclude={"combine", "method"})
         inputs = {**data, "embedding": recipe.digest}
         made_of = Recipe("train-refiner", VERSION, {**common, "refiner": section}, inputs)
         stage("refiner", made_of, refiner, embedding=recipe.digest)
+        stage("profile", Recipe("train-profile", VERSION, {**common, "m": config.refiner.m}, data), profile)
         if corpus.images is not None:
             section = config.universal.model_dump(mode="json")
             stage("universal", Recipe("train-universal", VERSION, {**common, "universal": section}, data), universal)
