@@ -25,12 +25,15 @@ from gazepipe.corpus import Corpus
 from gazepipe.metrics import METRICS, score
 from gazepipe.profile import PARAMETERS, fit_profiles, map_loss, reshape_maps
 
-FIT = 100  # training images of each training user that the prior is made from
-STRENGTHS = (0.125, 0.25, 0.5, 1.0, 2.0)
+FIT = 64  # training images of each training user that the prior is made from
+STRENGTHS = (0.125, 0.25, 0.5, 1.0)
 
 
 def pairs(corpus: Corpus, users: np.ndarray, images: list, reference: np.ndarray, share: float) -> tuple:
-    """Universal and personal maps ``(users, n, H, W)``; universal ones over `reference`, own map with weight `share`."""
+    """Universal and personal maps ``(users, n, H, W)``; universal ones over `reference`, own map with weight `share`.
+
+    At the size that profiles are fitted at.
+    """
     usm, psm = [], []
     for user, shown in zip(users, images, strict=True):
         own = corpus.maps[corpus.index[user, shown]].astype(np.float32)
@@ -47,12 +50,12 @@ def unit(maps: torch.Tensor) -> torch.Tensor:
 def learn(corpus, users, train, held, m, share, rng):
     """Prior over profiles from training users, and the strength that predicts their held-out images best."""
     p = len(PARAMETERS)
-    usm, psm = pairs(corpus, users, [train[:FIT]] * len(users), users, share)
+    usm, psm = pairs(corpus, users, [rng.permutation(train)[:FIT] for _ in users], users, share)
     each = fit_profiles(usm, psm, torch.zeros(p), torch.ones(p))
     mean, sd = each.mean(0), each.std(0).clamp(min=0.01)
     few = [rng.permutation(train)[:m] for _ in users]
     usm, psm = pairs(corpus, users, few, users, share)
-    usm_held, psm_held = (unit(a) for a in pairs(corpus, users, [held[:60]] * len(users), users, share))
+    usm_held, psm_held = (unit(a) for a in pairs(corpus, users, [held[:40]] * len(users), users, share))
     losses = {}
     for k in STRENGTHS:
         fitted = fit_profiles(usm, psm, mean, k / sd**2)

@@ -14,6 +14,8 @@ that training users' own profiles give. So a person with few pairs is taken to b
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -40,6 +42,46 @@ def _blur(n: int, shift: Tensor, sigma: float) -> Tensor:
     return kernel / kernel.sum(2, keepdim=True).clamp(min=1e-6)
 
 
+@dataclass(frozen=True)
+class _Parts:
+    """What of a map does not depend on the profile: the map at mean 1 and its three blurs, ``(users, n, H, W)``."""
+
+    base: Tensor
+    still: Tensor
+    sharper: Tensor
+    wider: Tensor
+    grid: Tensor  # x, y, x², y², xy: (5, H, W)
+
+
+def _blurred(base: Tensor, dx: Tensor, dy: Tensor, sigma: float) -> Tensor:
+    """G(d, σ)·B; shifts ``(users,)`` or ``(1,)`` and σ in fortieths of the width."""
+    height, width = base.shape[-2:]
+    cell = width / 40
+    rows, columns = _blur(height, dy * cell, sigma * cell), _blur(width, dx * cell, sigma * cell)
+    return rows[:, None] @ base @ columns[:, None].transpose(2, 3)
+
+
+def _parts(usm: Tensor) -> _Parts:
+    height, width = usm.shape[-2:]
+    base = usm / usm.mean((2, 3), keepdim=True)
+    zero = torch.zeros(1, device=usm.device)
+    still, sharper, wider = (_blurred(base, zero, zero, sigma) for sigma in (0.7, 1.5, 4.0))
+    y = torch.linspace(-1, 1, height, device=usm.device)[:, None].expand(height, width)
+    x = torch.linspace(-1, 1, width, device=usm.device)[None, :].expand(height, width)
+    return _Parts(base, still, sharper - base, wider - base, torch.stack([x, y, x * x, y * y, x * y]))
+
+
+def _shape(parts: _Parts, profiles: Tensor) -> Tensor:
+    tilt = torch.einsum("up,phw->uhw", profiles[:, :5], parts.grid)[:, None]
+    sharp, spread, power, floor = (profiles[:, i, None, None, None] for i in range(7, 11))
+    linear = parts.base + _blurred(parts.base, profiles[:, 5], profiles[:, 6], 0.7) - parts.still
+    linear = linear + sharp * parts.sharper + spread * parts.wider
+    kept = torch.maximum(linear, parts.base / 20) + _FLOOR
+    shaped = torch.exp(power.exp() * torch.log(kept) + tilt)
+    shaped = shaped / shaped.mean((2, 3), keepdim=True) + torch.exp(floor - 5)
+    return shaped / shaped.mean((2, 3), keepdim=True)
+
+
 def reshape_maps(usm: Tensor, profiles: Tensor) -> Tensor:
     """Personal maps from universal ones.
 
@@ -55,25 +97,7 @@ def reshape_maps(usm: Tensor, profiles: Tensor) -> Tensor:
     torch.Tensor
         ``(users, n, H, W)``, positive, mean 1.
     """
-    height, width = usm.shape[-2:]
-    cell = width / 40
-    base = usm / usm.mean((2, 3), keepdim=True)
-    zero = torch.zeros_like(profiles[:, 0])
-
-    def blurred(dx: Tensor, dy: Tensor, sigma: float) -> Tensor:
-        rows, columns = _blur(height, dy * cell, sigma * cell), _blur(width, dx * cell, sigma * cell)
-        return rows[:, None] @ base @ columns[:, None].transpose(2, 3)
-
-    p = {name: profiles[:, i, None, None, None] for i, name in enumerate(PARAMETERS)}
-    moved = blurred(profiles[:, 5], profiles[:, 6], 0.7) - blurred(zero, zero, 0.7)
-    linear = base + moved
-    linear = linear + p["sharp"] * (blurred(zero, zero, 1.5) - base) + p["spread"] * (blurred(zero, zero, 4.0) - base)
-    y = torch.linspace(-1, 1, height, device=usm.device)[:, None]
-    x = torch.linspace(-1, 1, width, device=usm.device)[None, :]
-    tilt = p["x"] * x + p["y"] * y + p["xx"] * x * x + p["yy"] * y * y + p["xy"] * x * y
-    shaped = torch.exp(p["power"].exp() * torch.log(torch.maximum(linear, base / 20) + _FLOOR) + tilt)
-    shaped = shaped / shaped.mean((2, 3), keepdim=True) + torch.exp(p["floor"] - 5)
-    return shaped / shaped.mean((2, 3), keepdim=True)
+    return _shape(_parts(usm), profiles)
 
 
 def map_loss(prediction: Tensor, truth: Tensor, cc_weight: float = 2.0) -> Tensor:
@@ -97,8 +121,8 @@ def fit_profiles(
     precision: Tensor,
     there: Tensor | None = None,
     *,
-    steps: int = 60,
-    rate: float = 0.06,
+    steps: int = 40,
+    rate: float = 0.08,
 ) -> Tensor:
     """Profiles of people from n pairs each, by Adam on the negative log-posterior from the prior's mean.
 
@@ -116,13 +140,13 @@ def fit_profiles(
     torch.Tensor
         ``(users, len(PARAMETERS))``.
     """
-    base, truth = _small(usm), _small(psm)
-    profiles = mean.expand(len(base), -1).clone().requires_grad_(True)
+    parts, truth = _parts(_small(usm)), _small(psm)
+    profiles = mean.expand(len(truth), -1).clone().requires_grad_(True)
     optimiser = torch.optim.Adam([profiles], rate)
     for step in range(steps):
         for group in optimiser.param_groups:
             group["lr"] = rate * (1 - step / steps)
-        each = map_loss(reshape_maps(base, profiles), truth)  # (users, n)
+        each = map_loss(_shape(parts, profiles), truth)  # (users, n)
         loss = (each if there is None else each * there).sum()
         loss = loss + 0.5 * ((profiles - mean).square() * precision).sum()
         optimiser.zero_grad(set_to_none=True)

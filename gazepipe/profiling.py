@@ -26,9 +26,9 @@ F32 = npt.NDArray[np.float32]
 I64 = npt.NDArray[np.int64]
 
 #: Pairs of each training user that the prior is made from.
-_PAIRS = 100
+_PAIRS = 64
 #: How strong the prior may be, as multiples of what the training users' scatter says.
-_STRENGTHS = (0.125, 0.25, 0.5, 1.0, 2.0)
+_STRENGTHS = (0.125, 0.25, 0.5, 1.0)
 
 
 def _pairs(
