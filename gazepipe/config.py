@@ -336,6 +336,7 @@ class RefinerConfig(Section):
     combine: Literal["add", "gated"] = Field(
         "gated", description="of universal and discrepancy map; add: the paper's sum; gated: only where anybody looks"
     )
+    multicnn: bool = Field(False, description="train the baseline too: a network for each training user, in `minutes`")
     learning_rate: Positive = Field(0.02, description="of stochastic gradient descent, at the start")
     momentum: Fraction = Field(0.9, description="of stochastic gradient descent")
     weight_decay: NonNegative = Field(0.0005, description="of stochastic gradient descent")

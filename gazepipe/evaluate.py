@@ -18,6 +18,7 @@ import numpy.typing as npt
 import torch
 
 from gazepipe import compute, store
+from gazepipe.baselines import multicnn_maps
 from gazepipe.build import corpus_digest, load_corpus
 from gazepipe.config import StudyConfig
 from gazepipe.corpus import Corpus, Split
@@ -42,6 +43,11 @@ I64 = npt.NDArray[np.int64]
 SOURCES = {"mean": "GT-USM", "leave_one_out": "GT-USM without the user", "predicted": "predicted USM"}
 #: How a row's map comes from the universal one: as it is, the paper's sum, ours.
 KINDS = {None: "{}", "add": "USM + Δ on {}", "gated": "gated Δ on {}"}
+#: The baseline, in the paper's sum and in ours.
+MULTICNN = {
+    "closed": {"add": "MultiCNN on {}", "gated": "MultiCNN, gated, on {}"},
+    "open": {"add": "MultiCNN oracle on {}", "gated": "MultiCNN oracle, gated, on {}"},
+}
 
 
 @dataclass(slots=True)
@@ -130,7 +136,9 @@ def evaluate(
     universal = load_model(study, "universal", where) if study.model_file("universal").is_file() else None
     profile = load_model(study, "profile") if study.model_file("profile").is_file() else None
     config = settings(study)
-    recipe = _recipe(study, config, [m for m in (embedding, refiner, profile, universal) if m])
+    wanted = config.refiner.multicnn and study.model_file("multicnn").is_file()
+    multicnn = load_model(study, "multicnn", where) if wanted else None
+    recipe = _recipe(study, config, [m for m in (embedding, refiner, profile, multicnn, universal) if m])
     path = study.store / "evaluation.json"
     kept = None if force else _stored(path, recipe)
     if kept is not None:
@@ -146,7 +154,7 @@ def evaluate(
     encoder = Encoder(embedding.net, corpus, split.users_train)
     _identify(result, encoder, split, config)
     tell(1, 2, "identification")
-    rows = _score_maps(result, corpus, split, encoder, refiner, profile, universal, config)
+    rows = _score_maps(result, corpus, split, encoder, refiner, profile, multicnn, universal, config)
     tell(2, 2, "maps")
     result.facts["n_maps"] = rows
     content = {"recipe": recipe.digest, **{k: getattr(result, k) for k in Evaluation.__slots__}}
@@ -251,6 +259,7 @@ def _score_maps(
     encoder: Encoder,
     refiner: Model,
     profile: Model | None,
+    multicnn: Model | None,
     universal: Model | None,
     config: StudyConfig,
 ) -> int:
@@ -291,6 +300,11 @@ def _score_maps(
                 shown = usm if kind is None else predict_maps(refiner.net, embedding, rgb, usm, combine=kind)
                 values = score(shown, truth, cells // width, cells % width, start)
                 table.setdefault(row.format(label), {})[user] = values
+            if multicnn is not None:
+                for kind, row in MULTICNN[config.split.protocol].items():
+                    shown = multicnn_maps(multicnn.net, corpus, split, user, seen, usm, combine=kind)
+                    values = score(shown, truth, cells // width, cells % width, start)
+                    table.setdefault(row.format(label), {})[user] = values
             if profiles:
                 shown = profiled(usm, profiles[source][user])
                 values = score(shown, truth, cells // width, cells % width, start)

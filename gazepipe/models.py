@@ -17,7 +17,7 @@ from gazepipe.embedding import embedding_net
 from gazepipe.errors import NothingToDoError, StoreError
 from gazepipe.profile import ProfileNet
 from gazepipe.recipe import Recipe
-from gazepipe.refiner import RefinerNet
+from gazepipe.refiner import MultiCnn, RefinerNet
 from gazepipe.universal import UniversalNet
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ _NETWORKS: dict[str, Any] = {
     "embedding": embedding_net,
     "refiner": RefinerNet,
     "profile": ProfileNet,
+    "multicnn": MultiCnn,
     "universal": UniversalNet,
 }
 

@@ -20,7 +20,15 @@ from gazepipe.models import load_model, model_recipe, save_model
 from gazepipe.profiling import train_profile
 from gazepipe.recipe import Recipe
 from gazepipe.study import Study
-from gazepipe.training import Encoder, Trained, embedding_pools, train_embedding, train_refiner, train_universal
+from gazepipe.training import (
+    Encoder,
+    Trained,
+    embedding_pools,
+    train_embedding,
+    train_multicnn,
+    train_refiner,
+    train_universal,
+)
 
 __all__ = ["PRESETS", "TrainReport", "settings", "split_from", "split_of", "train"]
 
@@ -134,6 +142,14 @@ def train(
             sizes = section.model_dump(include={"widths", "personal"})
             return result, {"channels": result.net.channels, "dimension": result.net.dimension, **sizes}
 
+        def multicnn() -> tuple[Trained, dict[str, Any]]:
+            section = config.refiner
+            result = train_multicnn(
+                corpus, split, section, seed=config.seed, where=where, progress=lambda *p: tell("multicnn", *p)
+            )
+            sizes = {"users": len(split.users_train), "channels": result.net.channels, "widths": section.widths}
+            return result, sizes
+
         def profile() -> tuple[Trained, dict[str, Any]]:
             section = config.refiner
             return train_profile(corpus, split, section, seed=config.seed, progress=lambda *p: tell("profile", *p)), {}
@@ -153,10 +169,12 @@ def train(
         recipe = Recipe("train-embedding", VERSION, {**common, "embedding": section}, data)
         stage("embedding", recipe, embedding)
         # How maps are made of it afterwards does not change the network.
-        section = config.refiner.model_dump(mode="json", exclude={"combine", "method"})
+        section = config.refiner.model_dump(mode="json", exclude={"combine", "method", "multicnn"})
         inputs = {**data, "embedding": recipe.digest}
         made_of = Recipe("train-refiner", VERSION, {**common, "refiner": section}, inputs)
         stage("refiner", made_of, refiner, embedding=recipe.digest)
+        if config.refiner.multicnn:
+            stage("multicnn", Recipe("train-multicnn", VERSION, {**common, "refiner": section}, data), multicnn)
         stage("profile", Recipe("train-profile", VERSION, {**common, "m": config.refiner.m}, data), profile)
         if corpus.images is not None:
             section = config.universal.model_dump(mode="json")
