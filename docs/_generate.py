@@ -66,6 +66,7 @@ UNITS = {
     "evaluation.m": "pairs",
     "evaluation.embeddings_per_user": "embeddings",
     "evaluation.repetitions": "draws",
+    "evaluation.offset_repetitions": "draws",
 }
 
 

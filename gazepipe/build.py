@@ -6,6 +6,7 @@ changed; one file of universal maps; one of the images at map size.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -365,7 +366,17 @@ def _corpus(study: Study, users: list[str], pack: store.Contents | None) -> Corp
         fixation_cell=np.concatenate(cells),
         fixation_start=np.append(0, np.cumsum(np.concatenate(counts))),
         images=images,
+        degree=_cells_per_degree(files),
     )
+
+
+def _cells_per_degree(files: list[store.Contents]) -> tuple[float, float]:
+    """Median over maps, along the width and the height, from the standard deviations that maps were blurred with."""
+    across, down = (
+        np.concatenate([f.arrays[f"table/sigma_{axis}"] / json.loads(f.attrs["params"])["sigma_deg"] for f in files])
+        for axis in "uv"
+    )
+    return (float(np.median(across)), float(np.median(down))) if len(across) else (float("nan"), float("nan"))
 
 
 def corpus_digest(study: Study, users: Iterable[str]) -> str:

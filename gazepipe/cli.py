@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import shutil
 import traceback
 from collections.abc import Callable, Iterable
@@ -59,7 +60,8 @@ def main(ctx: click.Context, quiet: bool, show_traceback: bool) -> None:
     from gazepipe import compute
 
     compute.prepare()
-    ctx.obj = {"quiet": quiet}
+    # Of several processes that torchrun started, the first one speaks.
+    ctx.obj = {"quiet": quiet or int(os.environ.get("RANK", "0")) > 0}
 
 
 # ---- shared options -------------------------------------------------------------------------------------------------
@@ -204,25 +206,37 @@ def simulate(ctx: click.Context, /, out: Path, store_name: str, force: bool, **o
 
 
 @main.command(name="import", short_help="Import a published data set.")
-@click.argument("dataset", type=click.Choice(["osie", "ps", "crowd", "doves"]))
+@click.argument("dataset", type=click.Choice(["osie", "ps", "crowd", "doves", "table"]))
 @click.argument("path", type=PathArgument)
 @click.option("--study", "folder", type=PathArgument, help="Study folder; default: the data set's name.")
 @click.option("--images", type=PathArgument, help="Folder of the images, for data sets that come without.")
+@click.option("--pixels-per-degree", type=click.FloatRange(0, min_open=True), help="Of a table: image pixels in 1°.")
+@click.option("--column", "columns", multiple=True, metavar="WHAT=NAME", help="Of a table: what a column is called.")
+@click.option("--duration-unit", type=click.Choice(["ms", "s"]), help="Of a table's durations.  [default: ms]")
+@click.option("--frame", metavar="WxH", help="Of a table: size in pixels of images without a file.")
 @click.pass_context
-def import_(ctx: click.Context, dataset: str, path: Path, folder: Path | None, images: Path | None) -> None:
+def import_(
+    ctx: click.Context, /, dataset: str, path: Path, folder: Path | None, images: Path | None, **table: Any
+) -> None:
     """Import a published data set.
 
     Fixations: osie (Xu et al. 2014), ps (Xu et al. 2017), crowd (Jiang et al. 2014). Raw gaze, which is ingested:
     doves (van der Linde et al. 2009). PATH is the data set's folder. The next step is `gazepipe run` on the study
     folder.
+
+    Any other data set of fixations: table. PATH is a CSV, TSV or Parquet file of one row a fixation, with the columns
+    user, stimulus, x_px, y_px and duration_ms; --column x=fix_x says where one is called otherwise, --column
+    repeat=trial where there is a number of the presentation.
     """
     from gazepipe.datasets import RAW_DATASETS
     from gazepipe.importing import import_dataset, import_recordings
 
     folder = folder or Path(dataset)
-    if images and dataset != "ps":
+    if images and dataset not in ("ps", "table"):
         msg = f"--images is for data sets that come without; {dataset} has its own."
         raise click.UsageError(msg)
+    options: dict[str, Any] = {"images": images} if images else {}
+    options |= _table_options(dataset, **table)
     folder.mkdir(parents=True, exist_ok=True)
     if dataset in RAW_DATASETS:
         with _Show(ctx, "recording") as show:
@@ -233,13 +247,44 @@ def import_(ctx: click.Context, dataset: str, path: Path, folder: Path | None, i
         _say(ctx, f"import: {n} recordings of {dataset} in {study.store}; next: `gazepipe run {folder}`.")
         _finish(ctx, report.failures, study.store, report.warnings)
         return
-    options = {"images": images} if images else {}
     with _Show(ctx, "user") as show:
         study, notes = import_dataset(dataset, path, folder, show=show.of("import"), **options)
     for note in notes:
         _say(ctx, f"note: {note}")
     n = len(study.manifest("import")["recordings"])
     _say(ctx, f"import: {n} users of {dataset} in {study.store}; next: `gazepipe run {folder}`.")
+
+
+def _table_options(
+    dataset: str,
+    pixels_per_degree: float | None,
+    columns: tuple[str, ...],
+    duration_unit: str | None,
+    frame: str | None,
+) -> dict[str, Any]:
+    """What says how a table of fixations is read, checked as far as that needs no table."""
+    if dataset != "table":
+        if pixels_per_degree or columns or duration_unit or frame:
+            msg = "--pixels-per-degree, --column, --duration-unit and --frame belong to the data set 'table'."
+            raise click.UsageError(msg)
+        return {}
+    if not pixels_per_degree:
+        msg = "a table says nothing about angles: give --pixels-per-degree, of its images."
+        raise click.UsageError(msg)
+    pairs = [column.partition("=") for column in columns]
+    wrong = next((what for what, equals, _ in pairs if not equals), None)
+    if wrong:
+        msg = f"--column {wrong}: expected WHAT=NAME, for example x=fix_x."
+        raise click.UsageError(msg)
+    options: dict[str, Any] = {"pixels_per_degree": pixels_per_degree, "columns": {k: v for k, _, v in pairs}}
+    options |= {"duration_unit": duration_unit} if duration_unit else {}
+    if frame:
+        width, _, height = frame.lower().partition("x")
+        if not (width.isdecimal() and height.isdecimal() and int(width) * int(height)):
+            msg = f"--frame {frame}: expected width and height in pixels, for example 800x600."
+            raise click.UsageError(msg)
+        options["frame"] = (int(width), int(height))
+    return options
 
 
 # ---- stages ---------------------------------------------------------------------------------------------------------
@@ -411,7 +456,7 @@ def build_psm(ctx: click.Context, folder: Path | None, config: Path | None, to: 
     type=click.Choice(["paper", "best", "registered"]),
     help="Settings in place of [embedding] and [refiner].",
 )
-@click.option("--force", is_flag=True, help="Train again.")
+@click.option("--force", is_flag=True, help="Train again from the beginning.")
 @click.pass_context
 def train(
     ctx: click.Context,
@@ -423,7 +468,11 @@ def train(
     preset: str | None,
     force: bool,
 ) -> None:
-    """Train the embedding network, the refiner and the universal predictor."""
+    """Train the embedding network, the refiner and the universal predictor.
+
+    A training that was interrupted goes on where it was. Several processes or GPUs:
+    torchrun --nproc-per-node 2 -m gazepipe train FOLDER.
+    """
     from gazepipe.train import train as stage
 
     study = _open(folder, config, to)
@@ -530,6 +579,11 @@ def predict(
 @click.argument("folder", type=PathArgument, required=False)
 @_study_options
 @_network_options
+@click.option("--tables", is_flag=True, help="Write the paper's tables with tests, as Markdown and CSV.")
+@click.option("--figures", is_flag=True, help="Draw the paper's Figures 4 to 6, as PNG and SVG (extra `figures`).")
+@click.option(
+    "--out", type=PathArgument, help="Folder for tables and figures; default: tables and figures in the store."
+)
 @click.option("--force", is_flag=True, help="Evaluate again.")
 @click.pass_context
 def evaluate(
@@ -539,16 +593,86 @@ def evaluate(
     to: Path | None,
     device: str,
     threads: int | None,
+    tables: bool,
+    figures: bool,
+    out: Path | None,
     force: bool,
 ) -> None:
     """Score predicted maps and identification on test users and test images."""
-    from gazepipe.evaluate import evaluate as stage
+    from gazepipe import evaluate as stage
 
     study = _open(folder, config, to)
+    if out and not (tables or figures):
+        msg = "--out says where --tables and --figures go; give one of them."
+        raise click.UsageError(msg)
+    if figures:
+        from gazepipe.evaluation.figures import check_matplotlib
+
+        check_matplotlib()
     with _Show(ctx, "part") as show:
-        result = stage(study, device=device, threads=threads, force=force, show=show.of("evaluate"))
+        result = stage.evaluate(study, device=device, threads=threads, force=force, show=show.of("evaluate"))
     _say(ctx, result.markdown())
     _say(ctx, f"evaluate: written to {study.store / 'evaluation.md'} and evaluation.json.")
+    made = stage.write_tables(study, result, out) if tables else []
+    made += stage.draw_figures(study, result, to=out, device=device, threads=threads) if figures else []
+    for path in made:
+        _say(ctx, f"evaluate: {path}")
+
+
+@main.command(short_help="Train and test so that everybody is unseen once.")
+@click.argument("folder", type=PathArgument, required=False)
+@_study_options
+@_network_options
+@click.option("--folds", default=5, show_default=True, type=click.IntRange(2), help="Parts that users are cut into.")
+@click.option("--repeats", default=1, show_default=True, type=click.IntRange(1), help="How often that is done anew.")
+@click.option(
+    "--preset",
+    type=click.Choice(["paper", "best", "registered"]),
+    help="Settings in place of [embedding] and [refiner].",
+)
+@click.option("--no-maps", is_flag=True, help="Embeddings only: no refiner, no universal predictor, no scores of maps.")
+@click.option(
+    "--minutes", default=0.0, type=click.FloatRange(0), help="Training of a fold takes at most about so long."
+)
+@click.option("--force", is_flag=True, help="Do folds again that are stored.")
+@click.pass_context
+def crossvalidate(
+    ctx: click.Context,
+    folder: Path | None,
+    config: Path | None,
+    to: Path | None,
+    device: str,
+    threads: int | None,
+    folds: int,
+    repeats: int,
+    preset: str | None,
+    no_maps: bool,
+    minutes: float,
+    force: bool,
+) -> None:
+    """Train and test in folds, so that everybody is unseen once.
+
+    Each fold trains all networks anew without its test users. Folds are stored one by one: a run that was stopped goes
+    on where it was. In the closed protocol images are cut into folds, and users are known.
+    """
+    from gazepipe import crossvalidate as stage
+
+    study = _open(folder, config, to)
+    with _Show(ctx, "step") as show:
+        result = stage.crossvalidate(
+            study,
+            folds=folds,
+            repeats=repeats,
+            preset=preset,
+            maps=not no_maps,
+            minutes=minutes,
+            device=device,
+            threads=threads,
+            force=force,
+            show=show,
+        )
+    _say(ctx, result.markdown())
+    _say(ctx, f"crossvalidate: written to {stage.folder_of(study, preset, not no_maps)}.")
 
 
 @main.command(short_help="Run every stage in order.")

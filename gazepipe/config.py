@@ -361,6 +361,10 @@ class EvaluationConfig(Section):
     m: tuple[Count, ...] = Field((4, 8, 16, 32), description="pairs that make one embedding")
     embeddings_per_user: Count = Field(20, description="drawn at random")
     repetitions: Count = Field(20, description="random draws that precision at one is averaged over")
+    offset_deg: NonNegative = Field(
+        1.0, description="each embedding's maps are moved by up to so much, in a row of its own; 0: no such row"
+    )
+    offset_repetitions: Count = Field(2, description="random draws of that row, which takes long")
 
 
 class StudyConfig(Section):

@@ -34,6 +34,8 @@ class Corpus:
         Index of each map's first fixation and, last, n_fixations, ``(n_maps + 1,)``.
     images
         ``(n_stimuli, H, W, 3)`` uint8 RGB, or None where the stimuli have no pixels.
+    degree
+        Cells in a degree of visual angle, along the width and along the height; the median over maps.
     """
 
     users: tuple[str, ...]
@@ -43,6 +45,7 @@ class Corpus:
     fixation_cell: I64
     fixation_start: I64
     images: U8 | None
+    degree: tuple[float, float] = (float("nan"), float("nan"))
 
     @property
     def size(self) -> tuple[int, int]:

@@ -98,7 +98,8 @@ def stretches(time_ms: F64, edges: I64, window_ms: float, max_gap_ms: float) -> 
         step = _usual_step(time_ms[a:b])
         if not step:
             continue  # a block of one sample has no velocity
-        reach = max(1, math.floor(window_ms / step + 0.5))
+        # A window that is longer than all there is has no velocity, however long; damaged times can make it endless.
+        reach = max(1, math.floor(min(window_ms / step + 0.5, b - a + 1)))
         before, after = (reach + 1) // 2, reach // 2
         cuts = [a, b]
         even = not kernel.steps_outside(time_ms[a:b], step * (1 - EVEN), step * (1 + EVEN))

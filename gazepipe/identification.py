@@ -13,7 +13,16 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Separation", "d_prime", "draw", "equal_error_rate", "precision_at_one", "separation", "tables_of"]
+__all__ = [
+    "Separation",
+    "d_prime",
+    "draw",
+    "equal_error_rate",
+    "hits",
+    "precision_at_one",
+    "separation",
+    "tables_of",
+]
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
@@ -44,6 +53,31 @@ def precision_at_one(
 ) -> F64:
     """Share of embeddings whose nearest neighbour (by cosine) is of the same user.
 
+    Parameters are those of `hits`.
+
+    Returns
+    -------
+    numpy.ndarray
+        Precision at one of each repetition, ``(repetitions,)``; empty if a user has too few pairs for this m.
+    """
+    options = {"protocol": protocol, "n_images": n_images, "per_user": per_user, "repetitions": repetitions}
+    found = hits(features, m, rng=rng, **options)  # type: ignore[arg-type]
+    return found.mean(1) if len(found) else np.zeros(0)
+
+
+def hits(
+    features: Sequence[F32] | Tables,
+    m: int,
+    *,
+    protocol: str,
+    n_images: int | None = None,
+    per_user: int = 20,
+    repetitions: int = 20,
+    probes: Sequence[int] | None = None,
+    rng: np.random.Generator,
+) -> F64:
+    """Precision at one of each user.
+
     Parameters
     ----------
     features
@@ -58,30 +92,39 @@ def precision_at_one(
         Embeddings drawn for each user (and, disjoint, for the gallery and the probes each).
     repetitions
         Random draws.
+    probes
+        Users who are identified, by number; None: all. The gallery always holds everybody. Disjoint protocol only.
 
     Returns
     -------
     numpy.ndarray
-        Precision at one of each repetition, ``(repetitions,)``; empty if a user has too few pairs for this m.
+        Share of each user's embeddings whose nearest neighbour is theirs, ``(repetitions, users)``; empty if a user
+        has too few pairs for this m.
     """
+    if probes is not None and protocol != "disjoint":
+        msg = "probes of some users alone are for the disjoint protocol"
+        raise ValueError(msg)
     total = n_images if n_images is not None else len(features[0])  # type: ignore[index]
     results = []
     for _ in range(repetitions):
         halves = np.zeros(total, bool)
         halves[rng.permutation(total)[: total // 2]] = True
         pools = [halves, ~halves] if protocol == "disjoint" else [np.ones(total, bool)]
-        drawn = []
+        drawn: list[F32] = []
         for pool in pools:
             have = tables_of(features, np.flatnonzero(pool))
             if min(map(len, have)) < m:
-                return np.zeros(0)
-            drawn.append(np.concatenate([draw(h, m, per_user, rng) for h in have]))
+                return np.zeros((0, len(have) if probes is None else len(probes)))
+            chosen = have if probes is None or not drawn else [have[u] for u in probes]
+            drawn.append(np.concatenate([draw(h, m, per_user, rng) for h in chosen]))
         gallery, probe = drawn[0], drawn[-1]
         label = np.repeat(np.arange(len(have)), per_user)
+        asked = label if probes is None else np.repeat(np.asarray(probes), per_user)
         similarity = probe @ gallery.T
         if protocol != "disjoint":
             np.fill_diagonal(similarity, -2)
-        results.append(float((label[similarity.argmax(1)] == label).mean()))
+        right = label[similarity.argmax(1)] == asked
+        results.append(right.reshape(-1, per_user).mean(1))
     return np.array(results)
 
 

@@ -55,7 +55,7 @@ __all__ = [
 ]
 
 #: Raised whenever the stored result changes for the same input.
-VERSION = 3
+VERSION = 4
 
 Show = Callable[[int, int, str], None]
 

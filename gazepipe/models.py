@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gazepipe.study import Study
     from gazepipe.training import Trained
 
-__all__ = ["Model", "load_model", "load_refiner", "model_recipe", "save_model"]
+__all__ = ["Model", "load_model", "load_refiner", "model_recipe", "save_model", "weights_digest"]
 
 FORMAT = "gazepipe.model"
 FORMAT_VERSION = "1.0"
@@ -73,10 +73,12 @@ def save_model(
     }
     weights = {key: value.detach().cpu().contiguous() for key, value in trained.net.state_dict().items()}
     text = json.dumps(info, sort_keys=True)
-    store.write_atomically(study.model_file(name), save(weights, {"gazepipe": text, "digest": _digest(text, weights)}))
+    store.write_atomically(
+        study.model_file(name), save(weights, {"gazepipe": text, "digest": weights_digest(text, weights)})
+    )
 
 
-def _digest(text: str, weights: Mapping[str, torch.Tensor]) -> str:
+def weights_digest(text: str, weights: Mapping[str, torch.Tensor]) -> str:
     """Digest of metadata and weights; safetensors has no checksum of its own."""
     total = hashlib.blake2b(text.encode(), digest_size=16)
     for name in sorted(weights):
@@ -136,7 +138,7 @@ def load_model(study: Study, name: str, where: torch.device | None = None) -> Mo
     except (SafetensorError, RuntimeError, KeyError, TypeError) as error:
         msg = f"{path}: damaged ({error}); delete it and run `gazepipe train` again."
         raise StoreError(msg) from None
-    if digest and digest != _digest(text, weights):
+    if digest and digest != weights_digest(text, weights):
         msg = f"{path}: damaged (its content is not what was written); delete it and run `gazepipe train` again."
         raise StoreError(msg)
     net = net.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -39,6 +39,8 @@ ENCODINGS = {
     "gazepipe.usm": "1.0",
     "gazepipe.stimuli": "1.0",
     "gazepipe.gallery": "1.0",
+    "gazepipe.scores": "1.0",
+    "gazepipe.fold": "1.0",
 }
 
 _ATTRS_DIGEST = "attributes_digest"

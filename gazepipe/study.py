@@ -138,6 +138,10 @@ class Study:
         """Weights of a network: embedding, refiner or universal."""
         return self.store / "models" / f"{name}.safetensors"
 
+    def checkpoint_file(self, name: str) -> Path:
+        """State of a network's training, while it lasts."""
+        return self.store / "models" / f"{name}.checkpoint"
+
     # ---- manifests -----------------------------------------------------------------------------------------------
 
     def manifest(self, stage: str) -> dict[str, Any]:

@@ -1,18 +1,21 @@
 """Stage 3: train the embedding network, then the refiner on its embeddings, then the universal predictor.
 
-Each network is trained again only when something it was made of changed.
+Each network is trained again only when something it was made of changed, and a training that was interrupted goes on
+from its checkpoint. Processes that torchrun starts train together; the first of them writes.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from gazepipe import compute, store
+from gazepipe import compute, distributed, store
 from gazepipe.build import corpus_digest, load_corpus
+from gazepipe.checkpoint import Checkpoint
 from gazepipe.config import EmbeddingConfig, RefinerConfig, Section, StudyConfig
 from gazepipe.corpus import Corpus, Split, make_split
 from gazepipe.errors import ConfigError, StoreError
@@ -29,6 +32,9 @@ from gazepipe.training import (
     train_refiner,
     train_universal,
 )
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["PRESETS", "TrainReport", "settings", "split_from", "split_of", "train"]
 
@@ -100,86 +106,116 @@ def train(
     NothingToDoError
         If there are no maps.
     """
-    where = compute.device(device)
-    compute.use_threads(threads)
+    with distributed.group(compute.device(device)) as where:
+        compute.use_threads(threads)
+        first = distributed.rank() == 0
+        with store.lock(study.store) if first else contextlib.nullcontext():
+            return _train(study, where, preset=preset, force=force, show=show)
+
+
+def _train(study: Study, where: torch.device, *, preset: str | None, force: bool, show: Show | None) -> TrainReport:
     config = study.config.model_copy(update=PRESETS[preset]) if preset else study.config
     tell: Show = show or (lambda *_: None)
     report = TrainReport()
-    with store.lock(study.store):
-        corpus = load_corpus(study)
-        split = split_of(corpus, config)
-        names = _names(corpus, split)
-        data = {"corpus": corpus_digest(study, corpus.users)}
-        common = {"split": config.split.model_dump(mode="json"), "seed": config.seed}
+    corpus = load_corpus(study)
+    split = split_of(corpus, config)
+    names = _names(corpus, split)
+    data = {"corpus": corpus_digest(study, corpus.users)}
+    common = {"split": config.split.model_dump(mode="json"), "seed": config.seed}
 
-        def stage(name: str, recipe: Recipe, run: Callable[[], tuple[Trained, dict[str, Any]]], **extra: Any) -> None:
-            if not force and model_recipe(study.model_file(name)) == recipe.digest:
-                report.current.append(name)
-                report.best[name] = load_model(study, name).info["best"]
-                return
-            trained, arguments = run()
+    first = distributed.rank() == 0
+
+    def stage(
+        name: str, recipe: Recipe, run: Callable[[Checkpoint], tuple[Trained, dict[str, Any]]], **extra: Any
+    ) -> None:
+        current = not force and model_recipe(study.model_file(name)) == recipe.digest
+        if distributed.first_decides(current, where):
+            report.current.append(name)
+            report.best[name] = load_model(study, name).info["best"]
+            return
+        checkpoint = Checkpoint(study.checkpoint_file(name), recipe.digest, writes=first)
+        if force:
+            checkpoint.remove()
+        distributed.first_decides(True, where)  # nobody looks for a checkpoint before it is removed
+        trained, arguments = run(checkpoint)
+        if first:
             save_model(study, name, trained, recipe, arguments=arguments, extra=names | extra)
-            report.trained.append(name)
-            report.best[name] = trained.best
+            checkpoint.remove()
+        distributed.first_decides(True, where)  # nobody goes on before the weights are there
+        report.trained.append(name)
+        report.best[name] = trained.best
 
-        def embedding() -> tuple[Trained, dict[str, Any]]:
-            section = config.embedding
-            result = train_embedding(
-                corpus, split, section, seed=config.seed, where=where, progress=lambda *p: tell("embedding", *p)
-            )
-            return result, section.model_dump(include={"inputs", "widths", "dimension", "dropout", "registration"})
+    def embedding(checkpoint: Checkpoint) -> tuple[Trained, dict[str, Any]]:
+        section = config.embedding
+        result = train_embedding(
+            corpus,
+            split,
+            section,
+            seed=config.seed,
+            where=where,
+            progress=lambda *p: tell("embedding", *p),
+            checkpoint=checkpoint,
+        )
+        return result, section.model_dump(include={"inputs", "widths", "dimension", "dropout", "registration"})
 
-        def refiner() -> tuple[Trained, dict[str, Any]]:
-            encoder = Encoder(load_model(study, "embedding", where).net, corpus, split.users_train)
-            section = config.refiner
-            known = tuple(sorted({*split.users_train, *split.users_validation}))
-            pools = embedding_pools(
-                encoder, known, split.images_train, m=section.m, pool=section.pool, seed=config.seed
-            )
-            result = train_refiner(
-                corpus, split, section, pools, seed=config.seed, where=where, progress=lambda *p: tell("refiner", *p)
-            )
-            sizes = section.model_dump(include={"widths", "personal"})
-            return result, {"channels": result.net.channels, "dimension": result.net.dimension, **sizes}
+    def refiner(checkpoint: Checkpoint) -> tuple[Trained, dict[str, Any]]:
+        encoder = Encoder(load_model(study, "embedding", where).net, corpus, split.users_train)
+        section = config.refiner
+        known = tuple(sorted({*split.users_train, *split.users_validation}))
+        pools = embedding_pools(encoder, known, split.images_train, m=section.m, pool=section.pool, seed=config.seed)
+        result = train_refiner(
+            corpus,
+            split,
+            section,
+            pools,
+            seed=config.seed,
+            where=where,
+            progress=lambda *p: tell("refiner", *p),
+            checkpoint=checkpoint,
+        )
+        sizes = section.model_dump(include={"widths", "personal"})
+        return result, {"channels": result.net.channels, "dimension": result.net.dimension, **sizes}
 
-        def multicnn() -> tuple[Trained, dict[str, Any]]:
-            section = config.refiner
-            result = train_multicnn(
-                corpus, split, section, seed=config.seed, where=where, progress=lambda *p: tell("multicnn", *p)
-            )
-            sizes = {"users": len(split.users_train), "channels": result.net.channels, "widths": section.widths}
-            return result, sizes
+    def multicnn(checkpoint: Checkpoint) -> tuple[Trained, dict[str, Any]]:
+        section = config.refiner
+        result = train_multicnn(
+            corpus, split, section, seed=config.seed, where=where, progress=lambda *p: tell("multicnn", *p)
+        )
+        sizes = {"users": len(split.users_train), "channels": result.net.channels, "widths": section.widths}
+        return result, sizes
 
-        def profile() -> tuple[Trained, dict[str, Any]]:
-            section = config.refiner
-            return train_profile(corpus, split, section, seed=config.seed, progress=lambda *p: tell("profile", *p)), {}
+    def profile(checkpoint: Checkpoint) -> tuple[Trained, dict[str, Any]]:
+        section = config.refiner
+        return train_profile(corpus, split, section, seed=config.seed, progress=lambda *p: tell("profile", *p)), {}
 
-        def universal() -> tuple[Trained, dict[str, Any]]:
-            result = train_universal(
-                corpus,
-                split,
-                config.universal,
-                seed=config.seed,
-                where=where,
-                progress=lambda *p: tell("universal", *p),
-            )
-            return result, {}
+    def universal(checkpoint: Checkpoint) -> tuple[Trained, dict[str, Any]]:
+        result = train_universal(
+            corpus,
+            split,
+            config.universal,
+            seed=config.seed,
+            where=where,
+            progress=lambda *p: tell("universal", *p),
+            checkpoint=checkpoint,
+        )
+        return result, {}
 
-        section = config.embedding.model_dump(mode="json")
-        recipe = Recipe("train-embedding", VERSION, {**common, "embedding": section}, data)
-        stage("embedding", recipe, embedding)
-        # How maps are made of it afterwards does not change the network.
-        section = config.refiner.model_dump(mode="json", exclude={"combine", "method", "multicnn"})
-        inputs = {**data, "embedding": recipe.digest}
-        made_of = Recipe("train-refiner", VERSION, {**common, "refiner": section}, inputs)
-        stage("refiner", made_of, refiner, embedding=recipe.digest)
-        if config.refiner.multicnn:
-            stage("multicnn", Recipe("train-multicnn", VERSION, {**common, "refiner": section}, data), multicnn)
-        stage("profile", Recipe("train-profile", VERSION, {**common, "m": config.refiner.m}, data), profile)
-        if corpus.images is not None:
-            section = config.universal.model_dump(mode="json")
-            stage("universal", Recipe("train-universal", VERSION, {**common, "universal": section}, data), universal)
-        resolved = {name: section.model_dump(mode="json") for name, section in PRESETS.get(preset or "", {}).items()}
+    section = config.embedding.model_dump(mode="json")
+    recipe = Recipe("train-embedding", VERSION, {**common, "embedding": section}, data)
+    stage("embedding", recipe, embedding)
+    # How maps are made of it afterwards does not change the network.
+    section = config.refiner.model_dump(mode="json", exclude={"combine", "method", "multicnn"})
+    inputs = {**data, "embedding": recipe.digest}
+    made_of = Recipe("train-refiner", VERSION, {**common, "refiner": section}, inputs)
+    stage("refiner", made_of, refiner, embedding=recipe.digest)
+    if config.refiner.multicnn:
+        stage("multicnn", Recipe("train-multicnn", VERSION, {**common, "refiner": section}, data), multicnn)
+    stage("profile", Recipe("train-profile", VERSION, {**common, "m": config.refiner.m}, data), profile)
+    if corpus.images is not None:
+        section = config.universal.model_dump(mode="json")
+        stage("universal", Recipe("train-universal", VERSION, {**common, "universal": section}, data), universal)
+    resolved = {name: section.model_dump(mode="json") for name, section in PRESETS.get(preset or "", {}).items()}
+    if first:
         study.write_manifest("train", {"preset": preset, "sections": resolved})
     return report
 

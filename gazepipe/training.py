@@ -19,7 +19,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from gazepipe import compute
+from gazepipe import compute, distributed
+from gazepipe.checkpoint import Checkpoint, restore_optimiser
 from gazepipe.corpus import Corpus, Split
 from gazepipe.embedding import DescriptorNet, EmbeddingNet, aggregate, pair_input, triplet_loss
 from gazepipe.errors import ConfigError
@@ -74,6 +75,81 @@ class _Best:
         else:
             self.waited += 1
         return self.waited < self.patience
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps of it."""
+        return {"weights": self.weights, "value": self.value, "row": self.row, "waited": self.waited}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        self.weights, self.value, self.row, self.waited = (state[k] for k in ("weights", "value", "row", "waited"))
+
+
+@dataclass
+class _Course:
+    """All that the next step of a training depends on, and its way into a checkpoint and back."""
+
+    net: nn.Module
+    optimiser: torch.optim.Optimizer
+    best: _Best
+    rng: np.random.Generator
+    where: torch.device
+    checkpoint: Checkpoint
+    schedule: torch.optim.lr_scheduler.LRScheduler | None = None
+    history: list[dict[str, float]] = field(default_factory=list)
+    losses: list[Tensor] = field(default_factory=list)
+    done: int = 0
+    over: bool = False
+    start: float = field(default_factory=lambda: time.perf_counter())
+
+    def seconds(self) -> float:
+        """Time trained so far, with that before an interruption."""
+        return time.perf_counter() - self.start
+
+    def out_of_time(self, minutes: float) -> bool:
+        """Whether a limit in minutes is reached; 0 is none."""
+        return distributed.first_decides(minutes > 0 and self.seconds() > 60 * minutes, self.where)
+
+    def resume(self) -> None:
+        """Go on from the checkpoint, if there is one."""
+        state = self.checkpoint.read(self.rng, self.where)
+        if state is None:
+            return
+        self.net.load_state_dict(state["net"])
+        restore_optimiser(self.optimiser, state["optimiser"], self.net)
+        if self.schedule is not None:
+            self.schedule.load_state_dict(state["schedule"])
+        self.best.restore(state["best"])
+        self.history, self.done, self.over = state["history"], state["done"], state["over"]
+        self.losses = [loss.to(self.where) for loss in state["losses"]]
+        self.start = time.perf_counter() - state["seconds"]
+
+    def keep(self, done: int, over: bool = False) -> None:
+        """Write a checkpoint after so many steps or epochs, if it is time for one; the last is always written."""
+        self.done, self.over = done, over
+        if not (over or self.checkpoint.due()):
+            return
+        state = {
+            "net": self.net.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "schedule": self.schedule.state_dict() if self.schedule else None,
+            "best": self.best.state(),
+            "history": self.history,
+            "losses": self.losses,
+            "done": done,
+            "over": over,
+            "seconds": self.seconds(),
+        }
+        self.checkpoint.write(state, self.rng, self.where)
+
+    def trained(self) -> Trained:
+        """The network with its best weights."""
+        self.net.load_state_dict(self.best.weights)
+        return Trained(self.net.eval(), self.history, self.best.row, self.seconds())
+
+
+def _nowhere() -> Checkpoint:
+    return Checkpoint(None, "")
 
 
 class Encoder:
@@ -197,7 +273,14 @@ def _shared_images(corpus: Corpus, users: tuple[int, ...], stimuli: tuple[int, .
 
 
 def train_embedding(
-    corpus: Corpus, split: Split, config: EmbeddingConfig, *, seed: int, where: torch.device, progress: Progress
+    corpus: Corpus,
+    split: Split,
+    config: EmbeddingConfig,
+    *,
+    seed: int,
+    where: torch.device,
+    progress: Progress,
+    checkpoint: Checkpoint | None = None,
 ) -> Trained:
     """Train the embedding network (Adam, triplet loss over semi-hard and hard triplets).
 
@@ -222,9 +305,8 @@ def train_embedding(
             f"users; there are {len(images)} images and {len(split.users_train)} users. Lower m or change [split]."
         )
         raise ConfigError(msg)
-    net = _place(
-        EmbeddingNet(config.inputs, config.widths, config.dimension, config.dropout, config.registration), where
-    )
+    arguments = config.inputs, config.widths, config.dimension, config.dropout, config.registration
+    net = _place(distributed.spread(EmbeddingNet(*arguments)), where)
     encoder = Encoder(net, corpus, split.users_train)
     moves = None
     if config.registration:
@@ -234,46 +316,50 @@ def train_embedding(
     optimiser = torch.optim.Adam(net.parameters(), lr=config.learning_rate)
     users_in_batch = min(len(split.users_train), max(config.batch // 3, 2))
     groups = max(3, min(config.batch // users_in_batch, len(images) // m))
-    best, history, start = _Best(config.patience), list[dict[str, float]](), time.perf_counter()
-    losses: list[Tensor] = []
-    for step in range(1, config.steps + 1):
+    n = users_in_batch * groups
+    course = _Course(net, optimiser, _Best(config.patience), rng, where, checkpoint or _nowhere())
+    course.resume()
+    for step in range(course.done + 1, (course.done if course.over else config.steps) + 1):
         net.train()
         users = torch.from_numpy(rng.choice(split.users_train, users_in_batch, replace=False)).to(where)
         shown = torch.from_numpy(rng.permutation(images)[: groups * m].reshape(groups, m)).to(where)
-        pair_user = users[:, None, None].expand(-1, groups, m)  # (users, groups, m)
-        pair_image = shown[None].expand(users_in_batch, -1, -1)
+        label = users[:, None].expand(-1, groups).reshape(n)
+        group = torch.arange(groups, device=where).repeat(users_in_batch)
+        own = distributed.share(n)  # all of them, unless several processes train together
+        pair_user = label[own, None].expand(-1, m).reshape(-1)  # (embeddings · m,)
+        pair_image = shown[group[own]].reshape(-1)
         # An image is mirrored for all users or for none, so that mirroring tells nothing about the user.
         turned = torch.from_numpy(rng.random((groups, m)) < 0.5).to(where) if config.mirror else None
-        mirrored = None if turned is None else turned[None].expand(users_in_batch, -1, -1).reshape(-1)
-        by = None if moves is None else moves[pair_user.reshape(-1)]
-        features = encoder.features(pair_user.reshape(-1), pair_image.reshape(-1), mirrored, by)
-        embeddings = aggregate(features.view(users_in_batch * groups, m, -1))
-        label = users[:, None].expand(-1, groups).reshape(-1)
-        group = torch.arange(groups, device=where).expand(users_in_batch, -1).reshape(-1)
+        mirrored = None if turned is None else turned[group[own]].reshape(-1)
+        by = None if moves is None else moves[pair_user]
+        features = encoder.features(pair_user, pair_image, mirrored, by)
+        embeddings = distributed.gathered(aggregate(features.view(-1, m, features.shape[1])), n)
         loss, active = triplet_loss(embeddings, label, group, config.margin)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        distributed.average_gradients(net)
         optimiser.step()
-        losses.append(loss.detach())
-        timed_out = config.minutes > 0 and time.perf_counter() - start > 60 * config.minutes
+        course.losses.append(loss.detach())
+        timed_out = course.out_of_time(config.minutes)
+        go_on = not timed_out
         if step % config.validate_every == 0 or step == config.steps or timed_out:
             row = {
                 "step": step,
-                "loss": float(torch.stack(losses).mean()),
+                "loss": float(torch.stack(course.losses).mean()),
                 "active": float(active),
                 "d_prime": validation_d_prime(encoder, split, m, seed=seed),
-                "seconds": time.perf_counter() - start,
+                "seconds": course.seconds(),
             }
-            history.append(row)
-            losses.clear()
-            go_on = best.offer(net, row["d_prime"], row)
+            course.history.append(row)
+            course.losses.clear()
+            go_on = distributed.first_decides(course.best.offer(net, row["d_prime"], row) and go_on, where)
             progress(step, config.steps, f"loss {row['loss']:.3f}, validation d′ {row['d_prime']:.2f}")
-            if not go_on or timed_out:
-                break
         else:
             progress(step, config.steps, "")
-    net.load_state_dict(best.weights)
-    return Trained(net.eval(), history, best.row, time.perf_counter() - start)
+        course.keep(step, over=not go_on or step == config.steps)
+        if not go_on:
+            break
+    return course.trained()
 
 
 def fit_descriptors(
@@ -372,6 +458,7 @@ def train_refiner(
     seed: int,
     where: torch.device,
     progress: Progress,
+    checkpoint: Checkpoint | None = None,
 ) -> Trained:
     """Train the personal saliency network (SGD, lr halved every 25 epochs, an embedding of the pool at random).
 
@@ -388,7 +475,9 @@ def train_refiner(
     known = tuple(sorted({*split.users_train, *split.users_validation}))
     train = data.pairs(split.users_train, split.images_train, split.users_train)
     validation = data.pairs(split.users_validation, split.images_validation, known)
-    return _fit_refiner(_place(net, where), data, train, validation, config, rng, seed=seed, progress=progress)
+    return _fit_refiner(
+        _place(net, where), data, train, validation, config, rng, seed=seed, progress=progress, checkpoint=checkpoint
+    )
 
 
 def _fit_refiner(
@@ -401,6 +490,7 @@ def _fit_refiner(
     *,
     seed: int,
     progress: Progress,
+    checkpoint: Checkpoint | None = None,
 ) -> Trained:
     """Train on rows of `data`, stop on others, return the best weights."""
     where = data.where
@@ -409,33 +499,39 @@ def _fit_refiner(
     )
     schedule = torch.optim.lr_scheduler.StepLR(optimiser, config.halve_every, gamma=0.5)
     dtype = compute.autocast_dtype(where)
-    best, history, start = _Best(config.patience), list[dict[str, float]](), time.perf_counter()
-    for epoch in range(1, config.epochs + 1):
+    course = _Course(net, optimiser, _Best(config.patience), rng, where, checkpoint or _nowhere(), schedule)
+    course.resume()
+    for epoch in range(course.done + 1, (course.done if course.over else config.epochs) + 1):
         net.train()
         order, losses = rng.permutation(len(train)), list[Tensor]()
         for a in range(0, len(order) - config.batch + 1, config.batch) or [0]:
             rows = train[order[a : a + config.batch]]
-            scene, embedding, target, _, _ = data.batch(rows, rng)
+            own = distributed.share(len(rows))
+            scene, embedding, target, _, _ = data.batch(rows[own], data.embeddings(rows, rng)[own])
             with torch.autocast(where.type, dtype, enabled=dtype is not None):
                 maps = net(scene, embedding)
             loss = refiner_loss((maps[0].float(), maps[1].float(), maps[2].float()), target)
+            loss = loss * (len(target) * distributed.world() / len(rows))  # a mean of processes is one of rows then
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
+            distributed.average_gradients(net)
             # A hard batch early on may send an unnormalised network off; 1 is far above the usual norm.
             nn.utils.clip_grad_norm_(net.parameters(), 1.0)
             optimiser.step()
             losses.append(loss.detach())
         schedule.step()
-        row = {"epoch": epoch, "loss": float(torch.stack(losses).mean()), "seconds": time.perf_counter() - start}
+        loss = distributed.mean_over_all(torch.stack(losses).mean())
+        row = {"epoch": epoch, "loss": float(loss), "seconds": course.seconds()}
         row |= _validate_refiner(net, data, validation, seed)
-        history.append(row)
-        go_on = best.offer(net, -row["validation_loss"], row)
+        course.history.append(row)
+        go_on = course.best.offer(net, -row["validation_loss"], row)
+        go_on = distributed.first_decides(go_on, where) and not course.out_of_time(config.minutes)
         text = f"loss {row['loss']:.3f}, validation CC {row['cc']:.3f} (universal map {row['cc_usm']:.3f})"
         progress(epoch, config.epochs, text)
-        if not go_on or (config.minutes > 0 and row["seconds"] > 60 * config.minutes):
+        course.keep(epoch, over=not go_on or epoch == config.epochs)
+        if not go_on:
             break
-    net.load_state_dict(best.weights)
-    return Trained(net.eval(), history, best.row, time.perf_counter() - start)
+    return course.trained()
 
 
 def train_multicnn(
@@ -451,12 +547,13 @@ def train_multicnn(
     channels = 4 if corpus.images is not None else 1
     every = MultiCnn(len(split.users_train), channels, config.widths)
     share = config.model_copy(update={"minutes": config.minutes / len(split.users_train)})
+    data = _RefinerData(corpus, config.usm, {u: np.zeros((1, 1), np.float32) for u in split.users_train}, where)
+    all_train = data.pairs(split.users_train, split.images_train, split.users_train)
+    all_validation = data.pairs(split.users_train, split.images_validation, split.users_train)
     for done, user in enumerate(split.users_train, 1):
         torch.manual_seed(seed)
         rng = np.random.default_rng([seed, 0x3C1, user])
-        data = _RefinerData(corpus, config.usm, {user: np.zeros((1, 1), np.float32)}, where)
-        train = data.pairs((user,), split.images_train, split.users_train)
-        validation = data.pairs((user,), split.images_validation, split.users_train)
+        train, validation = (rows[rows[:, 0] == user] for rows in (all_train, all_validation))
         net: MultiCnnNet = every.nets[done - 1]  # type: ignore[assignment]
         if len(train) and len(validation):
             fitted = _fit_refiner(
@@ -488,10 +585,12 @@ class _RefinerData:
         grid = [(u, s, len(self.usm) - 1) for u in users for s in stimuli if self.corpus.index[u, s] >= 0]
         return np.array(grid, np.int64).reshape(-1, 3)
 
-    def batch(
-        self, rows: npt.NDArray[np.int64], rng: np.random.Generator
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Scene, embedding, target Δ, PSM and USM of some rows; the embedding is drawn from the user's pool."""
+    def embeddings(self, rows: npt.NDArray[np.int64], rng: np.random.Generator) -> Tensor:
+        """One embedding for each row, drawn from its user's pool."""
+        return torch.stack([self.pools[int(u)][rng.integers(len(self.pools[int(u)]))] for u in rows[:, 0]])
+
+    def batch(self, rows: npt.NDArray[np.int64], embedding: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Scene, embedding, target Δ, PSM and USM of some rows."""
         stimuli = torch.from_numpy(rows[:, 1]).to(self.where)
         psm = self.maps[torch.from_numpy(self.corpus.index[rows[:, 0], rows[:, 1]]).to(self.where)].float()
         mean, count = self.usm[int(rows[0, 2])]
@@ -499,7 +598,6 @@ class _RefinerData:
         if self.leave_one_out:
             n = count[stimuli].float()[:, None, None]
             usm = torch.where(n > 1, ((n * usm - psm) / (n - 1).clamp(min=1)).clamp(min=0), usm)
-        embedding = torch.stack([self.pools[int(u)][rng.integers(len(self.pools[int(u)]))] for u in rows[:, 0]])
         rgb = None if self.images is None else self.images[stimuli]
         return scene_input(rgb, usm), embedding, discrepancy_target(psm, usm), psm, usm
 
@@ -513,7 +611,8 @@ def _validate_refiner(
     rng = np.random.default_rng([seed, 0x7A1])
     total = np.zeros(3)
     for a in range(0, len(rows), 64):
-        scene, embedding, target, psm, usm = data.batch(rows[a : a + 64], rng)
+        part = rows[a : a + 64]
+        scene, embedding, target, psm, usm = data.batch(part, data.embeddings(part, rng))
         delta = net(scene, embedding)[2]
         total[0] += float((delta - target).square().sum())
         total[1] += float(_correlation(refine(usm, delta), psm).sum())
@@ -529,7 +628,14 @@ def _correlation(a: Tensor, b: Tensor) -> Tensor:
 
 
 def train_universal(
-    corpus: Corpus, split: Split, config: UniversalConfig, *, seed: int, where: torch.device, progress: Progress
+    corpus: Corpus,
+    split: Split,
+    config: UniversalConfig,
+    *,
+    seed: int,
+    where: torch.device,
+    progress: Progress,
+    checkpoint: Checkpoint | None = None,
 ) -> Trained:
     """Train the built-in universal predictor on training images and users (AdamW, mirrored images)."""
     if corpus.images is None:
@@ -537,7 +643,7 @@ def train_universal(
         raise ConfigError(msg)
     torch.manual_seed(seed)
     rng = np.random.default_rng([seed, 0x4A1])
-    net = _place(UniversalNet(), where)
+    net = _place(distributed.spread(UniversalNet()), where)
     images = torch.from_numpy(corpus.images).to(where)
     mean, count = corpus.usm(split.users_train)
     usm = torch.from_numpy(mean).to(where)
@@ -548,30 +654,34 @@ def train_universal(
     total = config.epochs * (len(train) // batch)
     optimiser = torch.optim.AdamW(net.parameters(), lr=config.learning_rate, weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.learning_rate, total_steps=total)
-    best, history, start = _Best(config.epochs), list[dict[str, float]](), time.perf_counter()
-    for epoch in range(1, config.epochs + 1):
+    course = _Course(net, optimiser, _Best(config.epochs), rng, where, checkpoint or _nowhere(), schedule)
+    course.resume()
+    for epoch in range(course.done + 1, (course.done if course.over else config.epochs) + 1):
         net.train()
         order, losses = rng.permutation(train), list[Tensor]()
         for a in range(0, len(order) - batch + 1, batch):
-            rows = torch.from_numpy(order[a : a + batch]).to(where)
+            own = distributed.share(batch)
+            rows = torch.from_numpy(order[a : a + batch][own]).to(where)
             shown, target = images[rows], usm[rows]
             if rng.random() < 0.5:
                 shown, target = shown.flip(2), target.flip(2)
-            loss = divergence(net(shown), target)
+            loss = divergence(net(shown), target) * (len(rows) * distributed.world() / batch)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
+            distributed.average_gradients(net)
             optimiser.step()
             schedule.step()
             losses.append(loss.detach())
         net.eval()
         with torch.inference_mode():
             value = float(divergence(net(images[validation]), usm[validation])) if len(validation) else float("nan")
-        row = {"epoch": epoch, "loss": float(torch.stack(losses).mean()), "validation_kld": value}
-        row["seconds"] = time.perf_counter() - start
-        history.append(row)
-        best.offer(net, -value if value == value else epoch, row)
+        loss = distributed.mean_over_all(torch.stack(losses).mean())
+        row = {"epoch": epoch, "loss": float(loss), "validation_kld": value, "seconds": course.seconds()}
+        course.history.append(row)
+        course.best.offer(net, -value if value == value else epoch, row)
         progress(epoch, config.epochs, f"loss {row['loss']:.3f}, validation KLD {value:.3f}")
-        if config.minutes > 0 and row["seconds"] > 60 * config.minutes:
+        over = course.out_of_time(config.minutes) or epoch == config.epochs
+        course.keep(epoch, over=over)
+        if over:
             break
-    net.load_state_dict(best.weights)
-    return Trained(net.eval(), history, best.row, time.perf_counter() - start)
+    return course.trained()

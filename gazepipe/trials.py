@@ -16,7 +16,6 @@ image, or from Tobii's position and size of the medium; else it is left to ``[tr
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +24,9 @@ import numpy.typing as npt
 
 from gazepipe.config import StudyConfig, TrialsConfig
 from gazepipe.errors import RecordingError
-from gazepipe.recording import Message, Recording
+from gazepipe.recording import Recording
 from gazepipe.trial_checks import Presentation, check_trials, end_at_next, without_stop
+from gazepipe.trial_messages import Events, name_by_time, name_trials, naming_windows, read_messages
 from gazepipe.trial_sources.clock import align
 
 if TYPE_CHECKING:
@@ -55,64 +55,6 @@ class TrialTable:
     problems: list[str]
 
 
-@dataclass(frozen=True, slots=True)
-class _Events:
-    """Messages in order of time, and which of them mean something."""
-
-    messages: list[Message]
-    times: list[float]
-    start: list[int]
-    stop: list[int]
-    names: dict[int, str]  # message → image it names
-    placements: dict[int, str]  # message → where that image stands
-    labels: dict[int, str]  # message → number of the trial that begins
-
-
-_IMGLOAD = re.compile(r"(?i)^!V IMGLOAD (TOP_LEFT|CENTER)\s+\S+((?:\s+-?\d+(?:\.\d+)?)*)\s*$")
-_LABEL = re.compile(r"(?i)^(?:TRIALID|start_trial)\s+(\S.*)$")
-
-
-def _imgload(text: str) -> str:
-    """Where EyeLink's drawing command puts the image, in the words of ``[trials] placement``.
-
-    ``FILL`` says nothing: scripts write it out of habit, whatever their own display does with the image.
-    """
-    match = _IMGLOAD.match(text)
-    if not match:
-        return ""
-    kind, numbers = match[1].upper(), match[2].split()
-    word = {("TOP_LEFT", 2): "topleft", ("TOP_LEFT", 4): "rect", ("CENTER", 2): "centre", ("CENTER", 4): "centre"}
-    found = word.get((kind, len(numbers)))
-    sized = len(numbers) < 4 or min(float(n) for n in numbers[2:]) > 0
-    return " ".join([found, *numbers]) if found and sized else ""
-
-
-def _name(match: re.Match[str]) -> str:
-    """Image name in the first filled group called 'stimulus…'."""
-    found = (v for k, v in match.groupdict().items() if k.startswith("stimulus") and v)
-    return next(found, "").strip("\"'")
-
-
-def _read_messages(recording: Recording, config: TrialsConfig) -> _Events:
-    messages = sorted(recording.messages, key=lambda m: m.time_ms + m.offset_ms)
-    start, stop, stimulus = (re.compile(p) for p in (config.start, config.stop, config.stimulus))
-    out = _Events(messages, [m.time_ms + m.offset_ms for m in messages], [], [], {}, {}, {})
-    for i, message in enumerate(messages):
-        text = message.text.strip()
-        if match := _LABEL.match(text):
-            out.labels[i] = match[1]
-        if match := start.search(text):
-            out.start.append(i)
-            if name := _name(match):
-                out.names[i] = name
-        elif stop.search(text):
-            out.stop.append(i)
-        elif (match := stimulus.search(text)) and (name := _name(match)):
-            out.names[i] = name
-            out.placements[i] = _imgload(text)
-    return out
-
-
 def find_trials(recording: Recording, config: StudyConfig, rows: TrialRows | None = None) -> TrialTable:
     """Find the presentations in a recording.
 
@@ -131,7 +73,7 @@ def find_trials(recording: Recording, config: StudyConfig, rows: TrialRows | Non
         If there is none, or the trial file's clock cannot be set to the recording's.
     """
     settings = config.trials
-    events = _read_messages(recording, settings)
+    events = read_messages(recording, settings)
     source: str = settings.source
     if source == "auto":
         here = "columns" if {"trial", "stimulus"} & set(recording.columns) else "messages"
@@ -146,7 +88,7 @@ def find_trials(recording: Recording, config: StudyConfig, rows: TrialRows | Non
     else:
         trials = [_block_trial(recording, b, block, settings) for b, block in enumerate(recording.blocks())]
         trials = _long_enough(trials, settings, problems)
-        _name_by_time(trials, events)
+        name_by_time(trials, events)
     if not trials:
         raise _none_found(recording, source, problems)
     _place_media(recording, trials)
@@ -178,7 +120,7 @@ def _block_trial(recording: Recording, number: int, block: slice, settings: Tria
 
 
 def _from_messages(
-    recording: Recording, settings: TrialsConfig, events: _Events, problems: list[str]
+    recording: Recording, settings: TrialsConfig, events: Events, problems: list[str]
 ) -> list[Presentation]:
     trials, used = [], []
     last_ms = np.array([recording.time_ms[b.stop - 1] for b in recording.blocks()])
@@ -200,14 +142,14 @@ def _from_messages(
         trials.append(trial)
         used.append(i)
     kept = _long_enough(trials, settings, problems)
-    spans = _windows([i for t, i in zip(trials, used, strict=True) if any(t is other for other in kept)], events)
-    _name_trials(kept, spans, events, problems)
+    spans = naming_windows([i for t, i in zip(trials, used, strict=True) if any(t is other for other in kept)], events)
+    name_trials(kept, spans, events, problems)
     problems += without_stop(kept, any_stop=bool(events.stop))
     return kept
 
 
 def _from_file(
-    recording: Recording, settings: TrialsConfig, rows: TrialRows | None, events: _Events, problems: list[str]
+    recording: Recording, settings: TrialsConfig, rows: TrialRows | None, events: Events, problems: list[str]
 ) -> list[Presentation]:
     if rows is None:
         raise RecordingError(recording.path, "no trial file was read for it", remedy="name it in [trials] file")
@@ -238,7 +180,7 @@ def _from_file(
     problems += without_stop(trials, any_stop=bool(np.isfinite(rows.offset_ms).any()))
     trials = _long_enough(trials, settings, problems)
     if not any(rows.stimulus):
-        _name_by_time(trials, events)
+        name_by_time(trials, events)
     if trials:
         problems += said
     return trials
@@ -258,70 +200,13 @@ def _long_enough(trials: list[Presentation], settings: TrialsConfig, problems: l
     return kept
 
 
-def _windows(starts: list[int], events: _Events) -> list[tuple[int, int, int]]:
-    """Messages that may name each presentation's image: after `low`, before `high`; and the start message.
-
-    From the stop message before the start (without one: from the beginning) to the last stop message before the next
-    start: EyeLink experiments write ``!V TRIAL_VAR image …`` after the display is off and before ``TRIAL_RESULT``.
-    """
-    out = []
-    for k, i in enumerate(starts):
-        following = starts[k + 1] if k + 1 < len(starts) else len(events.messages)
-        low = max((j for j in events.stop if j < i), default=-1)
-        high = max((j for j in events.stop if i < j < following), default=following)
-        out.append((low, i, high))
-    return out
-
-
-def _name_trials(
-    trials: list[Presentation], windows: list[tuple[int, int, int]], events: _Events, problems: list[str]
-) -> None:
-    """Give each presentation the name in its start message, else the last one before it, else the first one after."""
-    used: set[int] = set()
-    for trial, (low, start, high) in zip(trials, windows, strict=True):
-        before = [j for j in events.names if low < j < start and j not in used]
-        after = [j for j in events.names if start < j < high and j not in used]
-        if start in events.names:
-            trial.stimulus = events.names[start]
-        elif before or after:
-            named = before[-1] if before else after[0]
-            trial.stimulus, trial.placement = events.names[named], _placement(named, before or after, events)
-            seen = {events.names[j]: None for j in before or after}
-            if len(seen) > 1:
-                problems.append(
-                    f"the messages around the trial at {trial.onset_ms:.12g} ms name {len(seen)} images "
-                    f"({', '.join(seen)}): {trial.stimulus} was taken"
-                )
-        used.update(before or after)
-
-
-def _placement(named: int, near: list[int], events: _Events) -> str:
-    """Where the image stands that message `named` names: said there, or in the drawing command of the same image."""
-    same = [j for j in near if events.names[j].lower() == events.names[named].lower() and events.placements.get(j)]
-    return events.placements[named if named in same else same[-1]] if same else ""
-
-
 def _place_media(recording: Recording, trials: list[Presentation]) -> None:
     """Take where media stood from the recording, where the trials do not say it."""
     places = recording.meta.get("media_px", {})
     for trial in trials:
-        place = places.get(trial.stimulus)
+        place = places.get(trial.stimulus, places.get(""))
         if not trial.placement and place and min(place[2:]) > 0:
             trial.placement = "rect " + " ".join(f"{v:.12g}" for v in place)
-
-
-def _name_by_time(trials: list[Presentation], events: _Events) -> None:
-    """Name presentations by the first message inside them, else the last one since the presentation before."""
-    previous = -np.inf
-    for trial in trials:
-        if not trial.stimulus:
-            inside = [j for j in events.names if trial.onset_ms <= events.times[j] < trial.offset_ms]
-            before = [j for j in events.names if previous <= events.times[j] < trial.onset_ms]
-            if inside or before:
-                named = inside[0] if inside else before[-1]
-                trial.stimulus = events.names[named]
-                trial.placement = trial.placement or _placement(named, inside or before, events)
-        previous = trial.offset_ms
 
 
 def _codes(values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
@@ -334,7 +219,7 @@ def _codes(values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
 
 
 def _from_columns(
-    recording: Recording, settings: TrialsConfig, events: _Events, problems: list[str]
+    recording: Recording, settings: TrialsConfig, events: Events, problems: list[str]
 ) -> list[Presentation]:
     column = next((c for c in ("trial", "stimulus") if c in recording.columns), None)
     if column is None:
@@ -364,7 +249,7 @@ def _from_columns(
                 trial.label = str(recording.columns["trial"][first])
             trials.append(trial)
     trials = _long_enough(trials, settings, problems)
-    _name_by_time(trials, events)
+    name_by_time(trials, events)
     return trials
 
 

@@ -124,9 +124,10 @@ def test_dry_run_writes_nothing(small_study: Any) -> None:
     before = {p: p.read_bytes() for p in small_study.root.rglob("*") if p.is_file()}
     result = gazepipe("ingest", "--dry-run", small_study.root)
     assert result.exit_code == 0
-    first, second = result.stdout.splitlines()
-    assert first.endswith("anna.csv: user anna")
-    assert second.endswith("ben_ses-2.csv: user ben, session ses-2")
+    _, first, second, _, summary = result.stdout.splitlines()
+    assert first.split() == ["anna.csv", "csv", "anna", "1", "225", "read:", "new"]
+    assert second.split() == ["ben_ses-2.csv", "csv", "ben", "ses-2", "1", "225", "read:", "new"]
+    assert summary.startswith("2 files of 2 users: 2 new")
     assert {p: p.read_bytes() for p in small_study.root.rglob("*") if p.is_file()} == before
 
 

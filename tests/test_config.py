@@ -47,7 +47,16 @@ def message(folder: Path, text: str | bytes) -> str:
         ("[embedding]\nwidths = [1, 2]", "[embedding] widths"),
         ("[ivt]\nnoise_window = 4", "[ivt] noise_window is 4; must be odd."),
         ("[split]\nusers = [0.5, 0.5, 0.5]", "must add up to 1, not 1.5."),
-        ('[trials]\nplacement = "left"', "[trials] placement is 'left'; input should be 'fit', 'centre' or 'stretch'."),
+        (
+            '[trials]\nplacement = "left"',
+            "[trials] placement is 'left'; 'left' says nothing about where an image stands; expected fit, centre, "
+            "stretch, 'centre X Y', 'centre X Y WIDTH HEIGHT', 'topleft X Y' or 'rect LEFT TOP WIDTH HEIGHT', in "
+            "screen pixels.",
+        ),
+        (
+            '[trials]\nclock = "ours"',
+            "[trials] clock is 'ours'; input should be 'auto', 'tracker', 'start' or 'events'.",
+        ),
         ('[trials]\nstart = "(open"', "[trials] start is '(open'; '(open' is not a regular expression"),
         ('[ingest]\nuser_pattern = "[a-z]+"', "has no named group (?P<user>…)"),
         ("ivt = 3", "ivt is 3"),

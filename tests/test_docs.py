@@ -30,6 +30,7 @@ from gazepipe.readers import read_recording, readers
 from gazepipe.recipe import Recipe
 from gazepipe.simulate import simulate_study
 from gazepipe.study import Study
+from gazepipe.trial_sources import trial_rows
 from gazepipe.trials import find_trials
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -158,6 +159,26 @@ def test_csv_examples_find_both_images(table: str, toml: str, tmp_path: Path) ->
     assert np.nanmin(x) > 500
     assert np.nanmax(x) < 1920
     assert list(find_trials(recording, config).frame["stimulus"]) == ["cat.jpg", "dog.jpg"]
+
+
+def trial_file_examples() -> Iterator[Any]:
+    for heading, text in sections(DOCS / "trials.md", "### ").items():
+        for table, toml in re.findall(r"```[ct]sv\n(.*?)```.*?```toml\n(.*?)```", text, re.S):
+            yield pytest.param(table, toml, id=heading)
+
+
+@pytest.mark.parametrize(("table", "toml"), list(trial_file_examples()))
+def test_trial_file_examples_find_both_images(table: str, toml: str, tmp_path: Path) -> None:
+    config = parse_config(tomllib.loads(toml))
+    (tmp_path / config.trials.file.replace("{stem}", "p01")).write_text(table)
+    file = tmp_path / "p01.asc"
+    file.write_text(asc("MSG 1000 IMAGE\nMSG 5000 IMAGE", blocks_ms=[(800, 9000)]))
+    rows = trial_rows(config.trials, tmp_path, file, "p01", "1")
+    trials = find_trials(read_recording(file, config), config, rows)
+    assert list(trials.frame["stimulus"]) == ["cat.jpg", "dog.jpg"]
+    assert list(trials.frame["onset_ms"]) == [1000, 5000]
+    assert list(trials.frame["offset_ms"]) == [4000, 8000]
+    assert all("residual at most 0.0 ms" in p for p in trials.problems)
 
 
 # ---- the store -------------------------------------------------------------------------------------------------------

@@ -508,3 +508,9 @@ def test_importing_does_not_load_pandas_or_numba():
     code = "import sys, gazepipe.events, gazepipe.trials, gazepipe.quality"
     code += "; assert not {'pandas', 'numba'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_times_a_hair_apart_make_no_endless_window():
+    """Damaged times may lie so close together that a window of 20 ms would hold more samples than there are numbers."""
+    time = np.arange(50) * 1e-300
+    assert len(detect(time, np.full(50, 500.0), np.full(50, 500.0), SCREEN, IvtConfig())) == 0

@@ -51,6 +51,7 @@ def test_a_table_for_the_study(tmp_path):
     assert f["placement"].tolist() == ["", "rect 10 20 300 200"]
     assert table.problems == []
     assert trials(tmp_path, TABLE, session="2").frame["stimulus"].tolist() == ["cow.png"]
+    assert trials(tmp_path, TABLE, user="p02").frame["stimulus"].tolist() == ["dog.png"]  # the only session
 
 
 def test_a_table_beside_the_recording_with_names_and_unit_of_its_own(tmp_path):
@@ -71,6 +72,7 @@ def test_a_table_beside_the_recording_with_names_and_unit_of_its_own(tmp_path):
     [
         ("onset_ms,stimulus\n1,a\n", {}, r"there is no column 'user' \(there are onset_ms, stimulus\)"),
         (TABLE, {"user": "p09"}, r"there is no trial of user 'p09'.*exclude the recording"),
+        (TABLE, {}, r"line 2: user 'p01' has trials of 2 sessions \(1, 2\); expected one"),
         (TABLE, {"onset_column": "begin", "session": "1"}, r"no column 'begin'.*\[trials\] onset_column"),
         ("user,onset_ms\np01,soon\n", {}, r"line 2: 'soon' stands in column 'onset_ms'; expected a number"),
         ("user,onset_ms\np01,1\np01,\n", {}, r"line 3: the trial has no time in column 'onset_ms'"),
@@ -278,6 +280,48 @@ def test_settings_that_say_nothing():
     ):
         with pytest.raises(ConfigError, match=message):
             parse_config({"trials": wrong})
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory):
+    """A simulated EyeLink recording with messages, and its trials by these."""
+    from gazepipe.config import load_config
+    from gazepipe.readers import read_recording
+    from gazepipe.simulate import simulate_study
+
+    root = tmp_path_factory.mktemp("study")
+    simulate_study(root, users=1, images=6, seconds=1.0)
+    config = load_config(root / "gazepipe.toml")
+    rec = read_recording(next(root.rglob("sim01*")), config)
+    return rec, find_trials(rec, config)
+
+
+def test_a_table_of_the_truth_gives_the_trials_of_the_messages(simulated, tmp_path):
+    rec, expected = simulated
+    lines = ["user\tonset_ms\toffset_ms\tstimulus\trepeat"]
+    rows = expected.frame.sample(frac=1, random_state=1).itertuples()  # in any order
+    lines += [f"p01\t{r.onset_ms!r}\t{r.offset_ms!r}\t{r.stimulus}\t{r.repeat}" for r in rows]
+    found = trials(tmp_path, "\n".join(lines) + "\n", rec)
+    assert found.problems == []
+    assert found.frame.to_dict("list") == expected.frame.to_dict("list")
+
+
+def test_a_psychopy_table_of_the_truth_on_another_clock_gives_them_too(simulated, tmp_path):
+    """PsychoPy's clock began 1,234 s earlier; its times have a jitter of up to half a millisecond."""
+    rec, expected = simulated
+    jitter = np.random.default_rng(0).uniform(-0.5, 0.5, len(expected.frame))
+    lines = ["image,thisN,image.started,image.stopped,expName"]
+    for k, r in enumerate(expected.frame.itertuples()):
+        on, off = (v / 1000 + 1234 for v in (r.onset_ms + jitter[k], r.offset_ms))
+        lines.append(f"stim/{r.stimulus},{k},{on:.6f},{off:.6f},study")
+    options = {"clock": "events", "clock_events": ("image.started = ^SYNCTIME",), "clock_tolerance_ms": 1}
+    found = trials(tmp_path, "\n".join(lines) + "\n", rec, **options)
+    assert found.frame["stimulus"].tolist() == expected.frame["stimulus"].tolist()
+    np.testing.assert_allclose(found.frame["onset_ms"], expected.frame["onset_ms"], atol=1.0)
+    assert "residual at most 0." in found.problems[-1]
+    wrong = [lines[0], *lines[2:], lines[1].replace(",0,", ",9,")]  # rows in the wrong order are not put right
+    with pytest.raises(RecordingError, match="go back"):
+        trials(tmp_path, "\n".join(wrong) + "\n", rec, **options)
 
 
 # ---- real data ---------------------------------------------------------------------------------------------------

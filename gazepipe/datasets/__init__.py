@@ -1,7 +1,8 @@
 """Published data sets, read from the folders that their authors distribute.
 
 A data set is one module; its name in `_MODULES` or `_RAW_MODULES` is all that must be added here. One of fixations has
-a `load`. One of raw gaze has `settings`: it says how its files are ingested like a lab's own, and nothing more.
+a `load`. One of raw gaze has `settings`: it says how its files are ingested like a lab's own, and nothing more. The one
+called ``table`` is whatever data set somebody has written as one table.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ _MODULES = {
     "osie": "gazepipe.datasets.osie",
     "ps": "gazepipe.datasets.ps",
     "crowd": "gazepipe.datasets.crowd",
+    "table": "gazepipe.datasets.table",
 }
 
 _RAW_MODULES = {
@@ -40,9 +42,9 @@ def load_dataset(name: str, path: Path, **options: Any) -> FixationDataset:
     name
         One of `DATASETS`.
     path
-        The folder that holds it.
+        The folder that holds it; of ``table`` the file.
     options
-        Passed to the data set's `load` (``ps`` takes ``images``).
+        Passed to the data set's `load` (``ps`` takes ``images``, ``table`` more).
 
     Raises
     ------
@@ -54,7 +56,9 @@ def load_dataset(name: str, path: Path, **options: Any) -> FixationDataset:
     if name not in _MODULES:
         msg = f"there is no data set {name!r}; expected one of {', '.join(DATASETS)}."
         raise ValueError(msg)
-    dataset: FixationDataset = importlib.import_module(_MODULES[name]).load(_folder(name, path), **options)
+    dataset: FixationDataset = importlib.import_module(_MODULES[name]).load(
+        Path(path) if name == "table" else _folder(name, path), **options
+    )
     return dataset
 
 

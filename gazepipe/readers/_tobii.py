@@ -387,8 +387,12 @@ def _display(about: dict[str, str]) -> tuple[int, int] | None:
 def _media(rows: pd.DataFrame, shown: Texts) -> dict[str, Any]:
     """Where each stimulus stood on the screen: name → [left, top, width, height] in px."""
     keys = ["media_x", "media_y", "media_width", "media_height"]
-    if not set(keys) <= set(rows.columns) or not (shown != "").any():
+    if not set(keys) <= set(rows.columns):
         return {}
+    if not (shown != "").any():
+        # One medium without a name, as in exports that are divided by medium.
+        place = rows[keys].dropna().drop_duplicates()
+        return {"media_px": {"": place.to_numpy().tolist()[0]}} if len(place) == 1 else {}
     places = rows[keys].assign(shown=shown)
     places = places[places["shown"] != ""].dropna().drop_duplicates("shown")
     return {"media_px": dict(zip(places["shown"], places[keys].to_numpy().tolist(), strict=True))}

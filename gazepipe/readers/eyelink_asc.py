@@ -5,7 +5,8 @@ is read in Python (`_asc_text`). A sample line begins with a digit in column 0 a
 ``END``; each such block states its own rate and eyes.
 
 What the columns are is counted, not believed: time, then x, y and pupil of each eye. What follows them (velocity,
-resolution, INPUT, flags, head target) varies with tracker and export options and is not read.
+resolution, INPUT, flags, head target) varies with tracker and export options and is not read, but for the distance of
+the head target where ``[screen] distance`` is "tracker" (`_asc_target`).
 
 * A lone ``.`` is a missing value. Where x or y is missing, x, y and pupil are NaN.
 * At 2000 Hz, old versions of edf2asc print whole milliseconds, each twice; the second is half a millisecond later.
@@ -18,10 +19,12 @@ import re
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from gazepipe.config import StudyConfig
 from gazepipe.errors import RecordingError
 from gazepipe.readers._asc_scan import REMEDY, Scanned, scan_file
+from gazepipe.readers._asc_target import target_distance
 from gazepipe.readers._asc_text import parse_text
 from gazepipe.readers.source import Reader, read_head
 from gazepipe.recording import EyeSamples, Recording
@@ -46,7 +49,7 @@ def read(path: Path, config: StudyConfig) -> Recording:
     path
         The file, ``.asc`` or ``.asc.gz``.
     config
-        Not used: the file states all that is needed.
+        Its ``[screen] distance`` says whether the distance of the head target is wanted.
 
     Returns
     -------
@@ -75,11 +78,19 @@ def read(path: Path, config: StudyConfig) -> Recording:
         block_start=np.array([b.first for b in samples.blocks], np.int64),
         sampling_rate_hz=np.array([b.rate_hz for b in samples.blocks], np.float64),
         messages=text.messages,
+        columns=_distance(path, samples, config),
         native_events=text.native_events,
         display_px=text.display_px,
         meta=text.meta,
         warnings=samples.warnings + _clock_restarts(samples) + text.warnings,
     )
+
+
+def _distance(path: Path, samples: Scanned, config: StudyConfig) -> dict[str, npt.NDArray[np.float32]]:
+    if config.screen.distance == "fixed":
+        return {}
+    found = target_distance(path, samples.time)
+    return {} if found is None else {"distance_mm": found}
 
 
 def _no_samples(path: Path, samples: Scanned) -> RecordingError:

@@ -3,7 +3,7 @@
 Without names in the configuration the columns are ``user, session, onset_ms, offset_ms, duration_ms, stimulus, repeat``
 and ``placement``; only the onset must be there. Times are on the tracker's clock unless ``[trials] clock`` says
 otherwise. A table for the whole study needs the column of the user; where it has one of the session, that must fit,
-too (``1`` and ``ses-1`` are one session).
+too (``1`` and ``ses-1`` are one session; a recording without session takes the only one).
 """
 
 from __future__ import annotations
@@ -75,10 +75,18 @@ def own_rows(table: TextTable, settings: TrialsConfig, user: str, session: str, 
         table = table.where([cell == user for cell in table.texts(settings.user_column)])
     elif not beside:
         raise table.no_column(settings.user_column, "user_column", names)
-    if settings.session_column in names:
-        table = table.where(
-            [c in (session, session.removeprefix("ses-")) for c in table.texts(settings.session_column)]
-        )
+    if settings.session_column in names and table.rows:
+        cells = table.texts(settings.session_column)
+        if session:
+            table = table.where([cell in (session, session.removeprefix("ses-")) for cell in cells])
+        elif len(set(cells)) > 1:
+            raise RecordingError(
+                table.path,
+                f"user {user!r} has trials of {len(set(cells))} sessions ({', '.join(sorted(set(cells))[:4])})",
+                expected="one, as the recording's name has no session",
+                remedy="name it in the recording's name, see [ingest] user_pattern",
+                line=table.lines[0],
+            )
     if not table.rows:
         whose = f"user {user!r}" + (f", session {session!r}" if session else "")
         raise RecordingError(

@@ -19,7 +19,6 @@ import time
 import traceback
 import warnings
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -147,8 +146,10 @@ class Suite:
 class DatasetSuite(Suite):
     """One data set, damaged again and again."""
 
+    dataset = ""
+
     def load(self, n_bytes: int, *, analysed: bool) -> None:
-        check_dataset(load_dataset(self.sample.target, self.folder))
+        check_dataset(load_dataset(self.dataset, self.folder / self.sample.target, **self.sample.options))
 
 
 def limit_memory() -> None:
@@ -172,7 +173,7 @@ def run(sample: Sample, corruptions: int, seed: int, every: int, kind: type[Suit
         before = peak_mb()
         limit_memory()
         tried = 0
-        for what, name, content, raw in cases(sample, corruptions, seed):
+        for what, name, content, raw in islice(cases(sample, corruptions, seed), 0, None, sample.sparse):
             tried += 1
             say(case=what)
             faulthandler.dump_traceback_later(HANG_S, exit=True)
@@ -209,7 +210,7 @@ def main() -> None:
         kind: type[Suite] = DatasetSuite if job["dataset"] else Suite
         if job["dataset"]:
             samples = REAL_DATASETS[name](Path(data)) if data else MADE_DATASETS[name]()
-            samples = [replace(sample, target=name) for sample in samples]
+            DatasetSuite.dataset = name
         else:
             samples = REAL[name](Path(data) / "raw") if data else MADE[name]()
         share = -(-job["corruptions"] // len(samples))

@@ -10,15 +10,17 @@ import gzip
 import io
 import json
 import struct
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from scipy.io import loadmat, savemat
 
-__all__ = ["MADE", "MADE_DATASETS", "REAL", "REAL_DATASETS", "Sample"]
+__all__ = ["CLOSED", "MADE", "MADE_DATASETS", "REAL", "REAL_DATASETS", "Sample"]
 
 _PIECE = 48_000
 _T0 = 1_726_564_011_084_656_664
@@ -30,13 +32,16 @@ class Sample:
 
     `files` has unpacked content by relative path (a name that ends in .gz is packed when written); the ones in
     `spoilt` are damaged, one at a time, the first most often. `target` is what is named to the reader. `config` are
-    sections of the study's configuration.
+    sections of the study's configuration, `options` those of a data set's loader. Only one in `sparse` cases is tried,
+    where a reader takes long to start.
     """
 
     files: dict[str, bytes]
     target: str
     spoilt: tuple[str, ...]
     config: dict[str, Any] = field(default_factory=dict)
+    sparse: int = 1
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 def _single(name: str, content: str | bytes, **config: Any) -> Sample:
@@ -116,6 +121,26 @@ def _csv_seconds() -> Sample:
     rows = [f"{t / 1000:.4f}\t{_or(x, '-1')}\t{_or(y, '-1')}" for t, x, y in _looks(120, 4)]
     named = {"header": False, "delimiter": "\\t", "time": "1", "x": "2", "y": "3", "missing": (-1.0,)}
     return _single("a.txt", "\n".join(rows) + "\n", csv={"time_unit": "s", **named})
+
+
+def _zipped() -> Sample:
+    """Two people's recordings would be two targets; this is an archive of one."""
+    inner = _csv()
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(zipfile.ZipInfo(f"study/{inner.target}"), inner.files[inner.target])
+    return _single("a.zip", out.getvalue(), **inner.config)
+
+
+def _parquet() -> list[Sample]:
+    """With and without compression, so that damage reaches the numbers, too."""
+    time, x, y = zip(*_looks(300, 4.0), strict=True)
+    frame = pd.DataFrame({"time_ms": time, "x_px": x, "y_px": y})
+    frame["trial"] = np.arange(300) // 75
+    frame["image"] = pd.Series([f"image{k // 75}.png" for k in range(300)], dtype="category")
+    config = {"csv": {"trial": "trial", "stimulus": "image"}}
+    packed, plain = (frame.to_parquet(compression=c) for c in ("snappy", None))
+    return [_single("a.parquet", content, **config) for content in (packed, plain)]
 
 
 def _table(columns: dict[str, Callable[[int, float, float, float], Any]], step_ms: float, sep: str = "\t") -> str:
@@ -378,8 +403,20 @@ def _ps() -> list[Sample]:
     return [_mat("fixData/ImfixData_Sub_1.mat", "ImfixDataALL", structs, packed=p) for p in (True, False)]
 
 
+def _fixation_table() -> list[Sample]:
+    rows = [f"p{k % 3},{k % 2}.jpg,{10 + k}.5,{20 + 2 * k},{200 + k}" for k in range(40)]
+    text = "user,stimulus,x_px,y_px,duration_ms\n" + "\n".join(rows) + "\n"
+    options = {"pixels_per_degree": 24.0, "frame": (800, 600)}
+    return [Sample({"f.csv": text.encode()}, "f.csv", ("f.csv",), options=options)]
+
+
 #: Data set's name → samples of its files, made here.
-MADE_DATASETS: dict[str, Callable[[], list[Sample]]] = {"osie": _osie, "ps": _ps}
+MADE_DATASETS: dict[str, Callable[[], list[Sample]]] = {
+    "osie": _osie,
+    "crowd": _osie,  # of the same layout
+    "ps": _ps,
+    "table": _fixation_table,
+}
 
 
 def _real_mat(source: Path, name: str, variable: str) -> list[Sample]:
@@ -400,7 +437,7 @@ REAL_DATASETS: dict[str, Callable[[Path], list[Sample]]] = {
 #: Reader's name → samples of its format, made here.
 MADE: dict[str, Callable[[], list[Sample]]] = {
     "eyelink-asc": lambda: [_asc()],
-    "csv": lambda: [_csv(), _csv_ns(), _csv_seconds()],
+    "csv": lambda: [_csv(), _csv_ns(), _csv_seconds(), _zipped()],
     "tobii-pro-lab": lambda: [_pro_lab()],
     "tobii-studio": lambda: [_studio()],
     "tobii-sdk": lambda: [_sdk()],
@@ -410,7 +447,11 @@ MADE: dict[str, Callable[[], list[Sample]]] = {
     "marker-mapper": lambda: [_marker_mapper()],
     "pupil-core": lambda: [_pupil_core()],
     "bids": lambda: [_bids()],
+    "parquet": _parquet,
 }
+
+#: Readers of closed formats, which only their makers' software writes; a real recording must do.
+CLOSED = {"eyelink-edf"}
 
 
 # ---- real ones ------------------------------------------------------------------------------------------------------
@@ -490,4 +531,7 @@ REAL: dict[str, Callable[[Path], list[Sample]]] = {
         _folder(raw / "pupil_core" / "10_merge", ("gaze_positions.csv", "fixations.csv", "blinks.csv"))
     ],
     "bids": _real_bids,
+    "eyelink-edf": lambda raw: [
+        Sample({"a.edf": (raw / "eyelink_edf" / "test_raw.edf").read_bytes()}, "a.edf", ("a.edf",), sparse=12)
+    ],
 }

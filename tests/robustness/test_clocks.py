@@ -38,8 +38,8 @@ def _time(line: bytes) -> re.Match[bytes] | None:
 #: What a millisecond is in the time column of each sample.
 UNIT = {"tobii-pro-lab": 1e3, "tobii-sdk": 1e3, "smi": 1e3, "pupil-core": 1e-3}
 UNIT |= {"neon-timeseries": 1e6, "marker-mapper": 1e6}
-#: The time column of Studio is the ninth, and the native format of Neon is binary.
-TEXTS = [r.name for r in readers() if r.name in MADE and r.name not in ("tobii-studio", "neon-native")]
+#: The time column of Studio is the ninth; the native format of Neon, and Parquet, are binary.
+TEXTS = [r.name for r in readers() if r.name in MADE and r.name not in ("tobii-studio", "neon-native", "parquet")]
 
 
 def shifted(name: str, shift_ms: float, first: int = 60, last: int | None = None) -> Sample:

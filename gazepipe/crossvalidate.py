@@ -1,0 +1,225 @@
+"""Cross-validation over users: every user is unseen once, and every network is trained anew without them.
+
+Each fold's figures are stored as soon as it is done, so that a run that was killed goes on after the last whole fold.
+Embeddings of different folds are of different networks (or differently whitened descriptors) and cannot be compared, so
+that people are identified within a fold alone: among its test users, and among all users by that fold's network.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gazepipe import compute, store
+from gazepipe.build import corpus_digest, load_corpus
+from gazepipe.config import StudyConfig
+from gazepipe.corpus import Corpus
+from gazepipe.evaluation.crossvalidation import CrossValidation, FoldResult
+from gazepipe.evaluation.folds import Fold, make_folds
+from gazepipe.evaluation.identify import identify
+from gazepipe.evaluation.report import identification_facts
+from gazepipe.evaluation.rows import Tested
+from gazepipe.evaluation.scores import Scores, from_arrays, score_rows
+from gazepipe.metrics import METRICS
+from gazepipe.profiling import train_profile
+from gazepipe.recipe import Recipe
+from gazepipe.study import Study
+from gazepipe.train import PRESETS
+from gazepipe.training import (
+    Encoder,
+    embedding_pools,
+    train_embedding,
+    train_multicnn,
+    train_refiner,
+    train_universal,
+)
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["crossvalidate", "folder_of"]
+
+#: Raised whenever the result changes for the same data and parameters.
+VERSION = 2
+
+#: Called with (what is being done, done, total, what to show).
+Show = Callable[[str, int, int, str], None]
+
+#: Shares of a fold's time that embedding and universal predictor may take; the refiner has the rest.
+_EMBEDDING, _UNIVERSAL = 0.4, 0.15
+
+
+def crossvalidate(
+    study: Study,
+    *,
+    folds: int = 5,
+    repeats: int = 1,
+    preset: str | None = None,
+    maps: bool = True,
+    minutes: float = 0.0,
+    device: str = "auto",
+    threads: int | None = None,
+    force: bool = False,
+    show: Show | None = None,
+) -> CrossValidation:
+    """Train and test in each fold; writes `folds/NAME/` into the store (see `folder_of`).
+
+    Parameters
+    ----------
+    study
+        With maps built.
+    folds, repeats
+        Parts that users (closed set: images) are cut into, and how often that is done anew.
+    preset
+        Settings in place of ``[embedding]`` and ``[refiner]``; None: the file's.
+    maps
+        Train the refiner and the universal predictor, too, and score maps; otherwise only embeddings.
+    minutes
+        Training of a fold takes at most about so long; 0: as the configuration says.
+    force
+        Do folds again that are stored.
+
+    Raises
+    ------
+    NothingToDoError
+        If there are no maps.
+    ConfigError
+        If there are too few users or images for so many folds.
+    """
+    where = compute.device(device)
+    compute.use_threads(threads)
+    config = study.config.model_copy(update=PRESETS[preset]) if preset else study.config
+    corpus = load_corpus(study)
+    cut = make_folds(len(corpus.users), len(corpus.stimuli), config.split, folds=folds, repeats=repeats)
+    folder = folder_of(study, preset, maps)
+    tell: Show = show or (lambda *_: None)
+    digest = corpus_digest(study, corpus.users)
+    params = _params(config, maps, minutes)
+    results = []
+    for done, fold in enumerate(cut):
+        recipe = Recipe("fold", VERSION, {**params, "fold": [folds, fold.repeat, fold.number]}, {"corpus": digest})
+        path = folder / f"{fold.name}.h5"
+        if force or store.recipe_of(path) != recipe.digest:
+            label = f"fold {done + 1} of {len(cut)}"
+            say = functools.partial(_tell_fold, tell, label)
+            result = _run(corpus, fold, config, maps, minutes, where, say)
+            with store.lock(study.store):
+                store.save(path, "gazepipe.fold", result.scores.arrays(), recipe=recipe, attrs=_attributes(result))
+        results.append(_load(path))
+    within = float(np.mean([1 / len(f.split.users_test) for f in cut]))
+    facts = {
+        "study": config.name,
+        "preset": preset,
+        "protocol": config.split.protocol,
+        "folds": folds,
+        "repeats": repeats,
+        "users": len(corpus.users),
+        "images": len(corpus.stimuli),
+        "users_train": sorted({len(f.split.users_train) for f in cut}),
+        "users_test": sorted({len(f.split.users_test) for f in cut}),
+        "images_train": sorted({len(f.split.images_train) for f in cut}),
+        "images_test": sorted({len(f.split.images_test) for f in cut}),
+        "chance": {p: 1 / len(corpus.users) if p.startswith("all") else within for p in results[0].precision},
+        "m": list(config.evaluation.m),
+        "offset_deg": config.evaluation.offset_deg,
+        "minutes": minutes,
+        "seed": config.seed,
+        "split_seed": config.split.seed,
+    }
+    whole = CrossValidation(results, facts)
+    with store.lock(study.store):
+        for name, text in whole.files().items():
+            store.write_atomically(folder / name, text.encode())
+    return whole
+
+
+def _tell_fold(tell: Show, label: str, network: str, done: int, total: int, note: str) -> None:
+    tell(f"{label}: {network}", done, total, note)
+
+
+def folder_of(study: Study, preset: str | None, maps: bool = True) -> Path:
+    """Return where a cross-validation is kept: `folds/PRESET`, or `folds/PRESET-embeddings` without maps."""
+    return study.store / "folds" / ((preset or "configuration") + ("" if maps else "-embeddings"))
+
+
+def _params(config: StudyConfig, maps: bool, minutes: float) -> dict[str, Any]:
+    sections = ["split", "embedding", "evaluation", *(["refiner", "universal"] if maps else [])]
+    params = {name: getattr(config, name).model_dump(mode="json") for name in sections}
+    # How maps are combined is a row of the table; pairs and pool are in `refiner`.
+    for name in ("combine", "method"):
+        params.get("refiner", {}).pop(name, None)
+    return {**params, "seed": config.seed, "maps": maps, "minutes": minutes}
+
+
+def _run(
+    corpus: Corpus, fold: Fold, config: StudyConfig, maps: bool, minutes: float, where: torch.device, tell: Show
+) -> FoldResult:
+    """Train all networks on the training part of a fold, and test them on its test part."""
+    start, split, seed = time.perf_counter(), fold.split, config.seed
+    section = config.embedding.model_copy(update=_limit(config.embedding.minutes, _EMBEDDING * minutes))
+    trained = train_embedding(corpus, split, section, seed=seed, where=where, progress=lambda *p: tell("embedding", *p))
+    seconds, best = {"embedding": trained.seconds}, {"embedding": trained.best}
+    encoder = Encoder(trained.net, corpus, split.users_train)
+    found = identify(encoder, split, config.evaluation, seed=seed, everybody=True)
+    precision, verification = identification_facts(found, [corpus.users[u] for u in split.users_test])
+    scores = Scores((), np.zeros(0, object), np.zeros(0, object), np.zeros((0, 0, len(METRICS))))
+    if maps:
+        networks, refiner = {}, config.refiner
+        if corpus.images is not None:
+            limited = config.universal.model_copy(update=_limit(config.universal.minutes, _UNIVERSAL * minutes))
+            made = train_universal(
+                corpus, split, limited, seed=seed, where=where, progress=lambda *p: tell("universal", *p)
+            )
+            networks["universal"], seconds["universal"], best["universal"] = made.net, made.seconds, made.best
+        known = tuple(sorted({*split.users_train, *split.users_validation}))
+        pools = embedding_pools(encoder, known, split.images_train, m=refiner.m, pool=refiner.pool, seed=seed)
+        left = max(minutes - sum(seconds.values()) / 60, 0.01) if minutes else 0.0
+        limited_refiner = refiner.model_copy(update=_limit(refiner.minutes, left))
+        made = train_refiner(
+            corpus, split, limited_refiner, pools, seed=seed, where=where, progress=lambda *p: tell("refiner", *p)
+        )
+        networks["refiner"], seconds["refiner"], best["refiner"] = made.net, made.seconds, made.best
+        own_profile = train_profile(corpus, split, refiner, seed=seed, progress=lambda *p: tell("profile", *p))
+        networks["profile"], seconds["profile"], best["profile"] = (
+            own_profile.net,
+            own_profile.seconds,
+            own_profile.best,
+        )
+        if refiner.multicnn:
+            made = train_multicnn(
+                corpus, split, limited_refiner, seed=seed, where=where, progress=lambda *p: tell("multicnn", *p)
+            )
+            networks["multicnn"], seconds["multicnn"], best["multicnn"] = made.net, made.seconds, made.best
+        scores = score_rows(Tested(corpus, split, encoder, refiner.m, refiner.pool, seed, networks))
+    seconds["all"] = time.perf_counter() - start
+    return FoldResult(fold.repeat, fold.number, scores, precision, verification, best, seconds)
+
+
+def _limit(own: float, allowed: float) -> dict[str, float]:
+    """Tighter of two limits in minutes, of which 0 is none."""
+    return {"minutes": min((v for v in (own, allowed) if v > 0), default=0.0)}
+
+
+def _attributes(result: FoldResult) -> dict[str, Any]:
+    return {
+        "repeat": result.repeat,
+        "fold": result.number,
+        "measures": list(METRICS),
+        "precision": result.precision,
+        "verification": result.verification,
+        "best": result.best,
+        "seconds": result.seconds,
+    }
+
+
+def _load(path: Path) -> FoldResult:
+    contents = store.load(path, "gazepipe.fold")
+    a: Mapping[str, Any] = contents.attrs
+    parts = (json.loads(a[name]) for name in ("precision", "verification", "best", "seconds"))
+    return FoldResult(a["repeat"], a["fold"], from_arrays(contents), *parts)
