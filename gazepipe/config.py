@@ -330,9 +330,13 @@ class RefinerConfig(Section):
     m: Count = Field(32, description="image–PSM pairs that make one embedding of the pool")
     pool: Count = Field(100, description="embeddings made for each user")
     usm: Literal["mean", "leave_one_out"] = Field("mean", description="universal map that is refined")
+    method: Literal["network", "profile"] = Field(
+        "network", description="of prediction; profile: eleven numbers fitted to the person's maps, without a network"
+    )
     combine: Literal["add", "gated"] = Field(
         "gated", description="of universal and discrepancy map; add: the paper's sum; gated: only where anybody looks"
     )
+    multicnn: bool = Field(False, description="train the baseline too: a network for each training user, in `minutes`")
     learning_rate: Positive = Field(0.02, description="of stochastic gradient descent, at the start")
     momentum: Fraction = Field(0.9, description="of stochastic gradient descent")
     weight_decay: NonNegative = Field(0.0005, description="of stochastic gradient descent")

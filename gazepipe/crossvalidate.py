@@ -27,10 +27,18 @@ from gazepipe.evaluation.report import identification_facts
 from gazepipe.evaluation.rows import Tested
 from gazepipe.evaluation.scores import Scores, from_arrays, score_rows
 from gazepipe.metrics import METRICS
+from gazepipe.profiling import train_profile
 from gazepipe.recipe import Recipe
 from gazepipe.study import Study
 from gazepipe.train import PRESETS
-from gazepipe.training import Encoder, embedding_pools, train_embedding, train_refiner, train_universal
+from gazepipe.training import (
+    Encoder,
+    embedding_pools,
+    train_embedding,
+    train_multicnn,
+    train_refiner,
+    train_universal,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -38,7 +46,7 @@ if TYPE_CHECKING:
 __all__ = ["crossvalidate", "folder_of"]
 
 #: Raised whenever the result changes for the same data and parameters.
-VERSION = 1
+VERSION = 2
 
 #: Called with (what is being done, done, total, what to show).
 Show = Callable[[str, int, int, str], None]
@@ -144,7 +152,8 @@ def _params(config: StudyConfig, maps: bool, minutes: float) -> dict[str, Any]:
     sections = ["split", "embedding", "evaluation", *(["refiner", "universal"] if maps else [])]
     params = {name: getattr(config, name).model_dump(mode="json") for name in sections}
     # How maps are combined is a row of the table; pairs and pool are in `refiner`.
-    params.get("refiner", {}).pop("combine", None)
+    for name in ("combine", "method"):
+        params.get("refiner", {}).pop(name, None)
     return {**params, "seed": config.seed, "maps": maps, "minutes": minutes}
 
 
@@ -176,6 +185,17 @@ def _run(
             corpus, split, limited_refiner, pools, seed=seed, where=where, progress=lambda *p: tell("refiner", *p)
         )
         networks["refiner"], seconds["refiner"], best["refiner"] = made.net, made.seconds, made.best
+        own_profile = train_profile(corpus, split, refiner, seed=seed, progress=lambda *p: tell("profile", *p))
+        networks["profile"], seconds["profile"], best["profile"] = (
+            own_profile.net,
+            own_profile.seconds,
+            own_profile.best,
+        )
+        if refiner.multicnn:
+            made = train_multicnn(
+                corpus, split, limited_refiner, seed=seed, where=where, progress=lambda *p: tell("multicnn", *p)
+            )
+            networks["multicnn"], seconds["multicnn"], best["multicnn"] = made.net, made.seconds, made.best
         predicted = {}
         if corpus.images is not None:
             tested = corpus.images[list(split.images_test)]

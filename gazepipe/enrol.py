@@ -16,10 +16,12 @@ import numpy.typing as npt
 
 from gazepipe import compute, store
 from gazepipe.build import build_psm, load_corpus
+from gazepipe.corpus import Corpus
 from gazepipe.errors import ConfigError, InputError, NothingToDoError, RecordingError
 from gazepipe.identification import separation
 from gazepipe.ingest import Job, ingest_files, recordings_below
-from gazepipe.models import load_model
+from gazepipe.models import Model, load_model
+from gazepipe.profiling import profiles_of
 from gazepipe.recipe import Recipe
 from gazepipe.study import Failure, Study, check_label, fold
 from gazepipe.training import Encoder
@@ -50,6 +52,8 @@ class Enrolment:
         Mean cosine between own halves minus `nearest_cosine`; above zero the person is nearer to themselves.
     d_prime
         Own half-to-half cosines against cosines to all others, in pooled standard deviations.
+    profile
+        Viewing profile over universal maps of other people, ``(p,)``; None where none was trained.
     """
 
     user: str
@@ -61,6 +65,7 @@ class Enrolment:
     nearest_cosine: float
     margin: float
     d_prime: float
+    profile: npt.NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +165,7 @@ def enrol(
     where = compute.device(device)
     compute.use_threads(threads)
     model = load_model(study, "embedding", where)
+    profile = load_model(study, "profile") if study.model_file("profile").is_file() else None
     built = study.manifest("build-psm").get("users", {})
     with store.lock(study.store):
         wanted = sorted(built) if users is None else list(users)
@@ -170,10 +176,13 @@ def enrol(
         before = _members(study)
         members = sorted({*wanted, *(u for u in before if u in built)})
         recipe = Recipe(
-            "enrol", VERSION, {"model": model.info["recipe"]}, {u: str(built[u]["recipe"]) for u in members}
+            "enrol",
+            VERSION,
+            {"model": model.info["recipe"], "profile": profile and profile.info["recipe"]},
+            {u: str(built[u]["recipe"]) for u in members},
         )
         if store.recipe_of(study.gallery_file) != recipe.digest:
-            people = _embed(study, model, members, show)
+            people = _embed(study, model, profile, members, show)
             _save(study, people, model.info["recipe"], recipe)
     return load_gallery(study)
 
@@ -186,7 +195,7 @@ def _members(study: Study) -> list[str]:
 
 
 def _embed(
-    study: Study, model: Any, members: list[str], show: Callable[[int, int, str], None] | None
+    study: Study, model: Model, profile: Model | None, members: list[str], show: Callable[[int, int, str], None] | None
 ) -> list[Enrolment]:
     """Features of all members, then each one's place among the others."""
     training = [u for u in model.info["users_train"]]
@@ -209,6 +218,8 @@ def _embed(
     means = np.stack([t.mean(0) for t in tables])
     embeddings = means / np.linalg.norm(means, axis=1, keepdims=True)
     roles = {u: part for part in ("train", "validation", "test") for u in model.info[f"users_{part}"]}
+    known = tuple(row[u] for u in training if u in row)
+    profiles = None if profile is None else _profiles(profile, corpus, [row[u] for u in members], known)
     people = []
     for i, user in enumerate(members):
         others = np.delete(embeddings, i, 0)
@@ -225,9 +236,20 @@ def _embed(
                 place.nearest_cosine,
                 place.margin,
                 place.d_prime,
+                None if profiles is None else profiles[i],
             )
         )
     return people
+
+
+def _profiles(
+    profile: Model, corpus: Corpus, members: list[int], reference: tuple[int, ...]
+) -> npt.NDArray[np.float32]:
+    """Viewing profiles of members, each from at most a hundred of their pairs."""
+    rng = np.random.default_rng(0)
+    shown = [rng.permutation(np.flatnonzero(corpus.index[u] >= 0))[:100] for u in members]
+    out: npt.NDArray[np.float32] = profiles_of(profile.net, "leave_one_out", corpus, members, shown, reference).numpy()
+    return out
 
 
 _COLUMNS = ("user", "role", "n_pairs", "dispersion", "nearest", "nearest_cosine", "margin", "d_prime")
@@ -235,6 +257,9 @@ _COLUMNS = ("user", "role", "n_pairs", "dispersion", "nearest", "nearest_cosine"
 
 def _save(study: Study, people: list[Enrolment], model: str, recipe: Recipe) -> None:
     arrays: dict[str, Any] = {"embedding": np.stack([p.embedding for p in people])}
+    profiles = [p.profile for p in people if p.profile is not None]
+    if len(profiles) == len(people):
+        arrays["profile"] = np.stack(profiles)
     for column in _COLUMNS:
         values = [getattr(p, column) for p in people]
         arrays[f"table/{column}"] = np.array(values, object if isinstance(values[0], str) else None)
@@ -251,9 +276,10 @@ def load_gallery(study: Study) -> Gallery:
     """
     contents = store.load(study.gallery_file, "gazepipe.gallery")
     table = contents.group("table")
+    profiles = contents.arrays.get("profile")
     people = []
     for i, vector in enumerate(contents.arrays["embedding"]):
         values = {c: table[c][i] for c in _COLUMNS}
         plain = {c: v.item() if isinstance(v, np.generic) else v for c, v in values.items()}
-        people.append(Enrolment(embedding=vector, **plain))
+        people.append(Enrolment(embedding=vector, profile=None if profiles is None else profiles[i], **plain))
     return Gallery(tuple(people), str(contents.attrs["model"]))

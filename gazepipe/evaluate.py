@@ -35,7 +35,7 @@ from gazepipe.universal_maps import other_digests, other_maps, predict_stimuli
 
 __all__ = ["Evaluation", "draw_figures", "evaluate", "write_tables"]
 
-VERSION = 3
+VERSION = 4
 
 
 def evaluate(
@@ -57,7 +57,8 @@ def evaluate(
     """
     where = compute.device(device)
     compute.use_threads(threads)
-    config, models = settings(study), _models(study, where)
+    config = settings(study)
+    models = _models(study, config, where)
     recipe = _recipe(study, config, list(models.values()))
     path = study.store / "evaluation.json"
     kept = None if force else _stored(path, recipe)
@@ -105,7 +106,8 @@ def draw_figures(
 
     where = compute.device(device)
     compute.use_threads(threads)
-    tested = _tested(study, settings(study), _models(study, where), where)
+    config = settings(study)
+    tested = _tested(study, config, _models(study, config, where), where)
     folder = to or study.store / "figures"
     files = figure_files(tested, evaluation, load_scores(study.store / "evaluation.h5"))
     for name, data in files.items():
@@ -132,9 +134,13 @@ def facts(config: StudyConfig, corpus: Corpus, split: Split) -> dict[str, Any]:
     }
 
 
-def _models(study: Study, where: torch.device) -> dict[str, Model]:
+def _models(study: Study, config: StudyConfig, where: torch.device) -> dict[str, Model]:
     embedding = load_model(study, "embedding", where)
     models = {"embedding": embedding, "refiner": load_refiner(study, embedding.info["recipe"], where)}
+    if study.model_file("profile").is_file():
+        models["profile"] = load_model(study, "profile")
+    if config.refiner.multicnn and study.model_file("multicnn").is_file():
+        models["multicnn"] = load_model(study, "multicnn", where)
     if study.model_file("universal").is_file():
         models["universal"] = load_model(study, "universal", where)
     return models

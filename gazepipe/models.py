@@ -15,9 +15,10 @@ from torch import nn
 from gazepipe import __version__, store
 from gazepipe.embedding import embedding_net
 from gazepipe.errors import NothingToDoError, StoreError
+from gazepipe.profile import ProfileNet
 from gazepipe.readout import ReadoutNet
 from gazepipe.recipe import Recipe
-from gazepipe.refiner import RefinerNet
+from gazepipe.refiner import MultiCnn, RefinerNet
 from gazepipe.universal import UniversalNet
 
 if TYPE_CHECKING:
@@ -47,7 +48,13 @@ def _universal_net(backbone: str = "none", **arguments: Any) -> UniversalNet | R
     return UniversalNet() if backbone == "none" else ReadoutNet(**arguments)
 
 
-_NETWORKS: dict[str, Any] = {"embedding": embedding_net, "refiner": RefinerNet, "universal": _universal_net}
+_NETWORKS: dict[str, Any] = {
+    "embedding": embedding_net,
+    "refiner": RefinerNet,
+    "profile": ProfileNet,
+    "multicnn": MultiCnn,
+    "universal": _universal_net,
+}
 
 
 def save_model(

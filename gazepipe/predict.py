@@ -14,12 +14,13 @@ import torch
 from gazepipe import compute, store
 from gazepipe.build import load_corpus
 from gazepipe.deepgaze import DeepGaze
-from gazepipe.enrol import load_gallery
+from gazepipe.enrol import Enrolment, load_gallery
 from gazepipe.errors import ConfigError, GazepipeError, NothingToDoError, StimulusError
 from gazepipe.figures import overlay_png
 from gazepipe.images import read_rgb
 from gazepipe.map_folder import MapFolder
 from gazepipe.models import load_model, load_refiner, model_recipe
+from gazepipe.profiling import profiled
 from gazepipe.readout import ReadoutNet
 from gazepipe.recipe import digest_file
 from gazepipe.refiner import RefinerNet, refine, scene_input
@@ -140,16 +141,15 @@ def predict(
     if gallery.model != model_recipe(study.model_file("embedding")):
         msg = f"{study.gallery_file}: its embeddings are of a network trained before; run `gazepipe enrol` again."
         raise NothingToDoError(msg)
-    refiner = load_refiner(study, gallery.model, where).net
+    refine_map = _method(study, person, gallery.model, where)
     files = _image_files(images)
     maps = _UniversalMaps(study, usm, where)
-    combine = settings(study).refiner.combine
     folder = to or study.store / "predictions" / user
     done: list[Prediction] = []
     failures: list[Failure] = []
     for count, path in enumerate(files, 1):
         try:
-            done.append(_predict_one(study, refiner, person.embedding, user, path, maps, folder, combine))
+            done.append(_predict_one(study, refine_map, user, path, maps, folder))
         except GazepipeError as error:
             if error.exit_code == 7:
                 raise
@@ -159,21 +159,32 @@ def predict(
     return done, failures
 
 
+def _method(study: Study, person: Enrolment, embedding: str, where: torch.device) -> Callable[[U8, F32], F32]:
+    """How the study makes a person's maps: from an image at map size and its universal map."""
+    section = settings(study).refiner
+    if section.method == "profile":
+        if person.profile is None:
+            msg = f"{study.gallery_file}: {person.user!r} has no viewing profile there; run `gazepipe enrol` again."
+            raise NothingToDoError(msg)
+        profile = torch.from_numpy(person.profile)
+        return lambda small, usm: profiled(usm[None], profile)[0]
+    net = load_refiner(study, embedding, where).net
+    return lambda small, usm: predict_maps(net, person.embedding, small[None], usm[None], combine=section.combine)[0]
+
+
 def _predict_one(
     study: Study,
-    net: RefinerNet,
-    embedding: F32,
+    refine_map: Callable[[U8, F32], F32],
     user: str,
     path: Path,
     maps: _UniversalMaps,
     folder: Path,
-    combine: str,
 ) -> Prediction:
     picture = read_rgb(path)
     size = (study.config.psm.width, study.config.psm.height)
     small = read_rgb(path, size)
     usm, source = maps.find(path, small)
-    psm = predict_maps(net, embedding, small[None], usm[None], combine=combine)[0]
+    psm = refine_map(small, usm)
     overlay, array = folder / f"{path.stem}.png", folder / f"{path.stem}.npy"
     buffer = io.BytesIO()
     np.save(buffer, psm)

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["DELTA_SIZE", "RefinerNet", "discrepancy_target", "refine", "refiner_loss"]
+__all__ = ["DELTA_SIZE", "MultiCnn", "MultiCnnNet", "RefinerNet", "discrepancy_target", "refine", "refiner_loss"]
 
 #: Height and width of the discrepancy map.
 DELTA_SIZE = (15, 20)
@@ -140,6 +140,43 @@ class RefinerNet(nn.Module):
         users = len(embeddings)
         reduced = self.reduce(features).expand(users, -1, -1, -1)
         return self.personalise(features.expand(users, -1, -1, -1), reduced, self.kernels(embeddings))[2]
+
+
+class MultiCnnNet(nn.Module):
+    """The refiner without the embedding path: one person's network, which knows them only from training on them."""
+
+    def __init__(self, channels: int = 4, widths: tuple[int, int, int] = (32, 64, 128)) -> None:
+        super().__init__()
+        a, b, c = widths
+        self.channels = channels
+        self.trunk = nn.Sequential(
+            _block(channels, a, 5, 2), _block(a, a), _block(a, b, 3, 2), _block(b, b), _block(b, c, 3, 2), _block(c, c)
+        )
+        self.tails = nn.ModuleList(_block(c, c) for _ in range(3))
+        self.project = nn.ModuleList(nn.Conv2d(c, 1, 3, padding=1) for _ in range(3))
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+        for projection in self.project:
+            nn.init.normal_(projection.weight, std=1e-3)  # type: ignore[arg-type]
+
+    def forward(self, scene: Tensor, embedding: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Discrepancy maps ``(n, 15, 20)``, two intermediate and the final one; an embedding is not looked at."""
+        features, maps = self.trunk(scene), []  # (n, c, 15, 20)
+        for tail, head in zip(self.tails, self.project, strict=True):
+            features = tail(features)
+            maps.append(torch.tanh(head(features).squeeze(1)))
+        return maps[0], maps[1], maps[2]
+
+
+class MultiCnn(nn.Module):
+    """A `MultiCnnNet` for each training user, in the split's order."""
+
+    def __init__(self, users: int, channels: int = 4, widths: tuple[int, int, int] = (32, 64, 128)) -> None:
+        super().__init__()
+        self.channels = channels
+        self.nets = nn.ModuleList(MultiCnnNet(channels, widths) for _ in range(users))
 
 
 def scene_input(rgb: Tensor | None, usm: Tensor) -> Tensor:

@@ -20,9 +20,17 @@ from gazepipe.config import EmbeddingConfig, RefinerConfig, Section, StudyConfig
 from gazepipe.corpus import Corpus, Split, make_split
 from gazepipe.errors import ConfigError, StoreError
 from gazepipe.models import load_model, model_recipe, save_model
+from gazepipe.profiling import train_profile
 from gazepipe.recipe import Recipe
 from gazepipe.study import Study
-from gazepipe.training import Encoder, Trained, embedding_pools, train_embedding, train_refiner
+from gazepipe.training import (
+    Encoder,
+    Trained,
+    embedding_pools,
+    train_embedding,
+    train_multicnn,
+    train_refiner,
+)
 from gazepipe.universal_maps import predictor_of, train_predictor
 
 if TYPE_CHECKING:
@@ -36,7 +44,7 @@ VERSION = 1
 #: Named settings for [embedding] and [refiner]. The defaults are the paper's but for how the maps are combined.
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {"embedding": EmbeddingConfig(), "refiner": RefinerConfig(combine="add")},
-    "best": {"embedding": EmbeddingConfig(inputs="descriptors")},
+    "best": {"embedding": EmbeddingConfig(inputs="descriptors"), "refiner": RefinerConfig(method="profile")},
     "registered": {"embedding": EmbeddingConfig(inputs="descriptors", registration=True)},
 }
 
@@ -168,6 +176,18 @@ def _train(study: Study, where: torch.device, *, preset: str | None, force: bool
         sizes = section.model_dump(include={"widths", "personal"})
         return result, {"channels": result.net.channels, "dimension": result.net.dimension, **sizes}
 
+    def multicnn(checkpoint: Checkpoint) -> tuple[Trained, dict[str, Any]]:
+        section = config.refiner
+        result = train_multicnn(
+            corpus, split, section, seed=config.seed, where=where, progress=lambda *p: tell("multicnn", *p)
+        )
+        sizes = {"users": len(split.users_train), "channels": result.net.channels, "widths": section.widths}
+        return result, sizes
+
+    def profile(checkpoint: Checkpoint) -> tuple[Trained, dict[str, Any]]:
+        section = config.refiner
+        return train_profile(corpus, split, section, seed=config.seed, progress=lambda *p: tell("profile", *p)), {}
+
     def universal(checkpoint: Checkpoint) -> tuple[Trained, dict[str, Any]]:
         return train_predictor(
             study,
@@ -182,11 +202,14 @@ def _train(study: Study, where: torch.device, *, preset: str | None, force: bool
     section = config.embedding.model_dump(mode="json")
     recipe = Recipe("train-embedding", VERSION, {**common, "embedding": section}, data)
     stage("embedding", recipe, embedding)
-    # How maps are combined afterwards does not change the network.
-    section = config.refiner.model_dump(mode="json", exclude={"combine"})
+    # How maps are made of it afterwards does not change the network.
+    section = config.refiner.model_dump(mode="json", exclude={"combine", "method", "multicnn"})
     inputs = {**data, "embedding": recipe.digest}
     made_of = Recipe("train-refiner", VERSION, {**common, "refiner": section}, inputs)
     stage("refiner", made_of, refiner, embedding=recipe.digest)
+    if config.refiner.multicnn:
+        stage("multicnn", Recipe("train-multicnn", VERSION, {**common, "refiner": section}, data), multicnn)
+    stage("profile", Recipe("train-profile", VERSION, {**common, "m": config.refiner.m}, data), profile)
     if corpus.images is not None:
         # Maps of others do not change the network; which network "auto" means depends on what is installed.
         section = config.universal.model_dump(mode="json", exclude={"predictor", "maps", "weights"})

@@ -26,14 +26,22 @@ from gazepipe.embedding import DescriptorNet, EmbeddingNet, aggregate, pair_inpu
 from gazepipe.errors import ConfigError
 from gazepipe.identification import d_prime, draw
 from gazepipe.inference import FastEncoder
-from gazepipe.refiner import RefinerNet, discrepancy_target, refine, refiner_loss, scene_input
+from gazepipe.refiner import MultiCnn, MultiCnnNet, RefinerNet, discrepancy_target, refine, refiner_loss, scene_input
 from gazepipe.registration import GRID, REACH, coarse, match, moved, offset
 from gazepipe.universal import UniversalNet, divergence
 
 if TYPE_CHECKING:
     from gazepipe.config import EmbeddingConfig, RefinerConfig, UniversalConfig
 
-__all__ = ["Encoder", "Trained", "embedding_pools", "train_embedding", "train_refiner", "train_universal"]
+__all__ = [
+    "Encoder",
+    "Trained",
+    "embedding_pools",
+    "train_embedding",
+    "train_multicnn",
+    "train_refiner",
+    "train_universal",
+]
 
 F32 = npt.NDArray[np.float32]
 Net = TypeVar("Net", bound=nn.Module)
@@ -472,11 +480,29 @@ def train_refiner(
     channels = 4 if corpus.images is not None else 1
     net = RefinerNet(channels, dimension, config.widths, config.personal)
     net.standardise(torch.from_numpy(np.concatenate([pools[u] for u in split.users_train])))
-    net = _place(net, where)
     data = _RefinerData(corpus, config.usm, pools, where)
     known = tuple(sorted({*split.users_train, *split.users_validation}))
     train = data.pairs(split.users_train, split.images_train, split.users_train)
     validation = data.pairs(split.users_validation, split.images_validation, known)
+    return _fit_refiner(
+        _place(net, where), data, train, validation, config, rng, seed=seed, progress=progress, checkpoint=checkpoint
+    )
+
+
+def _fit_refiner(
+    net: RefinerNet | MultiCnnNet,
+    data: _RefinerData,
+    train: npt.NDArray[np.int64],
+    validation: npt.NDArray[np.int64],
+    config: RefinerConfig,
+    rng: np.random.Generator,
+    *,
+    seed: int,
+    progress: Progress,
+    checkpoint: Checkpoint | None = None,
+) -> Trained:
+    """Train on rows of `data`, stop on others, return the best weights."""
+    where = data.where
     optimiser = torch.optim.SGD(
         net.parameters(), lr=config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay
     )
@@ -517,6 +543,38 @@ def train_refiner(
     return course.trained()
 
 
+def train_multicnn(
+    corpus: Corpus, split: Split, config: RefinerConfig, *, seed: int, where: torch.device, progress: Progress
+) -> Trained:
+    """Train the baseline MultiCNN: a network for each training user, on their training images alone.
+
+    Settings are the refiner's, and so is the time: `minutes` are for all users together. Stopping is on the user's own
+    validation images; users without any map there or in the training part get an untrained network, which is the
+    universal map.
+    """
+    start, history = time.perf_counter(), list[dict[str, float]]()
+    channels = 4 if corpus.images is not None else 1
+    every = MultiCnn(len(split.users_train), channels, config.widths)
+    share = config.model_copy(update={"minutes": config.minutes / len(split.users_train)})
+    data = _RefinerData(corpus, config.usm, {u: np.zeros((1, 1), np.float32) for u in split.users_train}, where)
+    all_train = data.pairs(split.users_train, split.images_train, split.users_train)
+    all_validation = data.pairs(split.users_train, split.images_validation, split.users_train)
+    for done, user in enumerate(split.users_train, 1):
+        torch.manual_seed(seed)
+        rng = np.random.default_rng([seed, 0x3C1, user])
+        train, validation = (rows[rows[:, 0] == user] for rows in (all_train, all_validation))
+        net: MultiCnnNet = every.nets[done - 1]  # type: ignore[assignment]
+        if len(train) and len(validation):
+            fitted = _fit_refiner(
+                _place(net, where), data, train, validation, share, rng, seed=seed, progress=lambda *_: None
+            )
+            history += [{"user": user, **row} for row in fitted.history]
+        progress(done, len(split.users_train), corpus.users[user])
+    losses = [min(r["validation_loss"] for r in history if r["user"] == u) for u in {r["user"] for r in history}]
+    best = {"validation_loss": float(np.mean(losses))} if losses else {}
+    return Trained(every.eval(), history, best, time.perf_counter() - start)
+
+
 class _RefinerData:
     """Maps, images and universal maps of a corpus on the device, gathered by (user, stimulus)."""
 
@@ -554,7 +612,9 @@ class _RefinerData:
 
 
 @torch.inference_mode()
-def _validate_refiner(net: RefinerNet, data: _RefinerData, rows: npt.NDArray[np.int64], seed: int) -> dict[str, float]:
+def _validate_refiner(
+    net: RefinerNet | MultiCnnNet, data: _RefinerData, rows: npt.NDArray[np.int64], seed: int
+) -> dict[str, float]:
     """Loss of the final map and CC of refined and universal maps, on validation pairs, same draws each time."""
     net.eval()
     rng = np.random.default_rng([seed, 0x7A1])

@@ -13,9 +13,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
+from gazepipe.baselines import multicnn_maps
 from gazepipe.corpus import Corpus, Split
 from gazepipe.predict import predict_maps
+from gazepipe.profile import SOURCES
+from gazepipe.profiling import profiled, profiles_of
 from gazepipe.training import Encoder, embedding_pools
 
 __all__ = ["GROUPS", "ROWS", "Maps", "Row", "Tested"]
@@ -47,7 +51,7 @@ class Tested:
     m, pool, seed
         Pairs that make one embedding, embeddings made of each user, and the seed of their draw.
     networks
-        Name → network: ``"refiner"`` and, where there is one, ``"universal"``; further ones for further rows.
+        Name → network: ``"refiner"``, and ``"profile"`` and ``"multicnn"`` for further rows.
     predicted
         Group → universal maps of the test images, in order, ``(n, H, W)``: all groups but the first two.
     """
@@ -72,6 +76,22 @@ class Tested:
         return embedding_pools(
             self.encoder, self.split.users_test, self.split.images_train, m=self.m, pool=self.pool, seed=self.seed
         )
+
+    @cached_property
+    def profiles(self) -> dict[str, dict[int, torch.Tensor]]:
+        """Profiles of test users by group, each from m pairs of images of the training part.
+
+        Universal maps of those images are over training and validation users, and the user as far as the group has it.
+        A predicted universal map has nobody's own map in it, like one without the user.
+        """
+        net, users = self.networks["profile"], self.split.users_test
+        known = sorted({*self.split.users_train, *self.split.users_validation})
+        images = np.array(self.split.images_train)
+        rng = np.random.default_rng([self.seed, 0xF4])
+        few = [rng.permutation(images[self.corpus.index[u, images] >= 0])[: self.m] for u in users]
+        fitted = {s: profiles_of(net, s, self.corpus, users, few, known) for s in SOURCES}
+        by_user = {s: dict(zip(users, values, strict=True)) for s, values in fitted.items()}
+        return {**by_user, "predicted": by_user["leave_one_out"]}
 
     @cached_property
     def _mean(self) -> F32:
@@ -140,13 +160,33 @@ def _refined(combine: str) -> Maps:
     return make
 
 
+def _profile(group: str) -> Maps:
+    def make(tested: Tested, user: int, seen: I64, usm: F32, embeddings: F32) -> F32 | None:
+        return profiled(usm, tested.profiles[group][user]) if "profile" in tested.networks else None
+
+    return make
+
+
+def _multicnn(combine: str) -> Maps:
+    def make(tested: Tested, user: int, seen: I64, usm: F32, embeddings: F32) -> F32 | None:
+        nets = tested.networks.get("multicnn")
+        if nets is None:
+            return None
+        return multicnn_maps(nets, tested.corpus, tested.split, user, seen, usm, combine=combine)
+
+    return make
+
+
 #: All rows, in the order of the tables.
 ROWS: list[Row] = [
     row
     for group, label in GROUPS.items()
     for row in (
         Row(label, group, _as_it_is, baseline=True),
+        Row(f"MultiCNN on {label}", group, _multicnn("add"), baseline=True),
+        Row(f"gated MultiCNN on {label}", group, _multicnn("gated"), baseline=True),
         Row(f"USM + Δ on {label}", group, _refined("add")),
         Row(f"gated Δ on {label}", group, _refined("gated")),
+        Row(f"profile on {label}", group, _profile(group)),
     )
 ]

@@ -1,0 +1,132 @@
+"""Personal maps on unseen users and unseen images: what a viewing profile gains, cross-validated over users.
+
+    python benchmarks/ablate_refiner.py osie DATA --folds 0 1 2 3 4
+    python benchmarks/ablate_refiner.py ps DATA --folds 0 --m 32 --size 40x30
+
+Users are divided into five folds (seed 0); those of a fold are test users, all others training users. A tenth of the
+images are test images, a tenth is held out to choose how strong the prior is (on training users), the rest is for
+training; a test user's profile comes from m random pairs of the training part. Each universal map in training has the
+user's own map in it as much as the universal map it is evaluated on: 1/n of GT-USM, nothing of the leave-one-out one.
+Rows: the universal map; the profile that training users have on average (no personalisation); the person's profile.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from _fixation_maps import fixation_maps
+from scipy.stats import mannwhitneyu
+
+from gazepipe.corpus import Corpus
+from gazepipe.metrics import METRICS, score
+from gazepipe.profile import PARAMETERS, fit_profiles, map_loss, reshape_maps
+
+FIT = 64  # training images of each training user that the prior is made from
+STRENGTHS = (0.125, 0.25, 0.5, 1.0)
+
+
+def pairs(corpus: Corpus, users: np.ndarray, images: list, reference: np.ndarray, share: float) -> tuple:
+    """Universal and personal maps ``(users, n, H, W)``; universal ones over `reference`, own map with weight `share`.
+
+    At the size that profiles are fitted at.
+    """
+    usm, psm = [], []
+    for user, shown in zip(users, images, strict=True):
+        own = corpus.maps[corpus.index[user, shown]].astype(np.float32)
+        others = corpus.usm_without([int(r) for r in reference], int(user), shown)
+        usm.append((1 - share) * others + share * own)
+        psm.append(own)
+    return torch.from_numpy(np.stack(usm)), torch.from_numpy(np.stack(psm))
+
+
+def unit(maps: torch.Tensor) -> torch.Tensor:
+    return maps / maps.mean((2, 3), keepdim=True)
+
+
+def learn(corpus, users, train, held, m, share, rng):
+    """Prior over profiles from training users, and the strength that predicts their held-out images best."""
+    p = len(PARAMETERS)
+    usm, psm = pairs(corpus, users, [rng.permutation(train)[:FIT] for _ in users], users, share)
+    each = fit_profiles(usm, psm, torch.zeros(p), torch.ones(p))
+    mean, sd = each.mean(0), each.std(0).clamp(min=0.01)
+    few = [rng.permutation(train)[:m] for _ in users]
+    usm, psm = pairs(corpus, users, few, users, share)
+    usm_held, psm_held = (unit(a) for a in pairs(corpus, users, [held[:40]] * len(users), users, share))
+    losses = {}
+    for k in STRENGTHS:
+        fitted = fit_profiles(usm, psm, mean, k / sd**2)
+        losses[k] = float(map_loss(reshape_maps(usm_held, fitted), psm_held).mean())
+    return mean, sd, min(losses, key=losses.get), losses
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("name", choices=("osie", "ps"))
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--folds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--m", type=int, default=32)
+    parser.add_argument("--size", default="40x30")
+    parser.add_argument("--cache", type=Path, default=Path("/tmp/gazepipe-maps"))
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    width, height = map(int, args.size.split("x"))
+    corpus = fixation_maps(args.name, args.data, args.cache, (height, width))
+    small = fixation_maps(args.name, args.data, args.cache, (30, 40))
+    n, rng = len(corpus.users), np.random.default_rng(0)
+    who, what = rng.permutation(n), rng.permutation(len(corpus.stimuli))
+    tenth = len(what) // 10
+    test_images, held, train = np.sort(what[:tenth]), what[tenth : 2 * tenth], what[2 * tenth :]
+    table: dict[str, list[np.ndarray]] = {}
+    start = time.process_time()
+    for fold in args.folds:
+        test = np.sort(who[fold::5])
+        known = np.setdiff1d(np.arange(n), test)
+        for label, share in (("GT-USM", 1 / n), ("GT-USM without the user", 0.0)):
+            draws = np.random.default_rng([0, fold])
+            mean, sd, strength, losses = learn(small, known, train, held, args.m, share, draws)
+            few = [draws.permutation(train)[: args.m] for _ in test]
+            # An unseen user's universal maps of their enrolment images: over everybody known, as in training.
+            usm, psm = pairs(small, test, few, known, share)
+            mine = fit_profiles(usm, psm, mean, strength / sd**2)
+            print(
+                f"fold {fold} {label}: strength {strength}, {start and time.process_time() - start:.0f} CPU s",
+                flush=True,
+            )
+            print("  mean", dict(zip(PARAMETERS, mean.numpy().round(2).tolist(), strict=True)), flush=True)
+            print("  sd  ", dict(zip(PARAMETERS, sd.numpy().round(2).tolist(), strict=True)), losses, flush=True)
+            for i, user in enumerate(test):
+                others = corpus.usm_without(range(n), int(user), test_images)
+                own = corpus.maps[corpus.index[user, test_images]].astype(np.float32)
+                base = torch.from_numpy((1 - share) * others + share * own)[None]
+                rows = {"": base, " + average profile": reshape_maps(base, mean[None])}
+                rows[" + own profile"] = reshape_maps(base, mine[i : i + 1])
+                cells, first = corpus.fixations_of(corpus.index[user, test_images])
+                for suffix, maps in rows.items():
+                    values = score(maps[0].numpy(), own, cells // width, cells % width, first)
+                    table.setdefault(label + suffix, []).append(values)
+    report(table)
+    print(f"{time.process_time() - start:.0f} CPU s")
+
+
+def report(table: dict[str, list[np.ndarray]]) -> None:
+    """Means, gains over the universal map, and how likely chance gives as much (Mann–Whitney U, two-sided)."""
+    base = None
+    print("| map | " + " | ".join(METRICS) + " |\n| --- |" + " ---: |" * len(METRICS))
+    for row, parts in table.items():
+        values = np.concatenate(parts)
+        print(f"| {row} | " + " | ".join(f"{v:.3f}" for v in np.nanmean(values, 0)) + " |")
+        if "+" not in row:
+            base = values
+            continue
+        gain = np.nanmean(values, 0) - np.nanmean(base, 0)
+        p = [mannwhitneyu(a[np.isfinite(a)], b[np.isfinite(b)]).pvalue for a, b in zip(values.T, base.T, strict=True)]
+        cells = (f"{g:+.4f}{'*' if q < 0.05 else ''}" for g, q in zip(gain, p, strict=True))
+        print("| &nbsp;&nbsp;gain | " + " | ".join(cells) + " |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,180 @@
+"""Viewing profiles: eleven numbers that turn a universal map into a person's, fitted to a few of the person's maps.
+
+What people differ in and what shows in any few pairs is simple: how far to a side their gaze (or its calibration) lies,
+how wide it spreads, where on the picture they dwell, how exclusively they look at what everybody looks at. A profile
+θ holds these as deviations from the universal map, which θ = 0 gives back. With B the universal map scaled to mean 1,
+G(d, σ) a blur with shift d, x and y in −1 … 1 and one cell a fortieth of the width:
+
+``L = B + (G(θ_shift, 0.7) − G(0, 0.7))·B + θ_sharp·(G(0, 1.5) − 1)·B + θ_spread·(G(0, 4) − 1)·B``
+``P ∝ max(L, B/20)^exp(θ_power) · exp(θ_x·x + θ_y·y + θ_xx·x² + θ_yy·y² + θ_xy·x·y) + exp(θ_floor − 5)``
+
+θ is the maximum of a posterior: the measures that count (KLD − w·CC − SIM) over the person's pairs, and a normal prior
+that training users' own profiles give. So a person with few pairs is taken to be like other people.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+__all__ = ["FIT_SIZE", "PARAMETERS", "SOURCES", "ProfileNet", "fit_profiles", "map_loss", "reshape_maps"]
+
+#: The numbers of a profile, in order.
+PARAMETERS = ("x", "y", "xx", "yy", "xy", "shift_x", "shift_y", "sharp", "spread", "power", "floor")
+
+#: Universal maps that profiles start from: mean over everybody, the person included; mean over everybody else.
+SOURCES = ("mean", "leave_one_out")
+
+#: Height and width that profiles are fitted at; they act at any size.
+FIT_SIZE = (30, 40)
+
+_FLOOR = 1e-4
+
+
+def _blur(n: int, shift: Tensor, sigma: float) -> Tensor:
+    """Blur with a shift along one axis as a matrix: ``(users,)`` → ``(users, n, n)``, rows of sum 1."""
+    at = torch.arange(n, dtype=torch.float32, device=shift.device)
+    distance = at[:, None] - at[None, :] - shift[:, None, None]
+    kernel = torch.exp(-0.5 * (distance / sigma) ** 2)
+    return kernel / kernel.sum(2, keepdim=True).clamp(min=1e-6)
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What of a map does not depend on the profile: the map at mean 1 and its three blurs, ``(users, n, H, W)``."""
+
+    base: Tensor
+    still: Tensor
+    sharper: Tensor
+    wider: Tensor
+    grid: Tensor  # x, y, x², y², xy: (5, H, W)
+
+
+def _blurred(base: Tensor, dx: Tensor, dy: Tensor, sigma: float) -> Tensor:
+    """G(d, σ)·B; shifts ``(users,)`` or ``(1,)`` and σ in fortieths of the width."""
+    height, width = base.shape[-2:]
+    cell = width / 40
+    rows, columns = _blur(height, dy * cell, sigma * cell), _blur(width, dx * cell, sigma * cell)
+    return rows[:, None] @ base @ columns[:, None].transpose(2, 3)
+
+
+def _parts(usm: Tensor) -> _Parts:
+    height, width = usm.shape[-2:]
+    base = usm / usm.mean((2, 3), keepdim=True)
+    zero = torch.zeros(1, device=usm.device)
+    still, sharper, wider = (_blurred(base, zero, zero, sigma) for sigma in (0.7, 1.5, 4.0))
+    y = torch.linspace(-1, 1, height, device=usm.device)[:, None].expand(height, width)
+    x = torch.linspace(-1, 1, width, device=usm.device)[None, :].expand(height, width)
+    return _Parts(base, still, sharper - base, wider - base, torch.stack([x, y, x * x, y * y, x * y]))
+
+
+def _shape(parts: _Parts, profiles: Tensor) -> Tensor:
+    tilt = torch.einsum("up,phw->uhw", profiles[:, :5], parts.grid)[:, None]
+    sharp, spread, power, floor = (profiles[:, i, None, None, None] for i in range(7, 11))
+    linear = parts.base + _blurred(parts.base, profiles[:, 5], profiles[:, 6], 0.7) - parts.still
+    linear = linear + sharp * parts.sharper + spread * parts.wider
+    kept = torch.maximum(linear, parts.base / 20) + _FLOOR
+    shaped = torch.exp(power.exp() * torch.log(kept) + tilt)
+    shaped = shaped / shaped.mean((2, 3), keepdim=True) + torch.exp(floor - 5)
+    return shaped / shaped.mean((2, 3), keepdim=True)
+
+
+def reshape_maps(usm: Tensor, profiles: Tensor) -> Tensor:
+    """Personal maps from universal ones.
+
+    Parameters
+    ----------
+    usm
+        Universal maps ``(users, n, H, W)``, not negative, each with some mass.
+    profiles
+        ``(users, len(PARAMETERS))``.
+
+    Returns
+    -------
+    torch.Tensor
+        ``(users, n, H, W)``, positive, mean 1.
+    """
+    return _shape(_parts(usm), profiles)
+
+
+def map_loss(prediction: Tensor, truth: Tensor, cc_weight: float = 2.0) -> Tensor:
+    """``KLD − w·CC − SIM`` of maps ``(…, H, W)`` of mean 1, one value a map."""
+    kld = (truth * torch.log((truth + 1e-8) / (prediction + 1e-8))).mean((-2, -1))
+    a, b = prediction - 1, truth - 1
+    norm = (a.square().mean((-2, -1)) * b.square().mean((-2, -1)) + 1e-12).sqrt()
+    return kld - cc_weight * (a * b).mean((-2, -1)) / norm - torch.minimum(prediction, truth).mean((-2, -1))
+
+
+def _small(maps: Tensor) -> Tensor:
+    """Maps ``(users, n, H, W)`` at `FIT_SIZE`, mean 1."""
+    pooled = F.adaptive_avg_pool2d(maps.float(), FIT_SIZE)
+    return pooled / pooled.mean((2, 3), keepdim=True).clamp(min=1e-12)
+
+
+def fit_profiles(
+    usm: Tensor,
+    psm: Tensor,
+    mean: Tensor,
+    precision: Tensor,
+    there: Tensor | None = None,
+    *,
+    steps: int = 40,
+    rate: float = 0.08,
+) -> Tensor:
+    """Profiles of people from n pairs each, by Adam on the negative log-posterior from the prior's mean.
+
+    Parameters
+    ----------
+    usm, psm
+        ``(users, n, H, W)``.
+    mean, precision
+        Of the prior, ``(len(PARAMETERS),)``; precision in units of the loss summed over pairs.
+    there
+        Which pairs count, ``(users, n)`` of 0 and 1; all if None.
+
+    Returns
+    -------
+    torch.Tensor
+        ``(users, len(PARAMETERS))``.
+    """
+    parts, truth = _parts(_small(usm)), _small(psm)
+    profiles = mean.expand(len(truth), -1).clone().requires_grad_(True)
+    optimiser = torch.optim.Adam([profiles], rate)
+    for step in range(steps):
+        for group in optimiser.param_groups:
+            group["lr"] = rate * (1 - step / steps)
+        each = map_loss(_shape(parts, profiles), truth)  # (users, n)
+        loss = (each if there is None else each * there).sum()
+        loss = loss + 0.5 * ((profiles - mean).square() * precision).sum()
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+    return profiles.detach()
+
+
+class ProfileNet(nn.Module):
+    """What training users' profiles say about people's: mean and precision of the prior.
+
+    There is one prior for each universal map in `SOURCES`: a map with the person's own in it needs another profile
+    than one without.
+    """
+
+    mean: Tensor
+    precision: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(len(SOURCES), len(PARAMETERS)))
+        self.register_buffer("precision", torch.ones(len(SOURCES), len(PARAMETERS)))
+
+    def fit(self, source: str, usm: Tensor, psm: Tensor, there: Tensor | None = None) -> Tensor:
+        """Profiles from pairs ``(users, n, H, W)``, ``(users, len(PARAMETERS))``."""
+        row = SOURCES.index(source)
+        return fit_profiles(usm, psm, self.mean[row], self.precision[row], there)
+
+    def forward(self, usm: Tensor, profiles: Tensor) -> Tensor:
+        """Personal maps, as `reshape_maps`."""
+        return reshape_maps(usm, profiles)
