@@ -38,7 +38,7 @@ _MARKERS = "osD^vPX*<>ph"
 _SHOWN, _BASE = "gated Δ on GT-USM without the user", "GT-USM without the user"
 #: Embeddings of a user, and m, as in the paper's Figure 6.
 _EMBEDDINGS, _SIZES = 20, (8, 32)
-_STYLE = {
+_STYLE: Any = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 9,
@@ -168,7 +168,7 @@ def examples(tested: Tested, scores: Scores) -> Figure | None:
     people, images = len(tested.split.users_test), len(tested.images)
     figure.supxlabel(
         f"Of {people} test users the ones with the greatest and the least mean gain; of {images} test images those "
-        "at the 10th, 50th and 90th percentile\nof their gain. CC: gain of the prediction shown over the universal map.",
+        "at the 10th, 50th and 90th percentile\nof their gain. CC: gain of the map shown over the universal map.",
         fontsize=8,
     )
     return figure
