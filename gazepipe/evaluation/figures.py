@@ -149,7 +149,6 @@ def examples(tested: Tested, scores: Scores) -> Figure | None:
     axes = figure.subplots(len(rows), 5, squeeze=False)
     reach = max(float(np.abs(r[6] - r[5]).max()) for r in rows) or 1.0
     heads = (
-        "image",
         "personal map\n(truth)",
         "universal map\nwithout the user",
         "prediction",
