@@ -30,7 +30,7 @@ from gazepipe.metrics import METRICS
 from gazepipe.profiling import train_profile
 from gazepipe.recipe import Recipe
 from gazepipe.study import Study
-from gazepipe.train import PRESETS
+from gazepipe.train import with_preset
 from gazepipe.training import (
     Encoder,
     embedding_pools,
@@ -94,7 +94,7 @@ def crossvalidate(
     """
     where = compute.device(device)
     compute.use_threads(threads)
-    config = study.config.model_copy(update=PRESETS[preset]) if preset else study.config
+    config = with_preset(study.config, preset)
     corpus = load_corpus(study)
     cut = make_folds(len(corpus.users), len(corpus.stimuli), config.split, folds=folds, repeats=repeats)
     folder = folder_of(study, preset, maps)

@@ -36,7 +36,7 @@ from gazepipe.universal_maps import predictor_of, train_predictor
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["PRESETS", "TrainReport", "settings", "split_from", "split_of", "train"]
+__all__ = ["PRESETS", "TrainReport", "settings", "split_from", "split_of", "train", "with_preset"]
 
 #: Raised whenever the result changes for the same data and parameters.
 VERSION = 1
@@ -44,7 +44,7 @@ VERSION = 1
 #: Named settings for [embedding] and [refiner]. The defaults are the paper's but for how the maps are combined.
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {"embedding": EmbeddingConfig(), "refiner": RefinerConfig(combine="add")},
-    "best": {"embedding": EmbeddingConfig(inputs="descriptors"), "refiner": RefinerConfig(method="profile")},
+    "best": {"embedding": EmbeddingConfig(inputs="descriptors"), "refiner": {"method": "profile"}},
     "registered": {"embedding": EmbeddingConfig(inputs="descriptors", registration=True)},
 }
 
@@ -114,7 +114,7 @@ def train(
 
 
 def _train(study: Study, where: torch.device, *, preset: str | None, force: bool, show: Show | None) -> TrainReport:
-    config = study.config.model_copy(update=PRESETS[preset]) if preset else study.config
+    config = with_preset(study.config, preset)
     tell: Show = show or (lambda *_: None)
     report = TrainReport()
     corpus = load_corpus(study)
@@ -216,10 +216,19 @@ def _train(study: Study, where: torch.device, *, preset: str | None, force: bool
         section["backbone"], begun = predictor_of(study)
         section |= {"start": begun} if begun else {}
         stage("universal", Recipe("train-universal", VERSION, {**common, "universal": section}, data), universal)
-    resolved = {name: section.model_dump(mode="json") for name, section in PRESETS.get(preset or "", {}).items()}
+    resolved = {name: getattr(config, name).model_dump(mode="json") for name in PRESETS.get(preset or "", {})}
     if first:
         study.write_manifest("train", {"preset": preset, "sections": resolved})
     return report
+
+
+def with_preset(config: StudyConfig, preset: str | None) -> StudyConfig:
+    """Put a preset's sections, or its single keys, in place of the file's; None leaves the file's."""
+    changes = {
+        name: getattr(config, name).model_copy(update=values) if isinstance(values, dict) else values
+        for name, values in (PRESETS[preset] if preset else {}).items()
+    }
+    return config.model_copy(update=changes)
 
 
 def settings(study: Study) -> StudyConfig:
