@@ -138,6 +138,11 @@ class Study:
         """Weights of a network: embedding, refiner or universal."""
         return self.store / "models" / f"{name}.safetensors"
 
+    @property
+    def calibration_file(self) -> Path:
+        """What may be expected of the embedding network with new people."""
+        return self.store / "models" / "calibration.json"
+
     # ---- manifests -----------------------------------------------------------------------------------------------
 
     def manifest(self, stage: str) -> dict[str, Any]:

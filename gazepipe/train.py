@@ -5,17 +5,21 @@ Each network is trained again only when something it was made of changed.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from pydantic import ValidationError
 
 from gazepipe import compute, store
 from gazepipe.build import corpus_digest, load_corpus
+from gazepipe.calibration import load_calibration, save_calibration, summarise
+from gazepipe.calibration_draws import observe
 from gazepipe.config import EmbeddingConfig, RefinerConfig, Section, StudyConfig
 from gazepipe.corpus import Corpus, Split, make_split
-from gazepipe.errors import ConfigError, StoreError
+from gazepipe.errors import ConfigError, NothingToDoError, StoreError
 from gazepipe.models import load_model, model_recipe, save_model
 from gazepipe.recipe import Recipe
 from gazepipe.study import Study
@@ -147,6 +151,7 @@ def train(
         section = config.embedding.model_dump(mode="json")
         recipe = Recipe("train-embedding", VERSION, {**common, "embedding": section}, data)
         stage("embedding", recipe, embedding)
+        _calibrate(study, corpus, split, config, where, force, lambda *p: tell("calibration", *p))
         # How maps are combined afterwards does not change the network.
         section = config.refiner.model_dump(mode="json", exclude={"combine"})
         inputs = {**data, "embedding": recipe.digest}
@@ -158,6 +163,25 @@ def train(
         resolved = {name: section.model_dump(mode="json") for name, section in PRESETS.get(preset or "", {}).items()}
         study.write_manifest("train", {"preset": preset, "sections": resolved})
     return report
+
+
+def _calibrate(
+    study: Study,
+    corpus: Corpus,
+    split: Split,
+    config: StudyConfig,
+    where: torch.device,
+    force: bool,
+    progress: Callable[[int, int, str], None],
+) -> None:
+    """Find out what the network is worth with people it does not know, unless that is known."""
+    model = load_model(study, "embedding", where)
+    with contextlib.suppress(NothingToDoError, StoreError):
+        if not force and load_calibration(study, model.info["recipe"]):
+            return
+    encoder = Encoder(model.net, corpus, split.users_train)
+    observed = observe(encoder, split, config.embedding, seed=config.seed, progress=progress)
+    save_calibration(study, summarise(observed, model.info["recipe"]))
 
 
 def settings(study: Study) -> StudyConfig:
