@@ -25,7 +25,7 @@ from gazepipe.saliency import personal_maps
 from gazepipe.stimuli import StudyImages
 from gazepipe.study import Failure, Study
 
-__all__ = ["VERSION", "BuildReport", "build_psm", "load_corpus", "maps_in_memory"]
+__all__ = ["VERSION", "BuildReport", "build_psm", "fixations_on_images", "load_corpus", "maps_in_memory"]
 
 #: Raised whenever the stored result changes for the same input.
 VERSION = 1
@@ -134,6 +134,16 @@ def build_user(
     return recipe, True, row, problems
 
 
+def _all_usable(study: Study, recordings: Mapping[str, store.Contents]) -> list[_Usable]:
+    images = StudyImages(study)
+    return [_usable(study, name, name, recordings[name], images) for name in sorted(recordings)]
+
+
+def fixations_on_images(study: Study, recordings: Mapping[str, store.Contents]) -> pd.DataFrame:
+    """Fixations of some recordings (source → content) on images of the study, as maps are made of them."""
+    return pd.concat([t.fixations for t in _all_usable(study, recordings)], ignore_index=True)
+
+
 def maps_in_memory(
     study: Study, user: str, recordings: Mapping[str, store.Contents]
 ) -> tuple[store.Contents, list[str]]:
@@ -146,8 +156,7 @@ def maps_in_memory(
     StimulusError
         If no image of the study was looked at.
     """
-    images = StudyImages(study)
-    tables = [_usable(study, name, name, recordings[name], images) for name in sorted(recordings)]
+    tables = _all_usable(study, recordings)
     problems = [p for t in tables for p in t.problems]
     fixations = pd.concat([t.fixations for t in tables], ignore_index=True)
     if fixations.empty:
