@@ -4,7 +4,7 @@ Made once, after training, from people whose own gaze the network was not made o
 network is fitted in a moment (descriptors) each training user with a fit that leaves them out. Test users have no part.
 Each such *calibration user* is looked for among all training and validation users, as in the disjoint protocol of
 `gazepipe.identification`: gallery embeddings from one half of the images, probes from the other; for every number of
-pairs on either side.
+pairs on either side. Cosines of *different* people need no such halves and are taken up to all images.
 
 *Precision in a gallery of another size.* Let r of the K other people be nearer to a probe than its owner is. Of
 galleries with G − 1 others drawn from the K, the share without any nearer one is C(K − r, G − 1) / C(K, G − 1). For
@@ -56,11 +56,15 @@ class Observed:
         Cosines to the own gallery embedding, ``(n_m, n_m, users, repetitions)``: pairs of the gallery, of the probe.
     different
         Cosines to those of all others, ``(n_m, n_m, users, repetitions, others)``.
+    disjoint
+        How many of `m`, from the first on, are at most half of a person's pairs. Beyond, `same` is that of the last of
+        these: two larger sets would share pairs.
     """
 
     m: tuple[int, ...]
     same: F64
     different: F64
+    disjoint: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +97,8 @@ class Calibration:
     slope, intercept
         Logarithm of the likelihood ratio as a straight line of the cosine, ``(n_m, n_m)``.
     nearer
-        How often r others were nearer than oneself, gallery and probe of m pairs each, ``(n_m, users, others + 1)``.
+        How often r others were nearer than oneself, gallery and probe of m disjoint pairs each,
+        ``(n_disjoint, users, others + 1)``: for the first of `m`.
     """
 
     model: str
@@ -125,17 +130,16 @@ class Calibration:
         size
             People in the gallery, the person among them.
         """
-        curve = np.stack([self._precision(k, size) for k in range(len(self.m))])  # (n_m, users)
-        at = np.clip(np.log2(max(m, 1)), math.log2(self.m[0]), math.log2(self.m[-1]))
-        each = np.array([np.interp(at, np.log2(self.m), curve[:, u]) for u in range(self.users)])
+        known = self.m[: len(self.nearer)]
+        curve = np.stack([self._precision(k, size) for k in range(len(known))])  # (n_disjoint, users)
+        each = np.array([np.interp(math.log2(max(m, 1)), np.log2(known), curve[:, u]) for u in range(self.users)])
         spread = 1.0
         if self.users > 1:
             spread = _student(self.users - 1) * float(each.std(ddof=1)) * math.sqrt(1 + 1 / self.users)
         mean = float(each.mean())
         # Of n people who are all alike, the next one may still be another.
         low = min(mean - spread, mean * self.users / (self.users + 1))
-        known = max(self.m[0], min(m, self.m[-1]))
-        return Expectation(mean, max(low, 0.0), min(mean + spread, 1.0), known, self.users)
+        return Expectation(mean, max(low, 0.0), min(mean + spread, 1.0), min(m, known[-1]), self.users)
 
     def _precision(self, k: int, size: int) -> F64:
         """Precision of each calibration user in galleries of some size, ``(users,)``."""
@@ -187,12 +191,14 @@ def summarise(observed: Observed, model: str) -> Calibration:
     others = observed.different.shape[-1]
     same, different = np.zeros((n, n, len(LEVELS))), np.zeros((n, n, len(LEVELS)))
     slope, intercept = np.zeros((n, n)), np.zeros((n, n))
-    nearer = np.zeros((n, observed.same.shape[2], others + 1))
+    nearer = np.zeros((observed.disjoint, observed.same.shape[2], others + 1))
     for i in range(n):
         for j in range(n):
             own, strange = observed.same[i, j].ravel(), observed.different[i, j].ravel()
             same[i, j], different[i, j] = np.quantile(own, LEVELS), np.quantile(strange, LEVELS)
             slope[i, j], intercept[i, j] = _logistic(own, strange)
+        if i >= observed.disjoint:
+            continue
         r = (observed.different[i, i] >= observed.same[i, i][..., None]).sum(-1)  # (users, repetitions)
         nearer[i] = np.stack([np.bincount(row, minlength=others + 1) for row in r])
     return Calibration(model, observed.m, same, different, slope, intercept, nearer)

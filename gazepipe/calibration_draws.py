@@ -55,9 +55,9 @@ def observe(
     people, usable = _people(encoder, split, images)
     fits = _fits(encoder, split, config, people, rng)
     raw = _raw_encoder(encoder)
-    m = [1]
-    while 2 * m[-1] <= min(map(len, usable)) // 2:
-        m.append(2 * m[-1])
+    fewest = min(map(len, usable))
+    m = sorted({*(2**k for k in range(fewest.bit_length())), fewest})
+    disjoint = sum(count <= fewest // 2 for count in m)
     whole = None if encoder.net.registration else [raw.table(u, i) for u, i in zip(people, usable, strict=True)]
     repetitions = REPETITIONS if whole is not None else max(REPETITIONS // 5, 1)
     k = len(people)
@@ -71,7 +71,7 @@ def observe(
             half = len(order) // 2
             for side, part in enumerate((order[:half], order[half : 2 * half])):
                 for at, count in enumerate(m):
-                    chosen = rng.permutation(part)[:count]
+                    chosen = rng.permutation(part if at < disjoint else order)[:count]
                     table = raw.table(people[row], stimuli[chosen]) if whole is None else whole[row][chosen]
                     means[side, at, row] = table.mean(0)
         for at, (row, fit) in enumerate(fits.items()):
@@ -81,7 +81,9 @@ def observe(
             different[:, :, at, repetition] = np.delete(cosines, row, axis=-1)
         if progress:
             progress(repetition + 1, repetitions, f"{len(fits)} people")
-    return Observed(tuple(m), same, different)
+    # Two large sets of one person's pairs share some, so that what is known of the largest disjoint ones stands in.
+    largest = np.minimum(np.arange(len(m)), disjoint - 1)
+    return Observed(tuple(m), same[largest][:, largest], different, disjoint)
 
 
 def _people(encoder: Encoder, split: Split, images: I64) -> tuple[list[int], list[I64]]:

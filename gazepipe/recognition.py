@@ -17,6 +17,7 @@ import numpy.typing as npt
 from gazepipe import compute
 from gazepipe.build import load_corpus, maps_in_memory
 from gazepipe.calibration import Calibration, load_calibration
+from gazepipe.corpus import Corpus
 from gazepipe.enrol import Enrolment, Gallery, load_gallery
 from gazepipe.errors import InputError, NothingToDoError
 from gazepipe.models import Model, load_model
@@ -32,9 +33,14 @@ F32 = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """An unknown person: embedding, its pairs, the data behind it, sentences and what could not be used."""
+    """An unknown person: embedding, its pairs, the data behind it, sentences and what could not be used.
+
+    `against` has the embedding to be compared with each training user: universal maps that the network needs are then
+    without that user's, as they were for the user's own embedding.
+    """
 
     embedding: F32
+    against: dict[str, F32]
     n_pairs: int
     data: PersonData
     notes: list[str]
@@ -194,8 +200,8 @@ def identify(
         If they are refused.
     """
     gallery, model, calibration = _ready(study, device, threads)
-    probe = _probe(study, model, recordings, strict)
-    cosines = np.stack([p.embedding for p in gallery.people]) @ probe.embedding
+    probe = _probe(study, model, recordings, strict, [p.user for p in gallery.people])
+    cosines = np.array([_cosine(person, probe) for person in gallery.people])
     ratios = np.array(
         [
             calibration.likelihood_ratio(float(c), p.n_pairs, probe.n_pairs)
@@ -229,8 +235,8 @@ def verify(
     """
     gallery, model, calibration = _ready(study, device, threads)
     person: Enrolment = gallery[user]
-    probe = _probe(study, model, recordings, strict)
-    cosine = float(person.embedding @ probe.embedding)
+    probe = _probe(study, model, recordings, strict, [user])
+    cosine = _cosine(person, probe)
     sizes = person.n_pairs, probe.n_pairs
     threshold = calibration.threshold(far, *sizes)
     if far < 1 / calibration.pairs_of_people:
@@ -262,7 +268,8 @@ def _ready(study: Study, device: str, threads: int | None) -> tuple[Gallery, Mod
     return gallery, model, load_calibration(study, gallery.model)
 
 
-def _probe(study: Study, model: Model, recordings: Sequence[Path], strict: bool) -> Probe:
+def _probe(study: Study, model: Model, recordings: Sequence[Path], strict: bool, users: Sequence[str]) -> Probe:
+    """Read and embed recordings; `users` are those whom they will be compared with."""
     contents, failures = read_in_memory(study, recordings)
     known = {str(s) for part in ("train", "validation", "test") for s in model.info[f"images_{part}"]}
     data = data_of(study, contents, known)
@@ -273,17 +280,36 @@ def _probe(study: Study, model: Model, recordings: Sequence[Path], strict: bool)
     notes = [*problems, *(f"{recordings[0]}: {text}." for text in found)]
     training = list(model.info["users_train"])
     corpus = load_corpus(study, users=training, guest=maps)
-    table = np.zeros((0, 1), np.float32)
-    if corpus.stimuli:
-        encoder = Encoder(model.net, corpus, tuple(range(len(training))))
-        table = encoder.table(len(training), np.arange(len(corpus.stimuli)))
-        table = table[np.isfinite(table[:, 0])]
-    if not len(table):
+    embedding, n_pairs = _embedding(model, corpus, tuple(range(len(training))))
+    if not n_pairs:
         msg = (
             f"{recordings[0]}: shows no image that the network's people have seen, too; "
             "record the person on images of the study."
         )
         raise InputError(msg)
+    against: dict[str, F32] = {}
+    if model.net.inputs.endswith(("discrepancy", "descriptors")) or model.net.registration:
+        for left_out, user in enumerate(training):
+            if user in users:
+                others = tuple(k for k in range(len(training)) if k != left_out)
+                own, count = _embedding(model, corpus, others)
+                if count:
+                    against[user] = own
+    return Probe(embedding, against, n_pairs, data, notes, failures)
+
+
+def _embedding(model: Model, corpus: Corpus, reference: tuple[int, ...]) -> tuple[F32, int]:
+    """Embedding of the corpus's last user and how many pairs it is of."""
+    if not corpus.stimuli:
+        return np.zeros(0, np.float32), 0
+    table = Encoder(model.net, corpus, reference).table(len(corpus.users) - 1, np.arange(len(corpus.stimuli)))
+    table = table[np.isfinite(table[:, 0])]
+    if not len(table):
+        return np.zeros(0, np.float32), 0
     mean = table.mean(0)
-    embedding: F32 = mean / max(float(np.linalg.norm(mean)), 1e-12)
-    return Probe(embedding, len(table), data, notes, failures)
+    unit: F32 = mean / max(float(np.linalg.norm(mean)), 1e-12)
+    return unit, len(table)
+
+
+def _cosine(person: Enrolment, probe: Probe) -> float:
+    return float(person.embedding @ probe.against.get(person.user, probe.embedding))
