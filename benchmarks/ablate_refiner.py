@@ -2,6 +2,7 @@
 
     python benchmarks/ablate_refiner.py osie DATA --folds 0 1 2 3 4
     python benchmarks/ablate_refiner.py ps DATA --folds 0 --m 32 --size 40x30
+    python benchmarks/ablate_refiner.py study FOLDER      (a study after `gazepipe build-psm`)
 
 Users are divided into five folds (seed 0); those of a fold are test users, all others training users. A tenth of the
 images are test images, a tenth is held out to choose how strong the prior is (on training users), the rest is for
@@ -18,12 +19,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from _fixation_maps import fixation_maps
 from scipy.stats import mannwhitneyu
 
+from gazepipe.build import load_corpus
 from gazepipe.corpus import Corpus
 from gazepipe.metrics import METRICS, score
-from gazepipe.profile import PARAMETERS, fit_profiles, map_loss, reshape_maps
+from gazepipe.profile import FIT_SIZE, PARAMETERS, fit_profiles, map_loss, reshape_maps
+from gazepipe.study import Study
 
 FIT = 64  # training images of each training user that the prior is made from
 STRENGTHS = (0.125, 0.25, 0.5, 1.0)
@@ -40,7 +44,7 @@ def pairs(corpus: Corpus, users: np.ndarray, images: list, reference: np.ndarray
         others = corpus.usm_without([int(r) for r in reference], int(user), shown)
         usm.append((1 - share) * others + share * own)
         psm.append(own)
-    return torch.from_numpy(np.stack(usm)), torch.from_numpy(np.stack(psm))
+    return tuple(F.adaptive_avg_pool2d(torch.from_numpy(np.stack(a)), FIT_SIZE) for a in (usm, psm))
 
 
 def unit(maps: torch.Tensor) -> torch.Tensor:
@@ -65,7 +69,7 @@ def learn(corpus, users, train, held, m, share, rng):
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("name", choices=("osie", "ps"))
+    parser.add_argument("name", choices=("osie", "ps", "study"))
     parser.add_argument("data", type=Path)
     parser.add_argument("--folds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--m", type=int, default=32)
@@ -74,8 +78,13 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     width, height = map(int, args.size.split("x"))
-    corpus = fixation_maps(args.name, args.data, args.cache, (height, width))
-    small = fixation_maps(args.name, args.data, args.cache, (30, 40))
+    if args.name == "study":
+        corpus = load_corpus(Study.open(args.data))
+        width = corpus.size[1]
+        small = corpus
+    else:
+        corpus = fixation_maps(args.name, args.data, args.cache, (height, width))
+        small = fixation_maps(args.name, args.data, args.cache, (30, 40))
     n, rng = len(corpus.users), np.random.default_rng(0)
     who, what = rng.permutation(n), rng.permutation(len(corpus.stimuli))
     tenth = len(what) // 10

@@ -372,7 +372,7 @@ class EvaluationConfig(Section):
     offset_deg: NonNegative = Field(
         1.0, description="each embedding's maps are moved by up to so much, in a row of its own; 0: no such row"
     )
-    offset_repetitions: Count = Field(2, description="random draws of that row, which takes long")
+    offset_repetitions: Count = Field(5, description="random draws of that row, which takes long")
 
 
 class EnrolConfig(Section):

@@ -43,7 +43,7 @@ from gazepipe.training import (
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["crossvalidate", "folder_of"]
+__all__ = ["crossvalidate", "folder_of", "load_fold", "save_fold"]
 
 #: Raised whenever the result changes for the same data and parameters.
 VERSION = 2
@@ -110,8 +110,8 @@ def crossvalidate(
             say = functools.partial(_tell_fold, tell, label)
             result = _run(corpus, fold, config, maps, minutes, where, say)
             with store.lock(study.store):
-                store.save(path, "gazepipe.fold", result.scores.arrays(), recipe=recipe, attrs=_attributes(result))
-        results.append(_load(path))
+                save_fold(path, result, recipe)
+        results.append(load_fold(path))
     within = float(np.mean([1 / len(f.split.users_test) for f in cut]))
     facts = {
         "study": config.name,
@@ -213,8 +213,9 @@ def _limit(own: float, allowed: float) -> dict[str, float]:
     return {"minutes": min((v for v in (own, allowed) if v > 0), default=0.0)}
 
 
-def _attributes(result: FoldResult) -> dict[str, Any]:
-    return {
+def save_fold(path: Path, result: FoldResult, recipe: Recipe) -> None:
+    """Write the figures of one fold, whole or not at all."""
+    attrs: dict[str, Any] = {
         "repeat": result.repeat,
         "fold": result.number,
         "measures": list(METRICS),
@@ -223,9 +224,19 @@ def _attributes(result: FoldResult) -> dict[str, Any]:
         "best": result.best,
         "seconds": result.seconds,
     }
+    store.save(path, "gazepipe.fold", result.scores.arrays(), recipe=recipe, attrs=attrs)
 
 
-def _load(path: Path) -> FoldResult:
+def load_fold(path: Path) -> FoldResult:
+    """Read what `save_fold` wrote.
+
+    Raises
+    ------
+    NothingToDoError
+        If there is no such file.
+    StoreError
+        If it is damaged or of another version.
+    """
     contents = store.load(path, "gazepipe.fold")
     a: Mapping[str, Any] = contents.attrs
     parts = (json.loads(a[name]) for name in ("precision", "verification", "best", "seconds"))

@@ -82,8 +82,8 @@ class MapFolder:
         smaller = values.shape[0] * values.shape[1] > height * width
         how = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
         resized: F32 = np.asarray(cv2.resize(values, (width, height), interpolation=how), np.float32)
-        scaled: F32 = resized / resized.max()
-        return scaled
+        resized /= resized.max()
+        return resized
 
 
 def _read(path: Path) -> F32:

@@ -16,12 +16,12 @@ from gazepipe import __version__, store
 from gazepipe.embedding import embedding_net
 from gazepipe.errors import NothingToDoError, StoreError
 from gazepipe.profile import ProfileNet
-from gazepipe.readout import ReadoutNet
 from gazepipe.recipe import Recipe
 from gazepipe.refiner import MultiCnn, RefinerNet
 from gazepipe.universal import UniversalNet
 
 if TYPE_CHECKING:
+    from gazepipe.readout import ReadoutNet
     from gazepipe.study import Study
     from gazepipe.training import Trained
 
@@ -45,6 +45,8 @@ class Model:
 
 
 def _universal_net(backbone: str = "none", **arguments: Any) -> UniversalNet | ReadoutNet:
+    from gazepipe.readout import ReadoutNet  # it is trained with checkpoints, which need this module
+
     return UniversalNet() if backbone == "none" else ReadoutNet(**arguments)
 
 

@@ -309,6 +309,38 @@ def test_where_the_universal_map_comes_from(study: Path, tmp_path: Path) -> None
     assert gazepipe(*ask, "--usm", tmp_path / "nowhere", new).exit_code == 2
 
 
+def test_universal_maps_of_others_are_rows_of_the_evaluation(study: Path, tmp_path: Path) -> None:
+    """A folder of maps adds its rows and changes no other; what cannot be used is told in one sentence."""
+    (tmp_path / "maps").mkdir()
+    v, u = np.mgrid[:30, :40]
+    for path in (study / "stimuli").iterdir():
+        np.save(tmp_path / "maps" / f"{path.stem}.npy", np.exp(-((u - 20) ** 2 + (v - 15) ** 2) / 200))
+    values = load_config(study / "gazepipe.toml").model_dump(mode="json")
+    values["universal"] |= {"maps": str(tmp_path / "maps")}
+    (study / "gazepipe.toml").write_text(template(**values), encoding="utf-8")
+    before = (study / "store" / "evaluation.md").read_text()
+    result = gazepipe("evaluate", study, "--threads", "1")
+    assert result.exit_code == 0, result.output
+    after = (study / "store" / "evaluation.md").read_text()
+    rows = [line.split("|")[1].strip() for line in after.splitlines() if "USM of the folder" in line]
+    assert rows == ["USM of the folder", "USM + Δ on USM of the folder", "gated Δ on USM of the folder"]
+    assert [line for line in after.splitlines() if "of the folder" not in line] == before.splitlines()
+    # Another content is another evaluation; a missing map is one sentence.
+    for path in (tmp_path / "maps").glob("*.npy"):
+        path.unlink()
+    result = gazepipe("evaluate", study, "--threads", "1")
+    assert result.exit_code == 3
+    assert "has no map of it" in one_line(result)
+    # A predictor without a backbone is none to start from, and DeepGaze is not installed.
+    values["universal"] |= {"maps": "", "weights": str(study / "store" / "models" / "universal.safetensors")}
+    (study / "gazepipe.toml").write_text(template(**values), encoding="utf-8")
+    assert "has no backbone" in one_line(gazepipe("evaluate", study, "--threads", "1"))
+    image = sorted((study / "stimuli").iterdir())[0]
+    result = gazepipe("predict", "--study", study, "--user", "sim01", "--usm", "deepgaze", image)
+    assert result.exit_code in (2, 3)
+    assert "install deepgaze_pytorch" in result.stderr
+
+
 def test_unknown_people_and_images(study: Path, tmp_path: Path) -> None:
     image = sorted((study / "stimuli").iterdir())[0]
     result = gazepipe("predict", "--study", study, "--user", "nobody", image)
