@@ -1,3 +1,43 @@
-"""gazepipe: from raw gaze to a person's embedding and personal saliency maps."""
+"""gazepipe: from raw gaze to a person's embedding and personal saliency maps.
+
+What stands here is loaded when it is first used, so that ``import gazepipe`` costs nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from gazepipe.enrol import load_gallery
+    from gazepipe.errors import GazepipeError
+    from gazepipe.predictor import Predictor
+    from gazepipe.recognition import identify, verify
+    from gazepipe.study import Study
+
+__all__ = ["GazepipeError", "Predictor", "Study", "__version__", "identify", "load_gallery", "verify"]
+
+_WHERE = {
+    "GazepipeError": "errors",
+    "Predictor": "predictor",
+    "Study": "study",
+    "identify": "recognition",
+    "load_gallery": "enrol",
+    "verify": "recognition",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WHERE:
+        from importlib import import_module
+
+        value = getattr(import_module(f"gazepipe.{_WHERE[name]}"), name)
+        globals()[name] = value
+        return value
+    msg = f"module 'gazepipe' has no attribute {name!r}"
+    raise AttributeError(msg)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_WHERE})

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from gazepipe.saliency import personal_maps
 from gazepipe.stimuli import StudyImages
 from gazepipe.study import Failure, Study
 
-__all__ = ["VERSION", "BuildReport", "build_psm", "load_corpus"]
+__all__ = ["VERSION", "BuildReport", "build_psm", "fixations_on_images", "load_corpus", "maps_in_memory"]
 
 #: Raised whenever the stored result changes for the same input.
 VERSION = 1
@@ -112,7 +113,9 @@ def build_user(
     force: bool = False,
 ) -> tuple[Recipe, bool, dict[str, Any], list[str]]:
     """Build one user's maps: recipe, whether written, row for the manifest, and what was left out."""
-    tables = [_usable(study, name, recordings[name], images) for name in sorted(names)]
+    tables = [
+        _usable(study, name, str(recordings[name]["source"]), _stored(study, name), images) for name in sorted(names)
+    ]
     problems = [p for t in tables for p in t.problems]
     fixations = pd.concat([t.fixations for t in tables], ignore_index=True)
     if fixations.empty:
@@ -132,6 +135,37 @@ def build_user(
     return recipe, True, row, problems
 
 
+def _all_usable(study: Study, recordings: Mapping[str, store.Contents]) -> list[_Usable]:
+    images = StudyImages(study)
+    return [_usable(study, name, name, recordings[name], images) for name in sorted(recordings)]
+
+
+def fixations_on_images(study: Study, recordings: Mapping[str, store.Contents]) -> pd.DataFrame:
+    """Fixations of some recordings (source → content) on images of the study, as maps are made of them."""
+    return pd.concat([t.fixations for t in _all_usable(study, recordings)], ignore_index=True)
+
+
+def maps_in_memory(
+    study: Study, user: str, recordings: Mapping[str, store.Contents]
+) -> tuple[store.Contents, list[str]]:
+    """Build one person's maps of recordings that are in no store, and store nothing; what was left out comes second.
+
+    `recordings` is source → what `gazepipe.ingest.analyse` made of it, as it would be stored.
+
+    Raises
+    ------
+    StimulusError
+        If no image of the study was looked at.
+    """
+    tables = _all_usable(study, recordings)
+    problems = [p for t in tables for p in t.problems]
+    fixations = pd.concat([t.fixations for t in tables], ignore_index=True)
+    if fixations.empty:
+        raise StimulusError(problems[0] if problems else f"{min(recordings)}: no fixation on any image of the study.")
+    attrs = {"user": user, "height": study.config.psm.height, "width": study.config.psm.width}
+    return store.Contents(Path(user), _maps(fixations, study.config), attrs), problems
+
+
 @dataclass(frozen=True, slots=True)
 class _Usable:
     """Fixations on known images: stimulus, repeat, x, y (image px), duration, image size and pixels per degree."""
@@ -140,8 +174,11 @@ class _Usable:
     problems: list[str]
 
 
-def _usable(study: Study, name: str, row: Mapping[str, Any], images: StudyImages) -> _Usable:
-    contents = store.load(study.recording_file(name), "gazepipe.recording", only=("trials/", "fixations/"))
+def _stored(study: Study, name: str) -> store.Contents:
+    return store.load(study.recording_file(name), "gazepipe.recording", only=("trials/", "fixations/"))
+
+
+def _usable(study: Study, name: str, source: str, contents: store.Contents, images: StudyImages) -> _Usable:
     trials, fixations = store.to_frame(contents, "trials"), store.to_frame(contents, "fixations")
     problems: list[str] = []
     if contents.attrs["coordinates"] == "stimulus":
@@ -151,7 +188,7 @@ def _usable(study: Study, name: str, row: Mapping[str, Any], images: StudyImages
         # One image may be named with or without its suffix, in capitals or not; the file's name is what counts.
         files = {s: images.find(s) for s in trials["stimulus"].unique()}
         trials["stimulus"] = [p.name if (p := files[s]) else s for s in trials["stimulus"]]
-        sizes, problems = _sizes(study, str(row["source"]), trials["stimulus"].tolist(), images)
+        sizes, problems = _sizes(study, source, trials["stimulus"].tolist(), images)
         _add_geometry(trials, sizes, study.config)
     fixations = fixations[fixations["trial"] >= 0]
     if study.config.psm.drop_first_fixation:
@@ -311,7 +348,13 @@ def _stimuli(study: Study, users: Iterable[str]) -> list[str]:
     return sorted(names)
 
 
-def load_corpus(study: Study, *, users: Iterable[str] | None = None, enrolled: bool = False) -> Corpus:
+def load_corpus(
+    study: Study,
+    *,
+    users: Iterable[str] | None = None,
+    enrolled: bool = False,
+    guest: store.Contents | None = None,
+) -> Corpus:
     """Read maps, fixations and images of a study.
 
     Parameters
@@ -322,6 +365,9 @@ def load_corpus(study: Study, *, users: Iterable[str] | None = None, enrolled: b
         Only these users, in this order; None: the study's own users in order of name.
     enrolled
         With `users` None: also the people enrolled later.
+    guest
+        Maps of somebody who is not in the store; the last user of the corpus, under an empty name. Of theirs, only maps
+        of images that the others have seen count, and only these images are in the corpus.
 
     Raises
     ------
@@ -336,11 +382,17 @@ def load_corpus(study: Study, *, users: Iterable[str] | None = None, enrolled: b
         raise NothingToDoError(msg)
     chosen = list(users) if users is not None else sorted(u for u, r in built.items() if enrolled or not r["enrolled"])
     pack = store.load(study.stimuli_file, "gazepipe.stimuli")
-    return _corpus(study, chosen, pack)
+    return _corpus(study, chosen, pack, guest)
 
 
-def _corpus(study: Study, users: list[str], pack: store.Contents | None) -> Corpus:
+def _corpus(study: Study, users: list[str], pack: store.Contents | None, guest: store.Contents | None = None) -> Corpus:
     files = [store.load(study.psm_file(u), "gazepipe.psm") for u in users]
+    degree = _cells_per_degree(files)
+    if guest is not None:
+        users = [*users, ""]
+        known = {str(s) for f in files for s in f.arrays["table/stimulus"]}
+        wanted = known & {str(s) for s in guest.arrays["table/stimulus"]}
+        files = [_only(f, wanted) for f in [*files, guest]]
     stimuli = sorted({str(s) for f in files for s in f.arrays["table/stimulus"]})
     column = {s: i for i, s in enumerate(stimuli)}
     index = np.full((len(users), len(stimuli)), -1, np.int64)
@@ -366,7 +418,7 @@ def _corpus(study: Study, users: list[str], pack: store.Contents | None) -> Corp
         fixation_cell=np.concatenate(cells),
         fixation_start=np.append(0, np.cumsum(np.concatenate(counts))),
         images=images,
-        degree=_cells_per_degree(files),
+        degree=degree,
     )
 
 
@@ -377,6 +429,15 @@ def _cells_per_degree(files: list[store.Contents]) -> tuple[float, float]:
         for axis in "uv"
     )
     return (float(np.median(across)), float(np.median(down))) if len(across) else (float("nan"), float("nan"))
+
+
+def _only(maps: store.Contents, wanted: set[str]) -> store.Contents:
+    """Maps of some images alone."""
+    keep = np.array([str(s) in wanted for s in maps.arrays["table/stimulus"]], bool)
+    looks = np.repeat(keep, maps.arrays["table/n_fixations"])
+    of_map = {k: v[keep] for k, v in maps.arrays.items() if not k.startswith("fixations/")}
+    of_look = {k: v[looks] for k, v in maps.arrays.items() if k.startswith("fixations/")}
+    return store.Contents(maps.path, of_map | of_look, maps.attrs)
 
 
 def corpus_digest(study: Study, users: Iterable[str]) -> str:

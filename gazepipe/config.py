@@ -22,6 +22,7 @@ __all__ = [
     "CONFIG_NAME",
     "CsvConfig",
     "EmbeddingConfig",
+    "EnrolConfig",
     "EvaluationConfig",
     "IngestConfig",
     "IvtConfig",
@@ -374,6 +375,20 @@ class EvaluationConfig(Section):
     offset_repetitions: Count = Field(5, description="random draws of that row, which takes long")
 
 
+class EnrolConfig(Section):
+    """What `enrol`, `identify` and `verify` warn of, and refuse with `--strict-qc`."""
+
+    min_images: Count = Field(4, description="images that the network's people have seen, too")
+    min_fixations: NonNegative = Field(2.0, description="fixations an image, on average")
+    max_data_loss: Fraction = Field(0.4, description="share of samples without gaze")
+    max_off_screen: Fraction = Field(0.2, description="share of gaze outside the screen")
+    max_rms_s2s_deg: Positive = Field(0.3, description="noise from sample to sample")
+    max_accuracy_deg: Positive = Field(
+        1.0, description="mean error of the tracker's own validation, where it states one"
+    )
+    min_rate_hz: NonNegative = Field(50.0, description="nominal sampling rate")
+
+
 class StudyConfig(Section):
     """The whole of `gazepipe.toml`."""
 
@@ -393,6 +408,7 @@ class StudyConfig(Section):
     refiner: RefinerConfig = RefinerConfig()
     universal: UniversalConfig = UniversalConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    enrol: EnrolConfig = EnrolConfig()
 
 
 def load_config(path: Path) -> StudyConfig:

@@ -5,7 +5,6 @@ The person need not have been in training, and no network is changed by enrollin
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,19 +14,19 @@ import numpy as np
 import numpy.typing as npt
 
 from gazepipe import compute, store
-from gazepipe.build import build_psm, load_corpus
+from gazepipe.build import build_psm, load_corpus, maps_in_memory
 from gazepipe.corpus import Corpus
-from gazepipe.errors import ConfigError, InputError, NothingToDoError, RecordingError
+from gazepipe.errors import ConfigError, InputError, NothingToDoError
 from gazepipe.identification import separation
-from gazepipe.ingest import Job, ingest_files, recordings_below
+from gazepipe.ingest import Job, ingest_files
 from gazepipe.models import Model, load_model
+from gazepipe.person_recordings import PersonData, data_of, files_of, findings, read_in_memory, refuse, session_of
 from gazepipe.profiling import profiles_of
 from gazepipe.recipe import Recipe
 from gazepipe.study import Failure, Study, check_label, fold
 from gazepipe.training import Encoder
-from gazepipe.trial_sources import name_pattern
 
-__all__ = ["Enrolment", "Gallery", "enrol", "load_gallery", "take_in"]
+__all__ = ["Enrolment", "Gallery", "check", "enrol", "load_gallery", "person_data", "take_in"]
 
 VERSION = 1
 
@@ -84,17 +83,30 @@ class Gallery:
         raise NothingToDoError(msg)
 
 
-def take_in(study: Study, user: str, recordings: Sequence[Path]) -> list[Failure]:
+def take_in(
+    study: Study, user: str, recordings: Sequence[Path], *, session: str = "", strict: bool = False
+) -> list[Failure]:
     """Ingest recordings of one person and build their maps; returns what could not be used.
+
+    They replace all that was taken in of the person before; under the name of a session, only that session. With
+    `strict`, recordings below the thresholds of [enrol] are refused before anything is stored.
 
     Raises
     ------
     ConfigError
         If the name cannot be used, belongs to a user of the study, or makes the name of a recording that is there.
     InputError
-        If not one of the recordings can be used, or none of them shows an image of the study.
+        If not one of the recordings can be used, or none of them shows an image of the study. What was stored of the
+        person before stays.
+    QualityError
+        If they are refused.
     """
     check_label(user, "user")
+    if session:
+        check_label(session, "--session")
+    if strict:
+        contents, _ = read_in_memory(study, recordings, user, session)
+        refuse(user, findings(data_of(study, contents, _images_of(study)), study.config.enrol))
     with store.lock(study.store):
         known = study.known_recordings()
         mine = {k: v for k, v in known.items() if v["user"] == user and v["origin"] == "enrol"}
@@ -102,46 +114,70 @@ def take_in(study: Study, user: str, recordings: Sequence[Path]) -> list[Failure
             if fold(row["user"]) == fold(user) and (row["origin"] != "enrol" or row["user"] != user):
                 msg = f"user {user!r}: the study already has a user {row['user']!r}; choose another name with --user."
                 raise ConfigError(msg)
-        jobs = [Job(path, user, _session(path, user), "enrol") for path in _files(study, recordings)]
+        jobs = _jobs(study, user, recordings, session)
         for job in jobs:
             if any(fold(k) == fold(job.recording) for k in known if k not in mine):
                 msg = f"{job.source}: the store already has a recording {job.recording!r}; rename the file."
                 raise ConfigError(msg)
-        doubled = {j.session for j in jobs if sum(k.session == j.session for k in jobs) > 1}
-        if doubled:
-            msg = f"user {user!r}: two of the recordings have the same name {sorted(doubled)[0]!r}; rename one of them."
-            raise ConfigError(msg)
         report = ingest_files(study, jobs)
         if not report.recordings:
             raise InputError(report.failures[0].message)
+        contents = {row["source"]: _content(study, name) for name, row in report.recordings.items()}
+        maps_in_memory(study, user, contents)  # raises where no image was looked at
+        kept = {k: v for k, v in mine.items() if session and v["session"] != session}
         others = {k: v for k, v in study.manifest("enrol").get("recordings", {}).items() if k not in mine}
-        study.write_manifest("enrol", {"recordings": others | mine | report.recordings})
+        study.write_manifest("enrol", {"recordings": others | kept | report.recordings})
         study.write_failures("enrol", report.failures)
+        for name in mine.keys() - kept.keys() - report.recordings.keys():
+            study.recording_file(name).unlink(missing_ok=True)
     failures = [f for f in build_psm(study).failures if f.source == user]
     if any(not f.partial for f in failures):
         raise InputError(failures[0].message)
     return report.failures + failures
 
 
-def _files(study: Study, recordings: Sequence[Path]) -> list[Path]:
-    files: list[Path] = []
-    for path in recordings:
-        if path.is_dir():
-            files += recordings_below(path, study.config.ingest, (), name_pattern(study.config.trials))
-        elif not path.exists():
-            raise RecordingError(path, "no such file", remedy="check the path")
-        else:
-            files.append(path)
-    if not files:
-        msg = f"{recordings[0]}: no file matches [ingest] include {list(study.config.ingest.include)}."
+def _jobs(study: Study, user: str, recordings: Sequence[Path], session: str) -> list[Job]:
+    files = files_of(study, recordings)
+    if session and len(files) > 1:
+        msg = f"--session {session}: names one recording, but {len(files)} were given; enrol them one after another."
+        raise ConfigError(msg)
+    jobs = [Job(path, user, session or session_of(path, user), "enrol") for path in files]
+    doubled = {j.session for j in jobs if sum(k.session == j.session for k in jobs) > 1}
+    if doubled:
+        msg = f"user {user!r}: two of the recordings have the same name {sorted(doubled)[0]!r}; rename one of them."
+        raise ConfigError(msg)
+    return jobs
+
+
+def _content(study: Study, name: str) -> store.Contents:
+    return store.load(study.recording_file(name), "gazepipe.recording", only=("trials/", "fixations/"))
+
+
+def _images_of(study: Study) -> set[str]:
+    """Images that the people of the embedding network have seen."""
+    info = load_model(study, "embedding").info
+    return {str(s) for part in ("train", "validation", "test") for s in info[f"images_{part}"]}
+
+
+def check(study: Study, user: str) -> None:
+    """Raise `QualityError` if what the store has of a person is below the thresholds of [enrol]."""
+    refuse(user, findings(person_data(study, user), study.config.enrol))
+
+
+def person_data(study: Study, user: str) -> PersonData:
+    """Measure a person's stored recordings.
+
+    Raises
+    ------
+    NothingToDoError
+        If the store has none.
+    """
+    rows = {k: v for k, v in study.known_recordings().items() if v["user"] == user}
+    if not rows:
+        msg = f"user {user!r} has no recordings in {study.store}; give some."
         raise NothingToDoError(msg)
-    return files
-
-
-def _session(path: Path, user: str) -> str:
-    """A session label from the file's name, without the user's own name and the suffixes."""
-    stem = re.sub(r"[^A-Za-z0-9-]+", "-", path.name.split(".")[0])
-    return stem.removeprefix(user).strip("-")[:60] or "1"
+    contents = {str(v["source"]) + (f" ({k})" if len(rows) > 1 else ""): _content(study, k) for k, v in rows.items()}
+    return data_of(study, contents, _images_of(study))
 
 
 def enrol(

@@ -8,6 +8,7 @@
     │   ├── RecordingError                      a recording (or a data set file) cannot be read
     │   └── StimulusError                       an image is missing or cannot be read
     ├── NothingToDoError                    4   no input matched, or an earlier stage has not run
+    ├── QualityError                        5   with --strict-qc: quality below threshold
     ├── LockedError                         6   another run is writing this store
     ├── StorageError                        7   the disk is full, read-only or failing
     └── StoreError                          8   a stored file is damaged, foreign or of another version
@@ -25,6 +26,7 @@ __all__ = [
     "InputError",
     "LockedError",
     "NothingToDoError",
+    "QualityError",
     "RecordingError",
     "StimulusError",
     "StorageError",
@@ -131,6 +133,12 @@ class NothingToDoError(GazepipeError):
     """Nothing matched what was asked for, or the stage before has not run yet."""
 
     exit_code = 4
+
+
+class QualityError(GazepipeError):
+    """Data are below a threshold of the configuration, and the user asked that they be refused then."""
+
+    exit_code = 5
 
 
 class LockedError(GazepipeError):

@@ -15,7 +15,7 @@ from gazepipe.errors import StimulusError
 if TYPE_CHECKING:
     from types import ModuleType
 
-__all__ = ["MAX_PIXELS", "image_size", "read_rgb"]
+__all__ = ["MAX_PIXELS", "image_size", "read_rgb", "resized_rgb"]
 
 #: A larger image is refused before it is decoded: a small file can claim a size that fills the memory.
 MAX_PIXELS = 50_000_000
@@ -77,12 +77,18 @@ def read_rgb(path: Path, size: tuple[int, int] | None = None) -> npt.NDArray[np.
     if width * height > MAX_PIXELS:
         msg = f"{path}: the image has {width} x {height} pixels; expected at most {MAX_PIXELS:,}, scale it down."
         raise StimulusError(msg)
-    cv2 = _cv2()
     pixels = _decode(path)
-    if size is not None and size != (pixels.shape[1], pixels.shape[0]):
+    return resized_rgb(pixels[:, :, ::-1], size or (pixels.shape[1], pixels.shape[0]))
+
+
+def resized_rgb(pixels: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """Scale pixels ``(H, W, 3)`` to a width and height, by the mean over areas where they get smaller."""
+    if size != (pixels.shape[1], pixels.shape[0]):
+        cv2 = _cv2()
         smaller = size[0] * size[1] < pixels.shape[0] * pixels.shape[1]
-        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
-    rgb: npt.NDArray[np.uint8] = np.ascontiguousarray(pixels[:, :, ::-1])
+        how = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+        pixels = cv2.resize(np.ascontiguousarray(pixels), size, interpolation=how)
+    rgb: npt.NDArray[np.uint8] = np.ascontiguousarray(pixels)
     return rgb
 
 

@@ -91,12 +91,9 @@ def run(
     names = load_model(study, "embedding").info["images_test"]
     shown = [known[n.lower()] for n in names if n.lower() in known][:images]
     if shown:
-        step = timed("predict")
-        for done, person in enumerate(report.gallery.people, 1):
-            made, failed = predict(study, person.user, shown, device=device, threads=threads)
-            report.overlays += [p.overlay_file for p in made]
-            report.failures += failed
-            step(done, len(report.gallery.people), person.user)
+        made, failed = predict(study, [], shown, device=device, threads=threads, show=timed("predict"))
+        report.overlays += [p.overlay_file for p in made]
+        report.failures += failed
         over("predict", f"{len(report.overlays)} personal maps in {study.store / 'predictions'}")
     report.evaluation = evaluate(study, device=device, threads=threads, show=timed("evaluate"))
     over("evaluate", str(study.store / "evaluation.md"))

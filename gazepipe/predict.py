@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
+import glob
+import hashlib
 import io
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from gazepipe import compute, store
-from gazepipe.build import load_corpus
-from gazepipe.deepgaze import DeepGaze
-from gazepipe.enrol import Enrolment, load_gallery
-from gazepipe.errors import ConfigError, GazepipeError, NothingToDoError, StimulusError
+from gazepipe import store
+from gazepipe.errors import ConfigError, GazepipeError, NothingToDoError
 from gazepipe.figures import overlay_png
 from gazepipe.images import read_rgb
-from gazepipe.map_folder import MapFolder
-from gazepipe.models import load_model, load_refiner, model_recipe
-from gazepipe.profiling import profiled
-from gazepipe.readout import ReadoutNet
-from gazepipe.recipe import digest_file
+from gazepipe.predictor import Predictor
+from gazepipe.recipe import digest_file, digest_json
 from gazepipe.refiner import RefinerNet, refine, scene_input
 from gazepipe.stimuli import stimulus_index
 from gazepipe.study import Failure, Study
-from gazepipe.train import settings, split_from
-from gazepipe.universal import UniversalNet
-from gazepipe.universal_maps import deepgaze_of
 
 __all__ = ["Prediction", "predict", "predict_maps"]
+
+#: What was predicted, for whom and of what; up-to-date outputs are known by it.
+SUMMARY = "summary.json"
 
 F32 = npt.NDArray[np.float32]
 U8 = npt.NDArray[np.uint8]
@@ -39,10 +37,10 @@ _CHOICES = ("auto", "store", "predicted", "deepgaze")
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What was predicted for one image.
+    """What was predicted of one person for one image.
 
     `psm` and `usm` are maps of shape ``(H, W)``; `source` says where the universal map came from: ``"store"``,
-    ``"folder"``, ``"predicted"`` or ``"deepgaze"``.
+    ``"folder"``, ``"predicted"`` or ``"deepgaze"``; `current`, that the files were up to date.
     """
 
     image: Path
@@ -52,6 +50,7 @@ class Prediction:
     source: str
     overlay_file: Path
     array_file: Path
+    current: bool = False
 
 
 @torch.inference_mode()
@@ -105,98 +104,131 @@ def predict_maps(
 
 def predict(
     study: Study,
-    user: str,
+    users: str | Sequence[str],
     images: Sequence[Path],
     *,
     usm: str = "auto",
     to: Path | None = None,
     device: str = "auto",
     threads: int | None = None,
+    force: bool = False,
     show: Callable[[int, int, str], None] | None = None,
 ) -> tuple[list[Prediction], list[Failure]]:
-    """Predict a person's maps of some images; writes an overlay (PNG) and the map (NPY) of each.
+    """Predict people's maps of some images; writes an overlay (PNG) and the map (NPY) of each, and a summary (JSON).
+
+    What is there and up to date is not written again.
 
     Parameters
     ----------
-    study, user
-        Somebody of the study's gallery.
+    study, users
+        Somebody of the study's gallery, or several; none means everybody.
     images
-        Image files, or folders of images.
+        Image files, folders of images, or patterns such as ``images/*.png``.
     usm
         Where universal maps come from: ``"store"`` (people who looked at the image), ``"predicted"`` (the built-in
         predictor), ``"deepgaze"`` (DeepGaze IIE, if installed), a folder of maps named like the images (see
         `gazepipe.map_folder`), or ``"auto"``: the store where it has the image, else what [universal] predictor says.
     to
-        Folder for the results; `predictions/<user>` in the store if None.
+        Folder for the results; `predictions` in the store if None. Each person has a folder in it, unless `to` is given
+        and `users` is a single name.
+    force
+        Predict everything again.
 
     Raises
     ------
     NothingToDoError
-        If the user is not enrolled or was with another network, nothing is trained, or there is no image.
+        If somebody is not enrolled or was with another network, nothing is trained, or there is no image.
     """
-    where = compute.device(device)
-    compute.use_threads(threads)
-    gallery = load_gallery(study)
-    person = gallery[user]
-    if gallery.model != model_recipe(study.model_file("embedding")):
-        msg = f"{study.gallery_file}: its embeddings are of a network trained before; run `gazepipe enrol` again."
-        raise NothingToDoError(msg)
-    refine_map = _method(study, person, gallery.model, where)
+    predictor = Predictor(study, usm=usm, device=device, threads=threads)
+    names = [users] if isinstance(users, str) else list(users) or list(predictor.users)
+    people = [predictor.gallery[name] for name in dict.fromkeys(names)]
     files = _image_files(images)
-    maps = _UniversalMaps(study, usm, where)
-    folder = to or study.store / "predictions" / user
+    root = to or study.store / "predictions"
+    folders = {p.user: root if to is not None and isinstance(users, str) else root / p.user for p in people}
+    kept = {} if force else _summary(root)
+    common = [predictor.gallery.model, *predictor.recipe]
+    vectors = {p.user: _digest(predictor.vector(p.user)) for p in people}
     done: list[Prediction] = []
     failures: list[Failure] = []
+    rows: dict[str, dict[str, Any]] = {}
     for count, path in enumerate(files, 1):
         try:
-            done.append(_predict_one(study, refine_map, user, path, maps, folder))
+            small = read_rgb(path, (predictor.size[1], predictor.size[0]))
+            universal, source = predictor.universal(path, small)
+            shared = digest_json([*common, digest_file(path), source, _digest(universal)])
+            outputs = {
+                p.user: (folders[p.user] / f"{path.stem}.png", folders[p.user] / f"{path.stem}.npy") for p in people
+            }
+            recipes = {p.user: digest_json([shared, vectors[p.user]]) for p in people}
+            old = {u: _stored(kept, root, outputs[u], recipes[u]) for u in outputs}
+            todo = [u for u, psm in old.items() if psm is None]
+            new = dict(zip(todo, predictor.maps(small, universal, todo), strict=True)) if todo else {}
+            picture = read_rgb(path) if todo else small
+            for user, (overlay, array) in outputs.items():
+                if user in new:
+                    _write(overlay, array, picture, new[user])
+                psm = new[user] if user in new else old[user]
+                assert psm is not None
+                done.append(Prediction(path, user, psm, universal, source, overlay, array, user not in new))
+                row = {"user": user, "image": str(path), "universal_map": source, "recipe": recipes[user]}
+                rows[_key(root, array)] = row | {"overlay": _key(root, overlay), "array": _key(root, array)}
         except GazepipeError as error:
             if error.exit_code == 7:
                 raise
             failures.append(Failure("predict", str(path), str(error)))
         if show:
             show(count, len(files), path.name)
+    if rows:
+        content = {"predictions": [r for _, r in sorted((_summary(root) | rows).items())]}
+        store.write_atomically(root / SUMMARY, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
     return done, failures
 
 
-def _method(study: Study, person: Enrolment, embedding: str, where: torch.device) -> Callable[[U8, F32], F32]:
-    """How the study makes a person's maps: from an image at map size and its universal map."""
-    section = settings(study).refiner
-    if section.method == "profile":
-        if person.profile is None:
-            msg = f"{study.gallery_file}: {person.user!r} has no viewing profile there; run `gazepipe enrol` again."
-            raise NothingToDoError(msg)
-        profile = torch.from_numpy(person.profile)
-        return lambda small, usm: profiled(usm[None], profile)[0]
-    net = load_refiner(study, embedding, where).net
-    return lambda small, usm: predict_maps(net, person.embedding, small[None], usm[None], combine=section.combine)[0]
+def _key(root: Path, path: Path) -> str:
+    return path.relative_to(root).as_posix()
 
 
-def _predict_one(
-    study: Study,
-    refine_map: Callable[[U8, F32], F32],
-    user: str,
-    path: Path,
-    maps: _UniversalMaps,
-    folder: Path,
-) -> Prediction:
-    picture = read_rgb(path)
-    size = (study.config.psm.width, study.config.psm.height)
-    small = read_rgb(path, size)
-    usm, source = maps.find(path, small)
-    psm = refine_map(small, usm)
-    overlay, array = folder / f"{path.stem}.png", folder / f"{path.stem}.npy"
+def _digest(array: F32) -> str:
+    return hashlib.blake2b(np.ascontiguousarray(array).tobytes(), digest_size=16).hexdigest()
+
+
+def _summary(root: Path) -> dict[str, dict[str, Any]]:
+    """Array file → row of the summary there; empty where there is none or it is damaged."""
+    try:
+        content = json.loads((root / SUMMARY).read_text(encoding="utf-8"))
+        return {str(row["array"]): row for row in content["predictions"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _stored(kept: dict[str, dict[str, Any]], root: Path, outputs: tuple[Path, Path], recipe: str) -> F32 | None:
+    """Return the map on disk if both files are there and of this recipe."""
+    overlay, array = outputs
+    if kept.get(_key(root, array), {}).get("recipe") != recipe or not overlay.is_file():
+        return None
+    try:
+        psm: F32 = np.load(array, allow_pickle=False)
+    except (OSError, ValueError):
+        return None
+    return psm
+
+
+def _write(overlay: Path, array: Path, picture: U8, psm: F32) -> None:
     buffer = io.BytesIO()
     np.save(buffer, psm)
     store.write_atomically(array, buffer.getvalue())
     store.write_atomically(overlay, overlay_png(picture, psm))
-    return Prediction(path, user, psm, usm, source, overlay, array)
 
 
 def _image_files(images: Sequence[Path]) -> list[Path]:
     files: list[Path] = []
     for path in images:
-        files += sorted(set(stimulus_index(path).values())) if path.is_dir() else [path]
+        if path.is_dir():
+            files += sorted(set(stimulus_index(path).values()))
+        elif not path.exists() and glob.has_magic(str(path)):
+            files += sorted(Path(p) for p in glob.glob(str(path)))
+        else:
+            files.append(path)
     if not files:
         msg = f"{images[0] if images else 'no image'}: holds no image; expected image files or a folder of them."
         raise NothingToDoError(msg)
@@ -206,61 +238,3 @@ def _image_files(images: Sequence[Path]) -> list[Path]:
         msg = f"two images are named {doubled!r}, so that their results would overwrite each other; predict them apart."
         raise ConfigError(msg)
     return files
-
-
-class _UniversalMaps:
-    """Finds the universal map of an image, from where the user said."""
-
-    def __init__(self, study: Study, choice: str, where: torch.device) -> None:
-        self.size = (study.config.psm.height, study.config.psm.width)
-        self.choice, self.where, self.study = choice, where, study
-        self.folder: MapFolder | None = None
-        if choice not in _CHOICES:
-            if not Path(choice).is_dir():
-                msg = f"--usm {choice}: no such folder; expected {', '.join(_CHOICES)} or a folder of maps."
-                raise ConfigError(msg)
-            self.folder = MapFolder(Path(choice), self.size, f"--usm {choice}")
-        self.stored: dict[str, F32] = {}
-        if choice in ("auto", "store"):
-            self.stored = self._by_content()
-        self.net: UniversalNet | ReadoutNet | None = None
-        self.deepgaze: DeepGaze | None = None
-
-    def _by_content(self) -> dict[str, F32]:
-        """Stored maps by the digest of the image file, so that another image of the same name is not taken for it."""
-        pack = store.load(self.study.stimuli_file, "gazepipe.stimuli", only=("table/",)).group("table")
-        usm = store.load(self.study.usm_file, "gazepipe.usm")
-        row = {str(s): i for i, s in enumerate(usm.arrays["table/stimulus"])}
-        pairs = zip(pack["stimulus"], pack["digest"], strict=True)
-        return {str(d): usm.arrays["maps"][row[str(s)]] for s, d in pairs if str(s) in row}
-
-    def find(self, path: Path, small: U8) -> tuple[F32, str]:
-        if self.folder is not None:
-            return self.folder.find(path), "folder"
-        if self.choice in ("auto", "store"):
-            found = self.stored.get(digest_file(path))
-            if found is not None:
-                return found, "store"
-            if self.choice == "store":
-                msg = f"{path}: nobody in the store has looked at this image; use --usm predicted or --usm DIR."
-                raise StimulusError(msg)
-        if self.choice == "deepgaze" or (self.choice == "auto" and self.study.config.universal.predictor == "deepgaze"):
-            return self._from_deepgaze(path), "deepgaze"
-        return self._predicted(path, small), "predicted"
-
-    @torch.inference_mode()
-    def _predicted(self, path: Path, small: U8) -> F32:
-        if self.net is None:
-            self.net = load_model(self.study, "universal", self.where).net
-        assert self.net is not None
-        shown = small if self.net.size is None else read_rgb(path, self.net.size[::-1])
-        maps = self.net.predict(torch.from_numpy(shown[None]).to(self.where), self.size)
-        result: F32 = maps[0].float().cpu().numpy()
-        return result
-
-    def _from_deepgaze(self, path: Path) -> F32:
-        if self.deepgaze is None:
-            corpus = load_corpus(self.study)
-            split = split_from(corpus, load_model(self.study, "embedding").info)
-            self.deepgaze = deepgaze_of(self.study, corpus, split, self.where)
-        return self.deepgaze.find(path)

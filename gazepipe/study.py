@@ -142,6 +142,11 @@ class Study:
         """State of a network's training, while it lasts."""
         return self.store / "models" / f"{name}.checkpoint"
 
+    @property
+    def calibration_file(self) -> Path:
+        """What may be expected of the embedding network with new people."""
+        return self.store / "models" / "calibration.json"
+
     # ---- manifests -----------------------------------------------------------------------------------------------
 
     def manifest(self, stage: str) -> dict[str, Any]:

@@ -15,10 +15,12 @@ from pydantic import ValidationError
 
 from gazepipe import compute, distributed, store
 from gazepipe.build import corpus_digest, load_corpus
+from gazepipe.calibration import load_calibration, save_calibration, summarise
+from gazepipe.calibration_draws import observe
 from gazepipe.checkpoint import Checkpoint
 from gazepipe.config import EmbeddingConfig, RefinerConfig, Section, StudyConfig
 from gazepipe.corpus import Corpus, Split, make_split
-from gazepipe.errors import ConfigError, StoreError
+from gazepipe.errors import ConfigError, NothingToDoError, StoreError
 from gazepipe.models import load_model, model_recipe, save_model
 from gazepipe.profiling import train_profile
 from gazepipe.recipe import Recipe
@@ -202,6 +204,9 @@ def _train(study: Study, where: torch.device, *, preset: str | None, force: bool
     section = config.embedding.model_dump(mode="json")
     recipe = Recipe("train-embedding", VERSION, {**common, "embedding": section}, data)
     stage("embedding", recipe, embedding)
+    if first:
+        _calibrate(study, corpus, split, config, where, force, lambda *p: tell("calibration", *p))
+    distributed.first_decides(True, where)  # nobody trains on while the first is not there
     # How maps are made of it afterwards does not change the network.
     section = config.refiner.model_dump(mode="json", exclude={"combine", "method", "multicnn"})
     inputs = {**data, "embedding": recipe.digest}
@@ -229,6 +234,25 @@ def with_preset(config: StudyConfig, preset: str | None) -> StudyConfig:
         for name, values in (PRESETS[preset] if preset else {}).items()
     }
     return config.model_copy(update=changes)
+
+
+def _calibrate(
+    study: Study,
+    corpus: Corpus,
+    split: Split,
+    config: StudyConfig,
+    where: torch.device,
+    force: bool,
+    progress: Callable[[int, int, str], None],
+) -> None:
+    """Find out what the network is worth with people it does not know, unless that is known."""
+    model = load_model(study, "embedding", where)
+    with contextlib.suppress(NothingToDoError, StoreError):
+        if not force and load_calibration(study, model.info["recipe"]):
+            return
+    encoder = Encoder(model.net, corpus, split.users_train)
+    observed = observe(encoder, split, config.embedding, seed=config.seed, progress=progress)
+    save_calibration(study, summarise(observed, model.info["recipe"]))
 
 
 def settings(study: Study) -> StudyConfig:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Encoder",
     "Trained",
+    "descriptor_tables",
     "embedding_pools",
     "train_embedding",
     "train_multicnn",
@@ -188,6 +189,12 @@ class Encoder:
             usm, count = corpus.usm(reference_users)
             self.usm, self.count = torch.from_numpy(usm).to(self.where), torch.from_numpy(count).to(self.where)
             self.in_reference[list(reference_users)] = True
+
+    def with_net(self, net: EmbeddingNet | DescriptorNet) -> Encoder:
+        """Return the same pairs seen by another network of the same inputs; nothing is copied."""
+        other = copy.copy(self)
+        other.net = net
+        return other
 
     def pair_maps(self, users: Tensor, stimuli: Tensor) -> tuple[Tensor, Tensor | None]:
         """Personal and, where the network needs them, universal maps of pairs; ``(n, H, W)`` each."""
@@ -388,24 +395,36 @@ def fit_descriptors(
     net = DescriptorNet(config.registration).to(where)
     encoder = Encoder(net, corpus, split.users_train)
     rng = np.random.default_rng([seed, 0xDE5])
-    images = np.array(split.images_train)
-    tables = []
-    for done, user in enumerate(split.users_train, 1):
-        usable = rng.permutation(images[encoder.usable(user, images)])
-        sets = np.array_split(usable, max(len(usable) // config.m, 1)) if config.registration else [usable]
-        table = torch.from_numpy(np.concatenate([encoder.table(user, part) for part in sets]))
-        if len(table) >= 2:
-            tables.append(table)
-        progress(done, len(split.users_train), "")
+    tables = descriptor_tables(encoder, split, config, rng, progress)
     if len(tables) < 2:
         msg = (
             "[embedding] inputs 'descriptors' need two training users with two training images that others saw, too; "
             f"there are {len(tables)}. Change [split]."
         )
         raise ConfigError(msg)
-    net.fit(tables, config.shrinkage)
+    net.fit(list(tables.values()), config.shrinkage)
     row = {"d_prime": validation_d_prime(encoder, split, config.m, seed=seed), "seconds": time.perf_counter() - start}
     return Trained(net.eval(), [row], row, row["seconds"])
+
+
+def descriptor_tables(
+    encoder: Encoder, split: Split, config: EmbeddingConfig, rng: np.random.Generator, progress: Progress | None = None
+) -> dict[int, Tensor]:
+    """Features of training users' pairs on training images, ``{user: (n_pairs, d)}``, of users with two and more.
+
+    With registration they are moved m at a time, see `fit_descriptors`.
+    """
+    images = np.array(split.images_train)
+    tables = {}
+    for done, user in enumerate(split.users_train, 1):
+        usable = rng.permutation(images[encoder.usable(user, images)])
+        sets = np.array_split(usable, max(len(usable) // config.m, 1)) if config.registration else [usable]
+        table = torch.from_numpy(np.concatenate([encoder.table(user, part) for part in sets]))
+        if len(table) >= 2:
+            tables[user] = table
+        if progress:
+            progress(done, len(split.users_train), "")
+    return tables
 
 
 def validation_d_prime(encoder: Encoder, split: Split, m: int, *, seed: int) -> float:

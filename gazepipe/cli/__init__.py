@@ -1,0 +1,82 @@
+"""The command line. Each command parses, calls one stage and prints; everything heavy is imported inside it.
+
+One module for each group of commands; they are put together here.
+"""
+
+from __future__ import annotations
+
+import os
+import traceback
+from typing import Any
+
+import click
+
+from gazepipe import __version__
+from gazepipe.cli import people, recordings, setting_up, stages
+from gazepipe.errors import GazepipeError
+
+__all__ = ["main"]
+
+EXIT_CODES = """\b
+Exit codes: 0 all done; 1 unexpected error; 2 wrong option or configuration;
+3 some inputs could not be used (the others are done); 4 nothing to do;
+5 quality below threshold (--strict-qc);
+6 another run holds the store; 7 writing failed (disk full …);
+8 a stored file is damaged; 9 not the person (verify); 130 interrupted."""
+
+
+class _Group(click.Group):
+    """Turns errors into one sentence and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except GazepipeError as error:
+            if ctx.params.get("show_traceback"):
+                traceback.print_exc()
+            click.echo(f"gazepipe: {error}", err=True)
+            ctx.exit(error.exit_code)
+        except KeyboardInterrupt:
+            click.echo("gazepipe: interrupted; what was finished is stored, run again to go on.", err=True)
+            ctx.exit(130)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)
+@click.version_option(__version__, message="gazepipe %(version)s")
+@click.option("-q", "--quiet", is_flag=True, help="No progress, no summary; errors only.")
+@click.option("--traceback", "show_traceback", is_flag=True, help="Show where in the program an error arose.")
+@click.pass_context
+def main(ctx: click.Context, quiet: bool, show_traceback: bool) -> None:
+    """From raw gaze to a person's embedding and personal saliency maps.
+
+    A study is a folder with a gazepipe.toml, recordings and images. The usual order is init, run; or, stage by stage,
+    ingest, build-psm, train, enrol, predict, evaluate. Every stage does only what is not up to date.
+    """
+    from gazepipe import compute
+
+    compute.prepare()
+    # Of several processes that torchrun started, the first one speaks.
+    ctx.obj = {"quiet": quiet or int(os.environ.get("RANK", "0")) > 0}
+
+
+for _command in (
+    setting_up.init,
+    setting_up.simulate,
+    setting_up.import_,
+    recordings.ingest,
+    recordings.quality,
+    recordings.export,
+    stages.build_psm,
+    stages.train,
+    people.enrol,
+    people.identify,
+    people.verify,
+    people.predict,
+    stages.evaluate,
+    stages.crossvalidate,
+    stages.run,
+):
+    main.add_command(_command)

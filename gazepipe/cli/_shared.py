@@ -1,0 +1,133 @@
+"""What the commands share: options, the study, progress, and how results and failures are told."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gazepipe.errors import plain
+
+if TYPE_CHECKING:
+    from gazepipe.study import Failure, Study
+
+__all__ = [
+    "NOTES_SHOWN",
+    "PathArgument",
+    "Show",
+    "finish",
+    "network_options",
+    "open_study",
+    "person_line",
+    "say",
+    "study_options",
+]
+
+PathArgument = click.Path(path_type=Path)
+
+
+def study_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    options = [
+        click.option("--config", type=PathArgument, help="gazepipe.toml, if it is neither in the folder nor here."),
+        click.option("--store", "to", type=PathArgument, help="Store, if not where the configuration says."),
+    ]
+    return functools.reduce(lambda c, option: option(c), reversed(options), command)
+
+
+def network_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    options = [
+        click.option("--device", default="auto", show_default=True, help="cpu, cuda or auto (a GPU if there is one)."),
+        click.option("--threads", type=click.IntRange(1), help="CPU threads of the networks; default: the idle cores."),
+    ]
+    return functools.reduce(lambda c, option: option(c), reversed(options), command)
+
+
+def open_study(where: Path | None, config: Path | None, to: Path | None) -> Study:
+    from gazepipe.study import Study
+
+    return Study.open(where, config=config, to=to)
+
+
+class Show:
+    """One progress display after another, as the stages come."""
+
+    def __init__(self, ctx: click.Context, unit: str = "") -> None:
+        self.quiet, self.unit, self.task = ctx.obj["quiet"], unit, ""
+        self.display: Any = None
+
+    def __call__(self, task: str, done: int, total: int, note: str = "") -> None:
+        from gazepipe.progress import Progress
+
+        if task != self.task:
+            self.close()
+            self.task, self.display = task, Progress(task, total, self.unit, quiet=self.quiet)
+        self.display.update(done, total, note)
+
+    def of(self, task: str) -> Callable[[int, int, str], None]:
+        return functools.partial(self, task)
+
+    def close(self) -> None:
+        if self.display is not None:
+            self.display.__exit__()
+            self.display = None
+
+    def __enter__(self) -> Show:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def say(ctx: click.Context, text: str) -> None:
+    if not ctx.obj["quiet"]:
+        click.echo(text)
+
+
+NOTES_SHOWN = 12
+
+
+def finish(
+    ctx: click.Context,
+    failures: Iterable[Failure],
+    store: Path,
+    warnings: Iterable[str] = (),
+    root: Path | None = None,
+    *,
+    kept: bool = True,
+) -> None:
+    """List warnings and failures; exit 3 if anything could not be used.
+
+    `kept` tells whether the store has the failures.
+    """
+    from gazepipe.failures import SENTENCES, failure_table
+
+    if not ctx.obj["quiet"]:
+        notes = list(warnings)
+        for note in notes[:NOTES_SHOWN]:
+            click.echo(f"note: {plain(note)}", err=True)
+        if len(notes) > NOTES_SHOWN:
+            click.echo(f"… and {len(notes) - NOTES_SHOWN} more notes, kept with each stored recording.", err=True)
+    failed = list(failures)
+    if len(failed) > SENTENCES:
+        width = min(max(shutil.get_terminal_size((100, 24)).columns, 60), 160)
+        click.echo(failure_table(failed, store.parent if root is None else root, width) + "\n", err=True)
+    else:
+        for failure in failed:
+            click.echo(f"{'partly used' if failure.partial else 'not used'}: {failure.message}", err=True)
+    if failed:
+        place = f"; see {store / 'failures.jsonl'}" if kept else ""
+        click.echo(f"gazepipe: {len(failed)} inputs not used, or only partly{place}.", err=True)
+        ctx.exit(3)
+
+
+def person_line(person: Any) -> str:
+    near = f"nearest {person.nearest} at cosine {person.nearest_cosine:.3f}, margin {person.margin:+.3f}"
+    near = near if person.nearest else "nobody else in the gallery yet"
+    return (
+        f"{person.user}: {person.role}, {person.n_pairs} image-PSM pairs, dispersion {person.dispersion:.3f}, "
+        f"{near}, d' {person.d_prime:.2f}"
+    )

@@ -1,0 +1,152 @@
+"""Commands about recordings: ingest, quality, export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from gazepipe.cli._shared import NOTES_SHOWN, PathArgument, Show, finish, open_study, say, study_options
+
+if TYPE_CHECKING:
+    from gazepipe.study import Study
+
+__all__ = ["export", "ingest", "quality"]
+
+
+@click.command()
+@click.argument("recordings", type=PathArgument, required=False)
+@study_options
+@click.option("--jobs", type=click.IntRange(1), help="Processes; default: the cores, for sixteen files and more.")
+@click.option("--force", is_flag=True, help="Read everything again.")
+@click.option("--fail-fast", is_flag=True, help="Stop at the first file that cannot be used.")
+@click.option("-n", "--dry-run", is_flag=True, help="Read, but write nothing: say what would be done with each file.")
+@click.option("--json", "as_json", is_flag=True, help="Print the plan of --dry-run as JSON.")
+@click.pass_context
+def ingest(
+    ctx: click.Context,
+    recordings: Path | None,
+    config: Path | None,
+    to: Path | None,
+    jobs: int | None,
+    force: bool,
+    fail_fast: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Read recordings: samples, trials, fixations, quality.
+
+    RECORDINGS is a folder of EyeLink ASC or CSV files (.gz too). One bad file never stops the others.
+    """
+    from gazepipe import ingest as stage
+
+    study = open_study(recordings, config, to)
+    if as_json and not dry_run:
+        msg = "--json goes with --dry-run; `gazepipe quality --json` prints what was measured."
+        raise click.UsageError(msg)
+    if dry_run:
+        _dry_run(ctx, study, jobs=jobs, force=force, as_json=as_json)
+        return
+    with Show(ctx, "recording") as show:
+        report = stage.ingest(study, jobs=jobs, force=force, fail_fast=fail_fast, show=show.of("ingest"))
+    text = f"ingest: {len(report.written)} written, {len(report.current)} up to date, {report.failed} not usable"
+    say(ctx, f"{text}, in {study.store / 'recordings'}.")
+    finish(ctx, report.failures, study.store, report.warnings, study.recordings)
+
+
+def _dry_run(ctx: click.Context, study: Study, *, jobs: int | None, force: bool, as_json: bool) -> None:
+    """Print what an ingest would do; exit 3 if a file cannot be used."""
+    import json
+
+    from gazepipe.preview import preview
+
+    with Show(ctx, "recording") as show:
+        found = preview(study, jobs=jobs, force=force, show=None if as_json else show.of("dry run"))
+    if as_json:
+        click.echo(json.dumps(found.content(), indent=1, ensure_ascii=False))
+    else:
+        say(ctx, found.table())
+    if not ctx.obj["quiet"] and not as_json:
+        for note in found.notes[:NOTES_SHOWN]:
+            click.echo(f"note: {note}", err=True)
+        if len(found.notes) > NOTES_SHOWN:
+            click.echo(f"… and {len(found.notes) - NOTES_SHOWN} more notes; --json has all.", err=True)
+    if found.unusable:
+        ctx.exit(3)
+
+
+@click.command(short_help="Print the data quality of users or recordings.")
+@click.argument("folder", type=PathArgument, required=False)
+@study_options
+@click.option(
+    "--by", type=click.Choice(["user", "recording"]), default="user", show_default=True, help="What a row is."
+)
+@click.option("--json", "as_json", is_flag=True, help="All figures, as JSON.")
+@click.pass_context
+def quality(
+    ctx: click.Context, folder: Path | None, config: Path | None, to: Path | None, by: str, as_json: bool
+) -> None:
+    """Print the data quality of all ingested users, or of each of their recordings."""
+    import json
+
+    from gazepipe.user_quality import quality_table, stored_quality
+
+    figures = stored_quality(open_study(folder, config, to), by)
+    click.echo(json.dumps(figures, indent=1, ensure_ascii=False) if as_json else quality_table(figures, by))
+
+
+@click.command(short_help="Write recordings as BIDS or Parquet.")
+@click.argument("out", type=PathArgument)
+@click.argument("folder", type=PathArgument, required=False)
+@click.option("--format", "format_", type=click.Choice(["bids", "parquet"]), default="bids", show_default=True)
+@click.option("--users", help="Only these pseudonyms, with commas between them; default: all.")
+@click.option("--task", help="Task label of BIDS: letters and digits.  [default: viewing]")
+@click.option("--no-stimuli", is_flag=True, help="Leave the images out of BIDS.")
+@study_options
+@click.option("--force", is_flag=True, help="Write into a folder that is not empty.")
+@click.option("-n", "--dry-run", is_flag=True, help="Only list what would be written.")
+@click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON.")
+@click.pass_context
+def export(
+    ctx: click.Context,
+    /,
+    out: Path,
+    folder: Path | None,
+    format_: str,
+    users: str | None,
+    task: str | None,
+    no_stimuli: bool,
+    config: Path | None,
+    to: Path | None,
+    force: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Write stored recordings for other software.
+
+    OUT is the folder the files go to, FOLDER the study. BIDS is eye tracking of BIDS 1.11 with samples, events and
+    images; Parquet (extra `parquet`) is one table each of samples, trials, fixations, saccades, blinks and quality.
+    """
+    import json
+
+    from gazepipe.export import export_study
+
+    if format_ != "bids" and (task or no_stimuli):
+        msg = "--task and --no-stimuli belong to --format bids."
+        raise click.UsageError(msg)
+    options = {"task": task or "viewing", "stimuli": not no_stimuli} if format_ == "bids" else {}
+    study = open_study(folder, config, to)
+    names = [u.strip() for u in (users or "").split(",") if u.strip()]
+    with Show(ctx, "recording") as show:
+        report = export_study(
+            study, out, format_, users=names, force=force, dry_run=dry_run, show=show.of("export"), **options
+        )
+    if as_json:
+        click.echo(json.dumps(report.summary(), indent=1, ensure_ascii=False))
+    else:
+        for name in report.files if dry_run else ():
+            say(ctx, name)
+        done = "would be written" if dry_run else "written"
+        say(ctx, f"export: {len(report.recordings)} recordings, {len(report.files)} files {done} to {out}.")
+    finish(ctx, report.failures, study.store, report.notes)

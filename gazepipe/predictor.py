@@ -1,0 +1,217 @@
+"""Personal maps as a call: open a study once, then image in, map out.
+
+>>> from gazepipe import Predictor
+>>> p = Predictor.open("study")               # doctest: +SKIP
+>>> p("new.png", user="u07").shape            # doctest: +SKIP
+(120, 160)
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from gazepipe import compute
+from gazepipe.enrol import load_gallery
+from gazepipe.errors import ConfigError, NothingToDoError, StimulusError
+from gazepipe.images import read_rgb, resized_rgb
+from gazepipe.models import load_refiner, model_recipe
+from gazepipe.profiling import profiled
+from gazepipe.refiner import refine, scene_input
+from gazepipe.study import Study
+from gazepipe.train import settings
+from gazepipe.universal_source import UniversalSource
+
+__all__ = ["Predictor"]
+
+F32 = npt.NDArray[np.float32]
+U8 = npt.NDArray[np.uint8]
+Image = Path | str | npt.NDArray[Any]
+
+
+class Predictor:
+    """Predicts maps of the people in a study's gallery.
+
+    It reads the store when it is made and never writes; who is enrolled afterwards needs another one. Calls from
+    several threads at once are safe.
+
+    Parameters
+    ----------
+    study
+        An opened study.
+    usm
+        Where universal maps come from unless a call says otherwise: ``"store"`` (people who looked at the image),
+        ``"predicted"`` (the built-in predictor), ``"deepgaze"``, a folder of maps, or ``"auto"``: the store where it
+        has the image, else what [universal] predictor says.
+    device, threads
+        Of the networks.
+
+    Raises
+    ------
+    NothingToDoError
+        If nobody is enrolled, or with another network than the one there, or nothing is trained.
+    """
+
+    def __init__(self, study: Study, *, usm: str = "auto", device: str = "auto", threads: int | None = None) -> None:
+        self.where = compute.device(device)
+        compute.use_threads(threads)
+        self.study = study
+        self.gallery = load_gallery(study)
+        if self.gallery.model != model_recipe(study.model_file("embedding")):
+            msg = f"{study.gallery_file}: its embeddings are of a network trained before; run `gazepipe enrol` again."
+            raise NothingToDoError(msg)
+        section = settings(study).refiner
+        self.method, self.combine = section.method, section.combine
+        self.refiner = None if self.method == "profile" else load_refiner(study, self.gallery.model, self.where)
+        self.size = (study.config.psm.height, study.config.psm.width)
+        self._usm = usm
+        self._lock = threading.Lock()
+        self._sources = {usm: UniversalSource(study, usm, self.where)}
+        self._kernels: dict[str, Tensor] = {}
+
+    @classmethod
+    def open(
+        cls,
+        where: Path | str | None = None,
+        *,
+        config: Path | str | None = None,
+        to: Path | str | None = None,
+        usm: str = "auto",
+        device: str = "auto",
+        threads: int | None = None,
+    ) -> Predictor:
+        """Open a study folder (see `Study.open`) and everything that predicting needs."""
+        paths = [None if p is None else Path(p) for p in (where, config, to)]
+        study = Study.open(paths[0], config=paths[1], to=paths[2])
+        return cls(study, usm=usm, device=device, threads=threads)
+
+    @property
+    def users(self) -> tuple[str, ...]:
+        """Everybody in the gallery."""
+        return tuple(p.user for p in self.gallery.people)
+
+    @property
+    def recipe(self) -> list[str]:
+        """What maps depend on beside the image, its universal map and the person's `vector`."""
+        return [self.method] if self.refiner is None else [str(self.refiner.info["recipe"]), self.combine]
+
+    def vector(self, user: str) -> F32:
+        """What maps of a person are made from: the embedding, or the viewing profile if the study uses profiles.
+
+        Raises
+        ------
+        NothingToDoError
+            If the person is not in the gallery or has no viewing profile there.
+        """
+        person = self.gallery[user]
+        if self.refiner is not None:
+            return person.embedding
+        if person.profile is None:
+            msg = f"{self.study.gallery_file}: {user!r} has no viewing profile there; run `gazepipe enrol` again."
+            raise NothingToDoError(msg)
+        return person.profile
+
+    @overload
+    def __call__(self, image: Image, user: str, *, usm: str | F32 | None = None) -> F32: ...
+
+    @overload
+    def __call__(self, image: Image, user: Sequence[str], *, usm: str | F32 | None = None) -> F32: ...
+
+    def __call__(self, image: Image, user: str | Sequence[str], *, usm: str | F32 | None = None) -> F32:
+        """Predict where a person, or several, will look on an image.
+
+        Parameters
+        ----------
+        image
+            A file, or pixels ``(height, width, 3)`` RGB or ``(height, width)`` grey, uint8, of any size.
+        user
+            Somebody in the gallery; or several, who share all work but their own part.
+        usm
+            Another source of the universal map than the predictor's, or the map itself, ``(height, width)``.
+
+        Returns
+        -------
+        numpy.ndarray
+            Map at the study's map size, float32, not negative, ``(H, W)``; for several people ``(n, H, W)``.
+
+        Raises
+        ------
+        NothingToDoError
+            If somebody is not in the gallery.
+        StimulusError
+            If the image or its universal map cannot be used.
+        """
+        several = not isinstance(user, str)
+        people: list[str] = list(user) if several else [str(user)]
+        shown = _checked(image) if isinstance(image, np.ndarray) else Path(image)
+        size = (self.size[1], self.size[0])
+        small = read_rgb(shown, size) if isinstance(shown, Path) else resized_rgb(shown, size)
+        universal = self._given(usm) if isinstance(usm, np.ndarray) else self.universal(shown, small, usm)[0]
+        maps = self.maps(small, universal, people)
+        return maps if several else maps[0]
+
+    def universal(self, image: Path | U8, small: U8, usm: str | None = None) -> tuple[F32, str]:
+        """Universal map of an image, a file or pixels, which come at map size, too; and where it is from."""
+        return self._source(self._usm if usm is None else usm).find(image, small)
+
+    @torch.inference_mode()
+    def maps(self, small: U8, usm: F32, users: Sequence[str]) -> F32:
+        """Maps ``(n, H, W)`` of n people of one image at map size, from its universal map; the trunk runs once."""
+        if self.refiner is None:
+            profiles = [torch.from_numpy(self.vector(user)) for user in users]
+            return np.stack([profiled(usm[None], profile)[0] for profile in profiles])
+        net = self.refiner.net
+        kernels = torch.cat([self._kernels_of(user) for user in users])
+        universal = torch.from_numpy(np.ascontiguousarray(usm, np.float32))[None].to(self.where)
+        rgb = torch.from_numpy(small[None]).to(self.where) if net.channels == 4 else None
+        features = net.features(scene_input(rgb, universal))
+        reduced, n = net.reduce(features), len(users)
+        delta = net.personalise(features.expand(n, -1, -1, -1), reduced.expand(n, -1, -1, -1), kernels)[2]
+        found: F32 = refine(universal.expand(n, -1, -1), delta, self.combine).float().cpu().numpy()
+        return found
+
+    def _kernels_of(self, user: str) -> Tensor:
+        if user not in self._kernels:
+            assert self.refiner is not None
+            embedding = torch.from_numpy(self.gallery[user].embedding[None]).to(self.where)
+            self._kernels[user] = self.refiner.net.kernels(embedding)
+        return self._kernels[user]
+
+    def _source(self, choice: str) -> UniversalSource:
+        with self._lock:
+            if choice not in self._sources:
+                self._sources[choice] = UniversalSource(self.study, choice, self.where)
+            return self._sources[choice]
+
+    def _given(self, usm: F32) -> F32:
+        if usm.ndim != 2 or not np.isfinite(usm).all() or usm.min() < 0 or usm.max() <= 0:
+            msg = (
+                f"usm: an array of shape {usm.shape} is no saliency map; expected two dimensions, values of 0 and more."
+            )
+            raise StimulusError(msg)
+        import cv2
+
+        resized = np.asarray(cv2.resize(usm.astype(np.float32), self.size[::-1], interpolation=cv2.INTER_AREA))
+        scaled: F32 = (resized / resized.max()).astype(np.float32)
+        return scaled
+
+
+def _checked(pixels: npt.NDArray[Any]) -> U8:
+    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] != 3):
+        msg = (
+            f"image: an array of shape {pixels.shape} and type {pixels.dtype}; expected uint8 of shape "
+            "(height, width, 3) or (height, width)."
+        )
+        raise ConfigError(msg)
+    if not pixels.size:
+        msg = f"image: an array of shape {pixels.shape} has no pixels."
+        raise ConfigError(msg)
+    rgb: U8 = np.repeat(pixels[:, :, None], 3, axis=2) if pixels.ndim == 2 else pixels
+    return rgb

@@ -1,0 +1,315 @@
+"""Whose recordings are these? One against all of the gallery (`identify`), or against one of it (`verify`).
+
+Recordings go through readers, trials, fixations and maps as in every other stage, in memory: the store is only read.
+Odds and thresholds come from people whom the network does not know, never from test users (`gazepipe.calibration`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gazepipe import compute
+from gazepipe.build import load_corpus, maps_in_memory
+from gazepipe.calibration import Calibration, load_calibration
+from gazepipe.corpus import Corpus
+from gazepipe.enrol import Enrolment, Gallery, load_gallery
+from gazepipe.errors import InputError, NothingToDoError
+from gazepipe.models import Model, load_model
+from gazepipe.person_recordings import PersonData, data_of, findings, read_in_memory, refuse
+from gazepipe.study import Failure, Study
+from gazepipe.tables import text_table
+from gazepipe.training import Encoder
+
+__all__ = ["Candidate", "Identification", "Verification", "identify", "verify"]
+
+F32 = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """An unknown person: embedding, its pairs, the data behind it, sentences and what could not be used.
+
+    `against` has the embedding to be compared with each training user: universal maps that the network needs are then
+    without that user's, as they were for the user's own embedding.
+    """
+
+    embedding: F32
+    against: dict[str, F32]
+    n_pairs: int
+    data: PersonData
+    notes: list[str]
+    failures: list[Failure]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One of the gallery.
+
+    `likelihood_ratio` says how many times likelier the cosine is if both are the same person; `probability` is that of
+    being this one, if everybody in the gallery and somebody else are all equally likely beforehand.
+    """
+
+    user: str
+    cosine: float
+    likelihood_ratio: float
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Identification:
+    """Who of the gallery it is.
+
+    Parameters
+    ----------
+    user
+        The nearest, or empty: nobody of these.
+    candidates
+        Ranked by cosine.
+    threshold, far
+        The nearest must reach this cosine; somebody who is not in the gallery does with this probability, at most.
+    nobody
+        Probability of being nobody of the gallery, see `Candidate`.
+    people, calibration_users
+        In the gallery, and how many people the odds rest on.
+    probe
+        What was looked for.
+    """
+
+    user: str
+    candidates: list[Candidate]
+    threshold: float
+    far: float
+    nobody: float
+    people: int
+    calibration_users: int
+    probe: Probe
+
+    def content(self) -> dict[str, Any]:
+        """Return it JSON-ready."""
+        return {
+            "user": self.user,
+            "candidates": [asdict(c) for c in self.candidates],
+            "threshold": self.threshold,
+            "far": self.far,
+            "probability_nobody": self.nobody,
+            "people": self.people,
+            "calibration_users": self.calibration_users,
+            **_probe_content(self.probe),
+        }
+
+    def text(self) -> str:
+        """Return it as lines."""
+        rows = [
+            [str(k), c.user, f"{c.cosine:.3f}", f"{c.likelihood_ratio:.3g}", f"{c.probability:.3f}"]
+            for k, c in enumerate(self.candidates, 1)
+        ]
+        rows.append(["", "nobody of these", "", "", f"{self.nobody:.3f}"])
+        table = text_table(["", "user", "cosine", "likelihood ratio", "probability"], rows, (0, 1))
+        best = self.candidates[0]
+        verdict = f"{best.user}" if self.user else "nobody of these"
+        sign = "≥" if self.user else "<"
+        return (
+            f"{table}\n{verdict}: the nearest has cosine {best.cosine:.3f} {sign} {self.threshold:.3f}, which somebody "
+            f"who is not in the gallery reaches with a probability of {self.far:g} at most (from "
+            f"{self.calibration_users} people unknown to the network)."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """Whether it is somebody in particular.
+
+    Parameters
+    ----------
+    user, accepted, cosine, likelihood_ratio
+        Against whom, with what result.
+    threshold, far, frr
+        Cosine to be reached; how often somebody else does, and how often the person does not, by expectation.
+    pairs_of_people
+        How many pairs of different people the rates rest on.
+    probe
+        What was compared.
+    """
+
+    user: str
+    accepted: bool
+    cosine: float
+    likelihood_ratio: float
+    threshold: float
+    far: float
+    frr: float
+    pairs_of_people: int
+    probe: Probe
+
+    def content(self) -> dict[str, Any]:
+        """Return it JSON-ready."""
+        own = {name: getattr(self, name) for name in Verification.__slots__ if name != "probe"}
+        return own | _probe_content(self.probe)
+
+    def text(self) -> str:
+        """Return it as one line."""
+        verdict, sign = ("accepted", "≥") if self.accepted else ("rejected", "<")
+        return (
+            f"{self.user}: {verdict}, cosine {self.cosine:.3f} {sign} {self.threshold:.3f}, likelihood ratio "
+            f"{self.likelihood_ratio:.3g}; expected at this threshold: {self.far:.1%} of other people accepted, "
+            f"{self.frr:.1%} of the person's own rejected."
+        )
+
+
+def _probe_content(probe: Probe) -> dict[str, Any]:
+    failures = [f.row() for f in probe.failures]
+    return {"m": probe.n_pairs, "data": probe.data.content(), "notes": probe.notes, "failures": failures}
+
+
+def identify(
+    study: Study,
+    recordings: Sequence[Path],
+    *,
+    top: int = 5,
+    far: float = 0.05,
+    strict: bool = False,
+    device: str = "auto",
+    threads: int | None = None,
+) -> Identification:
+    """Find out who of the gallery some recordings are of; nothing is stored.
+
+    Parameters
+    ----------
+    study, recordings
+        The study, and files or folders of one person.
+    top
+        How many of the gallery to name.
+    far
+        Probability with which somebody who is not in the gallery may be taken for somebody who is.
+    strict
+        Refuse recordings below the thresholds of [enrol].
+
+    Raises
+    ------
+    NothingToDoError
+        If nobody is enrolled, or with another network than the one there.
+    InputError
+        If not one of the recordings can be used, or shows no image that the network's people have seen.
+    QualityError
+        If they are refused.
+    """
+    gallery, model, calibration = _ready(study, device, threads)
+    probe = _probe(study, model, recordings, strict, [p.user for p in gallery.people])
+    cosines = np.array([_cosine(person, probe) for person in gallery.people])
+    ratios = np.array(
+        [
+            calibration.likelihood_ratio(float(c), p.n_pairs, probe.n_pairs)
+            for c, p in zip(cosines, gallery.people, strict=True)
+        ]
+    )
+    threshold = calibration.open_threshold(far, [p.n_pairs for p in gallery.people], probe.n_pairs)
+    total = float(ratios.sum()) + 1
+    order = np.argsort(-cosines, kind="stable")
+    candidates = [
+        Candidate(gallery.people[i].user, float(cosines[i]), float(ratios[i]), float(ratios[i]) / total)
+        for i in order[:top]
+    ]
+    known = candidates[0].user if candidates[0].cosine >= threshold else ""
+    return Identification(known, candidates, threshold, far, 1 / total, len(gallery.people), calibration.users, probe)
+
+
+def verify(
+    study: Study,
+    recordings: Sequence[Path],
+    user: str,
+    *,
+    far: float = 0.01,
+    strict: bool = False,
+    device: str = "auto",
+    threads: int | None = None,
+) -> Verification:
+    """Find out whether some recordings are of somebody in particular; nothing is stored.
+
+    `far` is the probability with which somebody else may be accepted. Raises as `identify`.
+    """
+    gallery, model, calibration = _ready(study, device, threads)
+    person: Enrolment = gallery[user]
+    probe = _probe(study, model, recordings, strict, [user])
+    cosine = _cosine(person, probe)
+    sizes = person.n_pairs, probe.n_pairs
+    threshold = calibration.threshold(far, *sizes)
+    if far < 1 / calibration.pairs_of_people:
+        probe.notes.append(
+            f"a rate of {far:g} is more than {calibration.pairs_of_people} pairs of people can tell; "
+            "take the expected rates as rough."
+        )
+    return Verification(
+        user,
+        cosine >= threshold,
+        cosine,
+        calibration.likelihood_ratio(cosine, *sizes),
+        threshold,
+        far,
+        calibration.rejection(threshold, *sizes),
+        calibration.pairs_of_people,
+        probe,
+    )
+
+
+def _ready(study: Study, device: str, threads: int | None) -> tuple[Gallery, Model, Calibration]:
+    where = compute.device(device)
+    compute.use_threads(threads)
+    gallery = load_gallery(study)
+    model = load_model(study, "embedding", where)
+    if gallery.model != model.info["recipe"]:
+        msg = f"{study.gallery_file}: its embeddings are of a network trained before; run `gazepipe enrol` again."
+        raise NothingToDoError(msg)
+    return gallery, model, load_calibration(study, gallery.model)
+
+
+def _probe(study: Study, model: Model, recordings: Sequence[Path], strict: bool, users: Sequence[str]) -> Probe:
+    """Read and embed recordings; `users` are those whom they will be compared with."""
+    contents, failures = read_in_memory(study, recordings)
+    known = {str(s) for part in ("train", "validation", "test") for s in model.info[f"images_{part}"]}
+    data = data_of(study, contents, known)
+    found = findings(data, study.config.enrol)
+    if strict:
+        refuse(str(recordings[0]), found)
+    maps, problems = maps_in_memory(study, "probe", contents)
+    notes = [*problems, *(f"{recordings[0]}: {text}." for text in found)]
+    training = list(model.info["users_train"])
+    corpus = load_corpus(study, users=training, guest=maps)
+    embedding, n_pairs = _embedding(model, corpus, tuple(range(len(training))))
+    if not n_pairs:
+        msg = (
+            f"{recordings[0]}: shows no image that the network's people have seen, too; "
+            "record the person on images of the study."
+        )
+        raise InputError(msg)
+    against: dict[str, F32] = {}
+    if model.net.inputs.endswith(("discrepancy", "descriptors")) or model.net.registration:
+        for left_out, user in enumerate(training):
+            if user in users:
+                others = tuple(k for k in range(len(training)) if k != left_out)
+                own, count = _embedding(model, corpus, others)
+                if count:
+                    against[user] = own
+    return Probe(embedding, against, n_pairs, data, notes, failures)
+
+
+def _embedding(model: Model, corpus: Corpus, reference: tuple[int, ...]) -> tuple[F32, int]:
+    """Embedding of the corpus's last user and how many pairs it is of."""
+    if not corpus.stimuli:
+        return np.zeros(0, np.float32), 0
+    table = Encoder(model.net, corpus, reference).table(len(corpus.users) - 1, np.arange(len(corpus.stimuli)))
+    table = table[np.isfinite(table[:, 0])]
+    if not len(table):
+        return np.zeros(0, np.float32), 0
+    mean = table.mean(0)
+    unit: F32 = mean / max(float(np.linalg.norm(mean)), 1e-12)
+    return unit, len(table)
+
+
+def _cosine(person: Enrolment, probe: Probe) -> float:
+    return float(person.embedding @ probe.against.get(person.user, probe.embedding))
