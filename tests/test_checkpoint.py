@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -196,7 +197,8 @@ def test_killed_processes_end_with_the_same_weights(
         while process.poll() is None and not any(p.is_file() for p in waiting):
             time.sleep(0.005)
         time.sleep(rng.uniform(0, 0.2))
-        os.kill(process.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it may have just finished
+            os.kill(process.pid, signal.SIGKILL)
         if process.wait() == -signal.SIGKILL:
             killed += [p.name.split(".")[0] for p in waiting if p.is_file()]
     assert killed

@@ -91,7 +91,8 @@ class Tested:
         few = [rng.permutation(images[self.corpus.index[u, images] >= 0])[: self.m] for u in users]
         fitted = {s: profiles_of(net, s, self.corpus, users, few, known) for s in SOURCES}
         by_user = {s: dict(zip(users, values, strict=True)) for s, values in fitted.items()}
-        return {**by_user, "predicted": by_user["leave_one_out"]}
+        # Whatever else universal maps come from, the person's own map is not in them.
+        return dict.fromkeys(GROUPS, by_user["leave_one_out"]) | by_user
 
     @cached_property
     def _mean(self) -> F32:
