@@ -66,6 +66,10 @@ UNITS = {
     "evaluation.m": "pairs",
     "evaluation.embeddings_per_user": "embeddings",
     "evaluation.repetitions": "draws",
+    "enrol.min_images": "images",
+    "enrol.min_fixations": "an image",
+    "enrol.max_data_loss": "share",
+    "enrol.max_off_screen": "share",
 }
 
 
