@@ -196,7 +196,7 @@ def test_findings_by_hand() -> None:
 # ---- identify and verify ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("role", ["train", "validation", "test"])
+@pytest.mark.parametrize("role", ["validation", "test"])
 def test_the_same_recording_is_the_same_person_and_nothing_is_written(folder: Path, role: str) -> None:
     study = Study.open(folder / "study")
     person = next(p for p in package.load_gallery(study).people if p.role == role)
