@@ -68,6 +68,10 @@ UNITS = {
     "evaluation.embeddings_per_user": "embeddings",
     "evaluation.repetitions": "draws",
     "evaluation.offset_repetitions": "draws",
+    "enrol.min_images": "images",
+    "enrol.min_fixations": "an image",
+    "enrol.max_data_loss": "share",
+    "enrol.max_off_screen": "share",
 }
 
 

@@ -215,7 +215,7 @@ def _logistic(same: F64, different: F64) -> tuple[float, float]:
     middle, scale = float(weight @ x), 0.0
     scale = math.sqrt(float(weight @ (x - middle) ** 2)) or 1.0
     design = np.stack([np.ones_like(x), (x - middle) / scale], 1)
-    ridge, beta = np.diag([0.0, 1e-3]), np.zeros(2)
+    ridge, beta = np.diag([0.0, 1e-5]), np.zeros(2)
     for _ in range(50):
         p = 1 / (1 + np.exp(-design @ beta))
         gradient = design.T @ (weight * (p - y)) + ridge @ beta

@@ -1,22 +1,24 @@
 """Probes of people whom a network does not know, against galleries of everybody in its study but the test users.
 
-What `gazepipe.calibration` summarises. Validation users are unknown to every network. A fit of descriptors takes
-milliseconds, so that there each training user is a stranger, too, to a fit without them.
+What `gazepipe.calibration` summarises. Validation users are unknown to every network. Descriptors are fitted in a
+moment, so that there training users are strangers, too: to a fit, and to universal maps, without them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from gazepipe.calibration import Observed
 from gazepipe.corpus import Split
 from gazepipe.embedding import DescriptorNet
 from gazepipe.errors import ConfigError
-from gazepipe.training import Encoder, descriptor_tables
+from gazepipe.training import Encoder
 
 if TYPE_CHECKING:
     from gazepipe.config import EmbeddingConfig
@@ -31,8 +33,17 @@ Fit = tuple[F64, F64]
 
 #: Random halves of the images; with registration, where each set of maps is moved anew, a fifth of that.
 REPETITIONS = 30
-#: More calibration users than this add time and little else.
-_MOST_USERS = 40
+#: More people who are left out of a fit, or images, add time and little else.
+_MOST_LEFT_OUT, _MOST_IMAGES = 12, 256
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """Whom to look for (rows in the list of people), through which encoder, under which fit; None: features as are."""
+
+    rows: list[int]
+    encoder: Encoder
+    fit: Fit | None
 
 
 def observe(
@@ -52,38 +63,66 @@ def observe(
     """
     rng = np.random.default_rng([seed, 0xCA1])
     images = np.array(sorted({*split.images_train, *split.images_validation}))
+    images = np.sort(rng.permutation(images)[:_MOST_IMAGES])
     people, usable = _people(encoder, split, images)
-    fits = _fits(encoder, split, config, people, rng)
-    raw = _raw_encoder(encoder)
     fewest = min(map(len, usable))
     m = sorted({*(2**k for k in range(fewest.bit_length())), fewest})
     disjoint = sum(count <= fewest // 2 for count in m)
-    whole = None if encoder.net.registration else [raw.table(u, i) for u, i in zip(people, usable, strict=True)]
-    repetitions = REPETITIONS if whole is not None else max(REPETITIONS // 5, 1)
-    k = len(people)
-    same = np.zeros((len(m), len(m), len(fits), repetitions))
-    different = np.zeros((len(m), len(m), len(fits), repetitions, k - 1))
-    for repetition in range(repetitions):
-        means = np.zeros((2, len(m), k, encoder.net.dimension))  # gallery and probe
-        common = rng.random(len(encoder.corpus.stimuli))  # everybody's halves are of the same images
-        for row, stimuli in enumerate(usable):
-            order = np.argsort(common[stimuli])
-            half = len(order) // 2
-            for side, part in enumerate((order[:half], order[half : 2 * half])):
-                for at, count in enumerate(m):
-                    chosen = rng.permutation(part if at < disjoint else order)[:count]
-                    table = raw.table(people[row], stimuli[chosen]) if whole is None else whole[row][chosen]
-                    means[side, at, row] = table.mean(0)
-        for at, (row, fit) in enumerate(fits.items()):
-            gallery, probe = (_embeddings(side, fit) for side in means)  # (n_m, people, d)
-            cosines = np.einsum("gpd,qd->gqp", gallery, probe[:, row])  # (gallery's m, probe's m, people)
-            same[:, :, at, repetition] = cosines[..., row]
-            different[:, :, at, repetition] = np.delete(cosines, row, axis=-1)
+    registered = encoder.net.registration
+    repetitions = REPETITIONS // 5 if registered else REPETITIONS
+    choices = [_choices(usable, m, disjoint, rng) for _ in range(repetitions)]
+    views = _views(encoder, split, config, people, rng)
+    same: list[F64] = []
+    different: list[F64] = []
+    for done, view in enumerate(views, 1):
+        rows, seen, fit = view.rows, view.encoder, view.fit
+        whole = None if registered else [seen.table(u, i) for u, i in zip(people, usable, strict=True)]
+        if fit is None and isinstance(seen.net, DescriptorNet):
+            assert whole is not None
+            fit = _fit_without(whole, usable, people, rows, split, config)
+        cosines = np.zeros((len(rows), repetitions, len(m), len(m), len(people)))
+        for repetition, chosen in enumerate(choices):
+            means = np.stack([_mean(seen, people, usable, whole, sides) for sides in chosen])  # (2, n_m, people, d)
+            gallery, probe = (_embeddings(side, fit) for side in means)
+            for at, row in enumerate(rows):
+                cosines[at, repetition] = np.einsum("gpd,qd->gqp", gallery, probe[:, row])
+        for at, row in enumerate(rows):
+            same.append(cosines[at, ..., row])
+            different.append(np.delete(cosines[at], row, axis=-1))
         if progress:
-            progress(repetition + 1, repetitions, f"{len(fits)} people")
+            progress(done, len(views), f"{len(same)} people")
     # Two large sets of one person's pairs share some, so that what is known of the largest disjoint ones stands in.
     largest = np.minimum(np.arange(len(m)), disjoint - 1)
-    return Observed(tuple(m), same[largest][:, largest], different, disjoint)
+    own = np.moveaxis(np.stack(same), (2, 3), (0, 1))[largest][:, largest]
+    return Observed(tuple(m), own, np.moveaxis(np.stack(different), (2, 3), (0, 1)), disjoint)
+
+
+def _choices(usable: list[I64], m: list[int], disjoint: int, rng: np.random.Generator) -> list[list[list[I64]]]:
+    """Which of each person's images make each embedding: side → number of pairs → person → positions in `usable`.
+
+    Everybody's halves are of the same images.
+    """
+    common = rng.random(max(int(i.max()) for i in usable) + 1)
+    sides: list[list[list[I64]]] = [[[] for _ in m] for _ in range(2)]
+    for stimuli in usable:
+        order = np.argsort(common[stimuli])
+        half = len(order) // 2
+        for side, part in enumerate((order[:half], order[half : 2 * half])):
+            for at, count in enumerate(m):
+                sides[side][at].append(rng.permutation(part if at < disjoint else order)[:count])
+    return sides
+
+
+def _mean(seen: Encoder, people: list[int], usable: list[I64], whole: list[F32] | None, chosen: list[list[I64]]) -> F64:
+    """Mean features of chosen pairs, ``(n_m, people, d)``; with registration each set is moved as one."""
+    out = np.zeros((len(chosen), len(people), seen.net.dimension))
+    for at, of_people in enumerate(chosen):
+        for row, positions in enumerate(of_people):
+            table = seen.table(people[row], usable[row][positions]) if whole is None else whole[row][positions]
+            # An image that only the one who is left out had seen has no features now.
+            there = table[np.isfinite(table[:, 0])]
+            out[at, row] = there.mean(0) if len(there) else 0.0
+    return out
 
 
 def _people(encoder: Encoder, split: Split, images: I64) -> tuple[list[int], list[I64]]:
@@ -101,40 +140,42 @@ def _people(encoder: Encoder, split: Split, images: I64) -> tuple[list[int], lis
     return [users[k] for k in kept], [usable[k] for k in kept]
 
 
-def _raw_encoder(encoder: Encoder) -> Encoder:
-    """Descriptors as they are, before any fit; features of another network are used as they come."""
-    if not isinstance(encoder.net, DescriptorNet):
-        return encoder
-    plain = DescriptorNet(encoder.net.registration).to(encoder.where)
-    return encoder.with_net(plain)
-
-
-def _fits(
+def _views(
     encoder: Encoder, split: Split, config: EmbeddingConfig, people: list[int], rng: np.random.Generator
-) -> dict[int, Fit | None]:
-    """Whom to look for (row in `people`), and under which fit; None: features as they are."""
-    validation = [row for row, u in enumerate(people) if u in split.users_validation]
-    net = encoder.net
-    if not isinstance(net, DescriptorNet):
-        return {row: None for row in validation[:_MOST_USERS]}
-    tables = descriptor_tables(_raw_encoder(encoder), split, config, rng)
-    known = [row for row, u in enumerate(people) if u in tables]
-    strangers = [row for row in validation if row not in known]
-    fits: dict[int, Fit | None] = {row: _fit(net) for row in strangers[:_MOST_USERS]}
-    for row in rng.permutation(known)[: _MOST_USERS - len(fits)].tolist():
-        others = [t for u, t in tables.items() if u != people[row]]
-        if len(others) >= 2:
-            without = DescriptorNet(net.registration)
-            without.fit(others, config.shrinkage)
-            fits[row] = _fit(without)
-    if not fits:
-        msg = "[split] leaves no validation user and too few training users to fit descriptors without one of them."
-        raise ConfigError(msg)
-    return fits
+) -> list[_View]:
+    """Validation users through the network as it is, and training users through descriptors fitted without them.
+
+    Universal maps are then without the user, too: with the user's part in those of the others, strangers would be
+    further away than they are. With registration this takes too long.
+    """
+    known = [row for row, u in enumerate(people) if u in split.users_train]
+    views = []
+    strangers = [row for row, u in enumerate(people) if u in split.users_validation and row not in known]
+    fitted_without = isinstance(encoder.net, DescriptorNet) and not encoder.net.registration and len(known) > 2
+    if not fitted_without:  # in the closed protocol, validation users are training users
+        strangers = [row for row, u in enumerate(people) if u in split.users_validation]
+    if strangers:
+        fit = (np.zeros(encoder.net.dimension), np.eye(encoder.net.dimension))
+        views.append(_View(strangers, encoder, fit))
+    if fitted_without:
+        for row in rng.permutation(known)[:_MOST_LEFT_OUT].tolist():
+            others = tuple(u for u in split.users_train if u != people[row])
+            views.append(_View([row], Encoder(DescriptorNet().to(encoder.where), encoder.corpus, others), None))
+    return views
 
 
-def _fit(net: DescriptorNet) -> Fit:
-    return net.centre.cpu().numpy().astype(np.float64), net.whitening.cpu().numpy().astype(np.float64)
+def _fit_without(
+    tables: list[F32], usable: list[I64], people: list[int], rows: list[int], split: Split, config: EmbeddingConfig
+) -> Fit:
+    """Centre and whitening from the training images of all training users but those in some rows."""
+    net = DescriptorNet()
+    parts = [
+        torch.from_numpy(tables[k][np.isin(usable[k], split.images_train)])
+        for k, user in enumerate(people)
+        if k not in rows and user in split.users_train
+    ]
+    net.fit([p[torch.isfinite(p[:, 0])] for p in parts], config.shrinkage)
+    return net.centre.numpy().astype(np.float64), net.whitening.numpy().astype(np.float64)
 
 
 def _embeddings(means: F64, fit: Fit | None) -> F64:

@@ -33,14 +33,9 @@ F32 = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """An unknown person: embedding, its pairs, the data behind it, sentences and what could not be used.
-
-    `against` has the embedding to be compared with each training user: universal maps that the network needs are then
-    without that user's, as they were for the user's own embedding.
-    """
+    """An unknown person: embedding, its pairs, the data behind it, sentences and what could not be used."""
 
     embedding: F32
-    against: dict[str, F32]
     n_pairs: int
     data: PersonData
     notes: list[str]
@@ -200,8 +195,8 @@ def identify(
         If they are refused.
     """
     gallery, model, calibration = _ready(study, device, threads)
-    probe = _probe(study, model, recordings, strict, [p.user for p in gallery.people])
-    cosines = np.array([_cosine(person, probe) for person in gallery.people])
+    probe = _probe(study, model, recordings, strict)
+    cosines = np.stack([p.embedding for p in gallery.people]) @ probe.embedding
     ratios = np.array(
         [
             calibration.likelihood_ratio(float(c), p.n_pairs, probe.n_pairs)
@@ -235,8 +230,8 @@ def verify(
     """
     gallery, model, calibration = _ready(study, device, threads)
     person: Enrolment = gallery[user]
-    probe = _probe(study, model, recordings, strict, [user])
-    cosine = _cosine(person, probe)
+    probe = _probe(study, model, recordings, strict)
+    cosine = float(person.embedding @ probe.embedding)
     sizes = person.n_pairs, probe.n_pairs
     threshold = calibration.threshold(far, *sizes)
     if far < 1 / calibration.pairs_of_people:
@@ -268,8 +263,7 @@ def _ready(study: Study, device: str, threads: int | None) -> tuple[Gallery, Mod
     return gallery, model, load_calibration(study, gallery.model)
 
 
-def _probe(study: Study, model: Model, recordings: Sequence[Path], strict: bool, users: Sequence[str]) -> Probe:
-    """Read and embed recordings; `users` are those whom they will be compared with."""
+def _probe(study: Study, model: Model, recordings: Sequence[Path], strict: bool) -> Probe:
     contents, failures = read_in_memory(study, recordings)
     known = {str(s) for part in ("train", "validation", "test") for s in model.info[f"images_{part}"]}
     data = data_of(study, contents, known)
@@ -287,15 +281,7 @@ def _probe(study: Study, model: Model, recordings: Sequence[Path], strict: bool,
             "record the person on images of the study."
         )
         raise InputError(msg)
-    against: dict[str, F32] = {}
-    if model.net.inputs.endswith(("discrepancy", "descriptors")) or model.net.registration:
-        for left_out, user in enumerate(training):
-            if user in users:
-                others = tuple(k for k in range(len(training)) if k != left_out)
-                own, count = _embedding(model, corpus, others)
-                if count:
-                    against[user] = own
-    return Probe(embedding, against, n_pairs, data, notes, failures)
+    return Probe(embedding, n_pairs, data, notes, failures)
 
 
 def _embedding(model: Model, corpus: Corpus, reference: tuple[int, ...]) -> tuple[F32, int]:
@@ -309,7 +295,3 @@ def _embedding(model: Model, corpus: Corpus, reference: tuple[int, ...]) -> tupl
     mean = table.mean(0)
     unit: F32 = mean / max(float(np.linalg.norm(mean)), 1e-12)
     return unit, len(table)
-
-
-def _cosine(person: Enrolment, probe: Probe) -> float:
-    return float(person.embedding @ probe.against.get(person.user, probe.embedding))

@@ -190,12 +190,6 @@ class Encoder:
             self.usm, self.count = torch.from_numpy(usm).to(self.where), torch.from_numpy(count).to(self.where)
             self.in_reference[list(reference_users)] = True
 
-    def with_net(self, net: EmbeddingNet | DescriptorNet) -> Encoder:
-        """Return the same pairs seen by another network of the same inputs; nothing is copied."""
-        other = copy.copy(self)
-        other.net = net
-        return other
-
     def pair_maps(self, users: Tensor, stimuli: Tensor) -> tuple[Tensor, Tensor | None]:
         """Personal and, where the network needs them, universal maps of pairs; ``(n, H, W)`` each."""
         psm = self.maps[self.index[users, stimuli]]

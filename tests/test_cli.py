@@ -26,8 +26,8 @@ from gazepipe.config import EmbeddingConfig, load_config, template
 from gazepipe.images import read_rgb
 from gazepipe.simulate import simulate_study
 
-COMMANDS = ["init", "simulate", "import", "ingest", "build-psm", "train", "enrol", "predict", "evaluate"]
-COMMANDS += ["crossvalidate", "run"]
+COMMANDS = ["init", "simulate", "import", "ingest", "build-psm", "train", "enrol", "identify", "verify"]
+COMMANDS += ["predict", "evaluate", "crossvalidate", "run"]
 
 
 def gazepipe(*arguments: object) -> Result:
@@ -51,7 +51,7 @@ def test_help_lists_the_commands_in_their_order_and_the_exit_codes() -> None:
     assert result.exit_code == 0
     listed = re.findall(r"^  ([a-z][a-z-]+) ", result.stdout.split("Commands:")[1], re.MULTILINE)
     assert [c for c in listed if c in COMMANDS] == COMMANDS
-    for code in (0, 1, 2, 3, 4, 6, 7, 8, 130):
+    for code in (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 130):
         assert re.search(rf"\b{code} ", result.stdout.split("Exit codes:")[1])
 
 
@@ -279,7 +279,7 @@ def test_prediction_is_an_overlay_and_an_array(study: Path, tmp_path: Path) -> N
     result = gazepipe("predict", "--study", study, "--user", "sim01", "--out", tmp_path / "out", *images)
     assert result.exit_code == 0, result.output
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(
-        name for i in images for name in (f"{i.stem}.npy", f"{i.stem}.png")
+        ["summary.json", *(name for i in images for name in (f"{i.stem}.npy", f"{i.stem}.png"))]
     )
     saliency = np.load(tmp_path / "out" / f"{images[0].stem}.npy")
     assert saliency.shape == (120, 160)

@@ -31,10 +31,13 @@ from gazepipe.ingest import ingest
 from gazepipe.models import save_model
 from gazepipe.readers import read_recording, readers
 from gazepipe.recipe import Recipe
+from gazepipe.refiner import RefinerNet
 from gazepipe.simulate import simulate_study
 from gazepipe.study import Study
+from gazepipe.training import Trained
 from gazepipe.trial_sources import trial_rows
 from gazepipe.trials import find_trials
+from gazepipe.universal import UniversalNet
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -210,6 +213,10 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     assert not build_psm(study).failures
     names = {f"{kind}_{part}": [] for kind in ("users", "images") for part in ("train", "validation", "test")}
     save_model(study, "embedding", Untrained(), Recipe("train-embedding", 1), arguments={}, extra=names)  # type: ignore[arg-type]
+    sizes = {"channels": 4, "dimension": 32, "widths": (4, 4, 8), "personal": 4}
+    refiner, universal = Trained(RefinerNet(**sizes)), Trained(UniversalNet())  # type: ignore[arg-type]
+    save_model(study, "refiner", refiner, Recipe("train-refiner", 1), arguments=sizes, extra=names)
+    save_model(study, "universal", universal, Recipe("train-universal", 1), arguments={}, extra=names)
     enrol(study)
     return study
 
