@@ -125,8 +125,15 @@ def main() -> None:
                 f"fold {fold} {label}: strength {strength}, {start and time.process_time() - start:.0f} CPU s",
                 flush=True,
             )
-            print("  mean", dict(zip(PARAMETERS, mean.numpy().round(2).tolist(), strict=True)), flush=True)
-            print("  sd  ", dict(zip(PARAMETERS, sd.numpy().round(2).tolist(), strict=True)), losses, flush=True)
+            print(
+                "  mean", " ".join(f"{k} {v:+.2f}" for k, v in zip(PARAMETERS, mean.tolist(), strict=True)), flush=True
+            )
+            print(
+                "  sd  ",
+                " ".join(f"{k} {v:.2f}" for k, v in zip(PARAMETERS, sd.tolist(), strict=True)),
+                losses,
+                flush=True,
+            )
             for i, user in enumerate(test):
                 others = corpus.usm_without(range(n), int(user), test_images)
                 own = corpus.maps[corpus.index[user, test_images]].astype(np.float32)
