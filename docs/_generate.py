@@ -63,6 +63,7 @@ UNITS = {
     "refiner.halve_every": "epochs",
     "refiner.patience": "epochs",
     "universal.epochs": "epochs",
+    "universal.readout_epochs": "epochs",
     "evaluation.m": "pairs",
     "evaluation.embeddings_per_user": "embeddings",
     "evaluation.repetitions": "draws",

@@ -541,7 +541,7 @@ def _person(person: Any) -> str:
     "--usm",
     default="auto",
     show_default=True,
-    help="Universal map: store (people who looked), predicted, a folder of maps, or auto (store, else predicted).",
+    help="Universal map: store (people who looked), predicted, deepgaze, a folder, or auto (store, else predicted).",
 )
 @click.option("--out", type=PathArgument, help="Folder for the results; default: predictions/USER in the store.")
 @_study_options

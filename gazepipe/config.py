@@ -350,7 +350,14 @@ class RefinerConfig(Section):
 class UniversalConfig(Section):
     """The built-in universal predictor, for images nobody in the study has seen."""
 
-    epochs: Count = Field(30, description="passes over all training images")
+    predictor: Literal["built-in", "deepgaze"] = Field("built-in", description="deepgaze: DeepGaze IIE, if installed")
+    backbone: Literal["auto", "none", "efficientnet-lite0"] = Field(
+        "auto", description="source of features; none: a network trained from nothing; auto: the other if installed"
+    )
+    weights: str = Field("", description="universal predictor of another study (a safetensors file) to start from")
+    maps: str = Field("", description="folder of universal maps to evaluate, too")
+    readout_epochs: Count = Field(12, description="passes over all training images with a backbone")
+    epochs: Count = Field(30, description="passes over all training images without one")
     learning_rate: Positive = Field(0.002, description="of AdamW, at its highest")
     minutes: NonNegative = Field(0.0, description="stop training after this long; 0: no limit")
 
@@ -364,7 +371,7 @@ class EvaluationConfig(Section):
     offset_deg: NonNegative = Field(
         1.0, description="each embedding's maps are moved by up to so much, in a row of its own; 0: no such row"
     )
-    offset_repetitions: Count = Field(2, description="random draws of that row, which takes long")
+    offset_repetitions: Count = Field(5, description="random draws of that row, which takes long")
 
 
 class StudyConfig(Section):

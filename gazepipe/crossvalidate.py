@@ -43,7 +43,7 @@ from gazepipe.training import (
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["crossvalidate", "folder_of"]
+__all__ = ["crossvalidate", "folder_of", "load_fold", "save_fold"]
 
 #: Raised whenever the result changes for the same data and parameters.
 VERSION = 2
@@ -110,8 +110,8 @@ def crossvalidate(
             say = functools.partial(_tell_fold, tell, label)
             result = _run(corpus, fold, config, maps, minutes, where, say)
             with store.lock(study.store):
-                store.save(path, "gazepipe.fold", result.scores.arrays(), recipe=recipe, attrs=_attributes(result))
-        results.append(_load(path))
+                save_fold(path, result, recipe)
+        results.append(load_fold(path))
     within = float(np.mean([1 / len(f.split.users_test) for f in cut]))
     facts = {
         "study": config.name,
@@ -196,7 +196,14 @@ def _run(
                 corpus, split, limited_refiner, seed=seed, where=where, progress=lambda *p: tell("multicnn", *p)
             )
             networks["multicnn"], seconds["multicnn"], best["multicnn"] = made.net, made.seconds, made.best
-        scores = score_rows(Tested(corpus, split, encoder, refiner.m, refiner.pool, seed, networks))
+        predicted = {}
+        if corpus.images is not None:
+            tested = corpus.images[list(split.images_test)]
+            parts = [torch.from_numpy(tested[a : a + 32]).to(where) for a in range(0, len(tested), 32)]
+            with torch.inference_mode():
+                shown = [networks["universal"].predict(part, corpus.size).float().cpu().numpy() for part in parts]
+            predicted["predicted"] = np.concatenate(shown)
+        scores = score_rows(Tested(corpus, split, encoder, refiner.m, refiner.pool, seed, networks, predicted))
     seconds["all"] = time.perf_counter() - start
     return FoldResult(fold.repeat, fold.number, scores, precision, verification, best, seconds)
 
@@ -206,8 +213,9 @@ def _limit(own: float, allowed: float) -> dict[str, float]:
     return {"minutes": min((v for v in (own, allowed) if v > 0), default=0.0)}
 
 
-def _attributes(result: FoldResult) -> dict[str, Any]:
-    return {
+def save_fold(path: Path, result: FoldResult, recipe: Recipe) -> None:
+    """Write the figures of one fold, whole or not at all."""
+    attrs: dict[str, Any] = {
         "repeat": result.repeat,
         "fold": result.number,
         "measures": list(METRICS),
@@ -216,9 +224,19 @@ def _attributes(result: FoldResult) -> dict[str, Any]:
         "best": result.best,
         "seconds": result.seconds,
     }
+    store.save(path, "gazepipe.fold", result.scores.arrays(), recipe=recipe, attrs=attrs)
 
 
-def _load(path: Path) -> FoldResult:
+def load_fold(path: Path) -> FoldResult:
+    """Read what `save_fold` wrote.
+
+    Raises
+    ------
+    NothingToDoError
+        If there is no such file.
+    StoreError
+        If it is damaged or of another version.
+    """
     contents = store.load(path, "gazepipe.fold")
     a: Mapping[str, Any] = contents.attrs
     parts = (json.loads(a[name]) for name in ("precision", "verification", "best", "seconds"))

@@ -126,7 +126,7 @@ def pair_input(inputs: str, rgb: Tensor | None, psm: Tensor, usm: Tensor | None)
     torch.Tensor
         ``(n, channels, H, W)`` float32, channels last in memory.
     """
-    last = psm.float()
+    last = psm.float()  # (n, H, W)
     if inputs.endswith("discrepancy"):
         if usm is None:
             msg = f"inputs {inputs!r} need universal maps"
@@ -137,7 +137,9 @@ def pair_input(inputs: str, rgb: Tensor | None, psm: Tensor, usm: Tensor | None)
         if rgb is None:
             msg = f"inputs {inputs!r} need images"
             raise ValueError(msg)
-        planes = torch.cat([rgb.float() / 255, planes], dim=-1)
+        planes = last.new_empty(*last.shape, 4)  # filled in place: each number is written once
+        torch.div(rgb, 255, out=planes[..., :3])
+        planes[..., 3] = last
     return planes.permute(0, 3, 1, 2)  # (n, c, H, W); memory stays n, H, W, c
 
 

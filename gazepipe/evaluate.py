@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from gazepipe import compute, store
@@ -30,6 +31,7 @@ from gazepipe.recipe import Recipe
 from gazepipe.study import Study
 from gazepipe.train import settings, split_from
 from gazepipe.training import Encoder
+from gazepipe.universal_maps import other_digests, other_maps, predict_stimuli
 
 __all__ = ["Evaluation", "draw_figures", "evaluate", "write_tables"]
 
@@ -62,7 +64,7 @@ def evaluate(
     kept = None if force else _stored(path, recipe)
     if kept is not None:
         return kept
-    tested = _tested(study, config, models)
+    tested = _tested(study, config, models, where)
     corpus, split = tested.corpus, tested.split
     tell = show or (lambda *_: None)
     result = Evaluation(facts=facts(config, corpus, split))
@@ -105,7 +107,7 @@ def draw_figures(
     where = compute.device(device)
     compute.use_threads(threads)
     config = settings(study)
-    tested = _tested(study, config, _models(study, config, where))
+    tested = _tested(study, config, _models(study, config, where), where)
     folder = to or study.store / "figures"
     files = figure_files(tested, evaluation, load_scores(study.store / "evaluation.h5"))
     for name, data in files.items():
@@ -144,7 +146,7 @@ def _models(study: Study, config: StudyConfig, where: torch.device) -> dict[str,
     return models
 
 
-def _tested(study: Study, config: StudyConfig, models: dict[str, Model]) -> Tested:
+def _tested(study: Study, config: StudyConfig, models: dict[str, Model], where: torch.device) -> Tested:
     corpus = load_corpus(study)
     embedding = models["embedding"]
     split = split_from(corpus, embedding.info)
@@ -154,7 +156,12 @@ def _tested(study: Study, config: StudyConfig, models: dict[str, Model]) -> Test
         raise ConfigError(msg)
     encoder = Encoder(embedding.net, corpus, split.users_train)
     networks = {name: model.net for name, model in models.items() if name != "embedding"}
-    return Tested(corpus, split, encoder, config.refiner.m, config.refiner.pool, config.seed, networks)
+    images = np.array(split.images_test)
+    predicted = other_maps(study, corpus, split, images, where)
+    universal = networks.get("universal")
+    if universal is not None and (maps := predict_stimuli(universal, study, corpus, images)) is not None:
+        predicted["predicted"] = maps
+    return Tested(corpus, split, encoder, config.refiner.m, config.refiner.pool, config.seed, networks, predicted)
 
 
 def _stored(path: Path, recipe: Recipe) -> Evaluation | None:
@@ -173,4 +180,5 @@ def _recipe(study: Study, config: StudyConfig, models: list[Model]) -> Recipe:
     users = [u for u, r in study.manifest("build-psm").get("users", {}).items() if not r["enrolled"]]
     inputs = {m.info["network"]: m.info["recipe"] for m in models} | {"corpus": corpus_digest(study, sorted(users))}
     params = {"evaluation": config.evaluation.model_dump(mode="json"), "m": config.refiner.m}
+    params |= {"universal": other_digests(study)}
     return Recipe("evaluate", VERSION, params, inputs)

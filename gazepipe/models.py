@@ -21,10 +21,11 @@ from gazepipe.refiner import MultiCnn, RefinerNet
 from gazepipe.universal import UniversalNet
 
 if TYPE_CHECKING:
+    from gazepipe.readout import ReadoutNet
     from gazepipe.study import Study
     from gazepipe.training import Trained
 
-__all__ = ["Model", "load_model", "load_refiner", "model_recipe", "save_model", "weights_digest"]
+__all__ = ["Model", "load_model", "load_refiner", "model_recipe", "read_model", "save_model", "weights_digest"]
 
 FORMAT = "gazepipe.model"
 FORMAT_VERSION = "1.0"
@@ -43,12 +44,18 @@ class Model:
     info: dict[str, Any]
 
 
+def _universal_net(backbone: str = "none", **arguments: Any) -> UniversalNet | ReadoutNet:
+    from gazepipe.readout import ReadoutNet  # it is trained with checkpoints, which need this module
+
+    return UniversalNet() if backbone == "none" else ReadoutNet(**arguments)
+
+
 _NETWORKS: dict[str, Any] = {
     "embedding": embedding_net,
     "refiner": RefinerNet,
     "profile": ProfileNet,
     "multicnn": MultiCnn,
-    "universal": UniversalNet,
+    "universal": _universal_net,
 }
 
 
@@ -123,14 +130,28 @@ def load_model(study: Study, name: str, where: torch.device | None = None) -> Mo
     StoreError
         If the file is damaged or of another version.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     path = study.model_file(name)
     if not path.is_file():
         msg = f"{path}: there is no trained {name} network; run `gazepipe train` first."
         raise NothingToDoError(msg)
+    return read_model(path, name, where)
+
+
+def read_model(path: Path, name: str, where: torch.device | None = None) -> Model:
+    """Read the weights of a network of this name from any file that gazepipe wrote.
+
+    Raises
+    ------
+    StoreError
+        If the file is damaged, of another version or of another network.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
     info, text, digest = _info(path)
+    if info.get("network", name) != name:
+        msg = f"{path}: weights of the {info['network']} network; expected those of the {name} one."
+        raise StoreError(msg)
     try:
         net: nn.Module = _NETWORKS[name](**info["arguments"])
         weights = load_file(path)

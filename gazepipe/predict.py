@@ -12,23 +12,29 @@ import numpy.typing as npt
 import torch
 
 from gazepipe import compute, store
+from gazepipe.build import load_corpus
+from gazepipe.deepgaze import DeepGaze
 from gazepipe.enrol import Enrolment, load_gallery
 from gazepipe.errors import ConfigError, GazepipeError, NothingToDoError, StimulusError
 from gazepipe.figures import overlay_png
 from gazepipe.images import read_rgb
+from gazepipe.map_folder import MapFolder
 from gazepipe.models import load_model, load_refiner, model_recipe
 from gazepipe.profiling import profiled
+from gazepipe.readout import ReadoutNet
 from gazepipe.recipe import digest_file
 from gazepipe.refiner import RefinerNet, refine, scene_input
 from gazepipe.stimuli import stimulus_index
 from gazepipe.study import Failure, Study
-from gazepipe.train import settings
+from gazepipe.train import settings, split_from
 from gazepipe.universal import UniversalNet
+from gazepipe.universal_maps import deepgaze_of
 
 __all__ = ["Prediction", "predict", "predict_maps"]
 
 F32 = npt.NDArray[np.float32]
 U8 = npt.NDArray[np.uint8]
+_CHOICES = ("auto", "store", "predicted", "deepgaze")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +42,7 @@ class Prediction:
     """What was predicted for one image.
 
     `psm` and `usm` are maps of shape ``(H, W)``; `source` says where the universal map came from: ``"store"``,
-    ``"folder"`` or ``"predicted"``.
+    ``"folder"``, ``"predicted"`` or ``"deepgaze"``.
     """
 
     image: Path
@@ -118,8 +124,8 @@ def predict(
         Image files, or folders of images.
     usm
         Where universal maps come from: ``"store"`` (people who looked at the image), ``"predicted"`` (the built-in
-        predictor), a folder of maps named like the images (NPY arrays or grey images), or ``"auto"``: the store
-        where it has the image, else predicted.
+        predictor), ``"deepgaze"`` (DeepGaze IIE, if installed), a folder of maps named like the images (see
+        `gazepipe.map_folder`), or ``"auto"``: the store where it has the image, else what [universal] predictor says.
     to
         Folder for the results; `predictions/<user>` in the store if None.
 
@@ -208,14 +214,17 @@ class _UniversalMaps:
     def __init__(self, study: Study, choice: str, where: torch.device) -> None:
         self.size = (study.config.psm.height, study.config.psm.width)
         self.choice, self.where, self.study = choice, where, study
-        self.folder = Path(choice) if choice not in ("auto", "store", "predicted") else None
-        if self.folder is not None and not self.folder.is_dir():
-            msg = f"--usm {choice}: no such folder; expected store, predicted, auto or a folder of maps."
-            raise ConfigError(msg)
+        self.folder: MapFolder | None = None
+        if choice not in _CHOICES:
+            if not Path(choice).is_dir():
+                msg = f"--usm {choice}: no such folder; expected {', '.join(_CHOICES)} or a folder of maps."
+                raise ConfigError(msg)
+            self.folder = MapFolder(Path(choice), self.size, f"--usm {choice}")
         self.stored: dict[str, F32] = {}
         if choice in ("auto", "store"):
             self.stored = self._by_content()
-        self.net: UniversalNet | None = None
+        self.net: UniversalNet | ReadoutNet | None = None
+        self.deepgaze: DeepGaze | None = None
 
     def _by_content(self) -> dict[str, F32]:
         """Stored maps by the digest of the image file, so that another image of the same name is not taken for it."""
@@ -227,42 +236,31 @@ class _UniversalMaps:
 
     def find(self, path: Path, small: U8) -> tuple[F32, str]:
         if self.folder is not None:
-            return self._from_folder(path), "folder"
-        if self.choice != "predicted":
+            return self.folder.find(path), "folder"
+        if self.choice in ("auto", "store"):
             found = self.stored.get(digest_file(path))
             if found is not None:
                 return found, "store"
             if self.choice == "store":
                 msg = f"{path}: nobody in the store has looked at this image; use --usm predicted or --usm DIR."
                 raise StimulusError(msg)
+        if self.choice == "deepgaze" or (self.choice == "auto" and self.study.config.universal.predictor == "deepgaze"):
+            return self._from_deepgaze(path), "deepgaze"
+        return self._predicted(path, small), "predicted"
+
+    @torch.inference_mode()
+    def _predicted(self, path: Path, small: U8) -> F32:
         if self.net is None:
             self.net = load_model(self.study, "universal", self.where).net
         assert self.net is not None
-        with torch.inference_mode():
-            maps = self.net.predict(torch.from_numpy(small[None]).to(self.where), self.size)
+        shown = small if self.net.size is None else read_rgb(path, self.net.size[::-1])
+        maps = self.net.predict(torch.from_numpy(shown[None]).to(self.where), self.size)
         result: F32 = maps[0].float().cpu().numpy()
-        return result, "predicted"
+        return result
 
-    def _from_folder(self, path: Path) -> F32:
-        assert self.folder is not None
-        array = self.folder / f"{path.stem}.npy"
-        if array.is_file():
-            try:
-                values = np.load(array, allow_pickle=False).astype(np.float32)
-            except (ValueError, OSError, TypeError) as error:
-                msg = f"{array}: not a map ({error}); expected an array of shape (height, width)."
-                raise StimulusError(msg) from None
-        else:
-            picture = stimulus_index(self.folder).get(path.stem.lower())
-            if picture is None:
-                msg = f"{path}: {self.folder} has no map of it; expected {path.stem}.npy or {path.stem}.png."
-                raise StimulusError(msg)
-            values = read_rgb(picture).astype(np.float32).mean(2)
-        if values.ndim != 2 or not np.isfinite(values).all() or values.min() < 0 or values.max() <= 0:
-            msg = f"{path}: its map in {self.folder} is no saliency map; expected two dimensions, values of 0 and more."
-            raise StimulusError(msg)
-        import cv2
-
-        resized: F32 = cv2.resize(values, self.size[::-1], interpolation=cv2.INTER_AREA)
-        resized /= resized.max()
-        return resized
+    def _from_deepgaze(self, path: Path) -> F32:
+        if self.deepgaze is None:
+            corpus = load_corpus(self.study)
+            split = split_from(corpus, load_model(self.study, "embedding").info)
+            self.deepgaze = deepgaze_of(self.study, corpus, split, self.where)
+        return self.deepgaze.find(path)

@@ -30,8 +30,8 @@ from gazepipe.training import (
     train_embedding,
     train_multicnn,
     train_refiner,
-    train_universal,
 )
+from gazepipe.universal_maps import predictor_of, train_predictor
 
 if TYPE_CHECKING:
     import torch
@@ -189,16 +189,15 @@ def _train(study: Study, where: torch.device, *, preset: str | None, force: bool
         return train_profile(corpus, split, section, seed=config.seed, progress=lambda *p: tell("profile", *p)), {}
 
     def universal(checkpoint: Checkpoint) -> tuple[Trained, dict[str, Any]]:
-        result = train_universal(
+        return train_predictor(
+            study,
             corpus,
             split,
-            config.universal,
-            seed=config.seed,
+            config,
             where=where,
             progress=lambda *p: tell("universal", *p),
             checkpoint=checkpoint,
         )
-        return result, {}
 
     section = config.embedding.model_dump(mode="json")
     recipe = Recipe("train-embedding", VERSION, {**common, "embedding": section}, data)
@@ -212,7 +211,10 @@ def _train(study: Study, where: torch.device, *, preset: str | None, force: bool
         stage("multicnn", Recipe("train-multicnn", VERSION, {**common, "refiner": section}, data), multicnn)
     stage("profile", Recipe("train-profile", VERSION, {**common, "m": config.refiner.m}, data), profile)
     if corpus.images is not None:
-        section = config.universal.model_dump(mode="json")
+        # Maps of others do not change the network; which network "auto" means depends on what is installed.
+        section = config.universal.model_dump(mode="json", exclude={"predictor", "maps", "weights"})
+        section["backbone"], begun = predictor_of(study)
+        section |= {"start": begun} if begun else {}
         stage("universal", Recipe("train-universal", VERSION, {**common, "universal": section}, data), universal)
     resolved = {name: getattr(config, name).model_dump(mode="json") for name in PRESETS.get(preset or "", {})}
     if first:

@@ -25,6 +25,7 @@ from gazepipe.corpus import Corpus, Split
 from gazepipe.embedding import DescriptorNet, EmbeddingNet, aggregate, pair_input, triplet_loss
 from gazepipe.errors import ConfigError
 from gazepipe.identification import d_prime, draw
+from gazepipe.inference import FastEncoder
 from gazepipe.refiner import MultiCnn, MultiCnnNet, RefinerNet, discrepancy_target, refine, refiner_loss, scene_input
 from gazepipe.registration import GRID, REACH, coarse, match, moved, offset
 from gazepipe.universal import UniversalNet, divergence
@@ -199,12 +200,17 @@ class Encoder:
         return psm, torch.where(own, (n * mean - psm.float()) / (n - 1).clamp(min=1), mean)
 
     def features(
-        self, users: Tensor, stimuli: Tensor, mirrored: Tensor | None = None, by: Tensor | None = None
+        self,
+        users: Tensor,
+        stimuli: Tensor,
+        mirrored: Tensor | None = None,
+        by: Tensor | None = None,
+        fast: FastEncoder | None = None,
     ) -> Tensor:
         """Features of pairs (user, stimulus), ``(n,)`` and ``(n,)`` → ``(n, d)`` float32; in the net's current mode.
 
         `mirrored` tells which pairs are shown left to right, ``(n,)`` bool; `by` how far personal maps are moved
-        before, ``(n, 2)`` in cells of `registration.GRID`.
+        before, ``(n, 2)`` in cells of `registration.GRID`; `fast` takes the network's place in evaluation.
         """
         psm, usm = self.pair_maps(users, stimuli)
         if isinstance(self.net, DescriptorNet):
@@ -215,6 +221,8 @@ class Encoder:
             fine = by * by.new_tensor([psm.shape[2] / GRID[1], psm.shape[1] / GRID[0]])
             psm = moved(psm.float(), fine)
         rgb = None if self.images is None else self.images[stimuli]
+        if fast is not None:
+            return fast(rgb, psm, usm)
         pairs = pair_input(self.net.inputs, rgb, psm, usm)
         if mirrored is not None:
             pairs = torch.where(mirrored[:, None, None, None], pairs.flip(3), pairs)
@@ -253,11 +261,12 @@ class Encoder:
         there = self.usable(user, chosen)
         by = self.offset(user, chosen[there]) if self.net.registration and len(there) else None
         size = chunk if self.where.type == "cpu" else 2048
+        fast = FastEncoder(self.net, self.dtype) if isinstance(self.net, EmbeddingNet) else None
         for a in range(0, there.size, size):
             rows = there[a : a + size]
             s = torch.from_numpy(chosen[rows]).to(self.where)
             shift = None if by is None else by.expand(len(s), 2)
-            out[rows] = self.features(torch.full_like(s, user), s, by=shift).cpu().numpy()
+            out[rows] = self.features(torch.full_like(s, user), s, by=shift, fast=fast).cpu().numpy()
         return out
 
 

@@ -1,8 +1,8 @@
 """The built-in universal predictor: image → universal saliency map, for images that nobody in the study has seen.
 
 A small encoder–decoder trained on the study's own training images and training users, with a learned spatial prior
-(people look at the centre). It is a fallback: with gaze of other people on the same images (the store's USM) or maps
-of a large pretrained predictor (`--usm DIR`) predictions are better.
+(people look at the centre). It is a fallback: a readout on pretrained features (`gazepipe.readout`), gaze of other
+people on the same images (the store's USM) or maps of a large predictor (`--usm DIR`) give better predictions.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["UniversalNet", "divergence"]
+__all__ = ["UniversalNet", "divergence", "enlarged"]
 
 
 def _block(before: int, after: int, stride: int = 1) -> nn.Sequential:
@@ -22,6 +22,9 @@ def _block(before: int, after: int, stride: int = 1) -> nn.Sequential:
 
 class UniversalNet(nn.Module):
     """Four down-sampling blocks, two up-sampling ones with skips; the output is a density on a 30 × 40 grid."""
+
+    #: Takes images at map size, whatever it is.
+    size: tuple[int, int] | None = None
 
     def __init__(self, widths: tuple[int, int, int, int] = (24, 32, 64, 96)) -> None:
         super().__init__()
@@ -46,9 +49,13 @@ class UniversalNet(nn.Module):
 
     def predict(self, images: Tensor, size: tuple[int, int]) -> Tensor:
         """Universal maps with maximum one, ``(n, *size)``."""
-        density = self(images).exp()[:, None]
-        maps = F.interpolate(density, size, mode="bicubic", align_corners=False).clamp(min=0)[:, 0]
-        return maps / maps.amax((1, 2), keepdim=True).clamp(min=1e-12)
+        return enlarged(self(images), size)
+
+
+def enlarged(log_density: Tensor, size: tuple[int, int]) -> Tensor:
+    """Log-densities ``(n, h, w)`` → maps with maximum one, ``(n, *size)``."""
+    maps = F.interpolate(log_density.exp()[:, None], size, mode="bicubic", align_corners=False).clamp(min=0)[:, 0]
+    return maps / maps.amax((1, 2), keepdim=True).clamp(min=1e-12)
 
 
 def divergence(log_density: Tensor, usm: Tensor) -> Tensor:

@@ -88,3 +88,38 @@ def small_study(tmp_path: Path) -> SmallStudy:
     (study.root / "rec").mkdir(parents=True)
     study.configure()
     return study
+
+
+@pytest.fixture
+def tiny_networks(small_study: SmallStudy) -> SmallStudy:
+    """A study of eight people with built maps, and networks so small that all three are trained in seconds."""
+    rng = np.random.default_rng(0)
+    names = [f"i{n}.png" for n in range(24)]
+    for n, name in enumerate(names):
+        small_study.image(name, 80, 60, seed=n)
+    for user in range(8):
+        spread = 40 + 25 * user
+        looks = [[(400 + dx, 300 + dy, 200.0) for dx, dy in rng.normal(0, spread / 2, (4, 2))] for _ in names]
+        small_study.recording(f"u{user}.csv", list(zip(names, looks, strict=True)))
+    small_study.configure(
+        split={"users": (0.5, 0.25, 0.25), "images": (0.5, 0.25, 0.25)},
+        embedding={"widths": (4, 4, 8, 8), "m": 2, "batch": 12, "steps": 60, "validate_every": 10},
+        # A calm learning rate: at the paper's, so small a refiner is chaotic and rounding grows within ten epochs.
+        refiner={
+            "widths": (4, 4, 8),
+            "personal": 4,
+            "m": 4,
+            "pool": 10,
+            "batch": 7,
+            "epochs": 8,
+            "learning_rate": 0.001,
+        },
+        universal={"epochs": 8},
+    )
+    from gazepipe.build import build_psm
+    from gazepipe.ingest import ingest
+
+    study = small_study.open()
+    ingest(study, jobs=1)
+    build_psm(study)
+    return small_study

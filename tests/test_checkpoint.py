@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,7 +22,6 @@ from gazepipe.checkpoint import Checkpoint
 from gazepipe.config import EmbeddingConfig, RefinerConfig, UniversalConfig
 from gazepipe.corpus import Corpus, make_split
 from gazepipe.models import load_model
-from gazepipe.simulate import simulate_study
 from gazepipe.study import Study
 from gazepipe.training import Trained, train_embedding, train_refiner, train_universal
 
@@ -178,29 +178,14 @@ def start(study: Path, to: Path) -> subprocess.Popen[bytes]:
 
 
 @pytest.mark.slow
-def test_killed_processes_end_with_the_same_weights(tmp_path: Path, pytestconfig: pytest.Config) -> None:
+def test_killed_processes_end_with_the_same_weights(
+    tiny_networks: Any, tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
     """Fault R2/R16: SIGKILL whenever a checkpoint of each network has come up, then the same command again."""
-    from gazepipe.build import build_psm
-    from gazepipe.ingest import ingest
-
-    folder = tmp_path / "study"
-    simulate_study(folder, users=8, images=24, seed=1)
-    text = (folder / "gazepipe.toml").read_text(encoding="utf-8")
-    head = text.split("[embedding]")[0]
-    (folder / "gazepipe.toml").write_text(
-        head.rstrip()
-        + "\n\n[embedding]\nwidths = [4, 4, 8, 8]\nm = 2\nbatch = 12\nsteps = 60\nvalidate_every = 10\n"
-        + "\n[refiner]\nwidths = [4, 4, 8]\npersonal = 4\nm = 4\npool = 10\nepochs = 12\n\n[universal]\nepochs = 8\n",
-        encoding="utf-8",
-    )
-    study = Study.open(folder)
-    ingest(study, jobs=1)
-    build_psm(study)
+    folder, study = tiny_networks.root, tiny_networks.open()
     stores = {}
     for name in ("whole", "killed"):
         stores[name] = tmp_path / name
-        import shutil
-
         shutil.copytree(study.store, stores[name])
     assert start(folder, stores["whole"]).wait() == 0
     rng = np.random.default_rng(5)

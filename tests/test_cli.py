@@ -5,6 +5,8 @@ What bad input does is in test_bad_input.py, what the figures are worth in test_
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import os
 import re
 import shutil
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
 
@@ -23,7 +26,8 @@ from gazepipe.config import EmbeddingConfig, load_config, template
 from gazepipe.images import read_rgb
 from gazepipe.simulate import simulate_study
 
-COMMANDS = ["init", "simulate", "import", "ingest", "build-psm", "train", "enrol", "predict", "evaluate", "run"]
+COMMANDS = ["init", "simulate", "import", "ingest", "build-psm", "train", "enrol", "predict", "evaluate"]
+COMMANDS += ["crossvalidate", "run"]
 
 
 def gazepipe(*arguments: object) -> Result:
@@ -206,6 +210,70 @@ def test_evaluation_that_was_deleted_or_damaged_is_made_again(study: Path) -> No
     assert (study / "store" / "evaluation.json").read_text() == figures
 
 
+def test_tables_are_those_of_the_evaluation(study: Path, tmp_path: Path) -> None:
+    result = gazepipe("evaluate", study, "--threads", "1", "--tables")
+    assert result.exit_code == 0, result.output
+    folder = study / "store" / "tables"
+    names = ["maps.csv", "precision.csv", "scores.csv", "tables.md", "verification.csv"]
+    assert sorted(p.name for p in folder.iterdir()) == names
+    figures = json.loads((study / "store" / "evaluation.json").read_text())
+    maps = pd.read_csv(folder / "maps.csv").set_index(["row", "measure"])
+    scores = pd.read_csv(folder / "scores.csv")
+    assert len(scores) == figures["facts"]["n_maps"] * len(figures["maps"])
+    for row, values in figures["maps"].items():
+        for measure, value in values.items():
+            assert maps.loc[(row, measure), "mean"] == pytest.approx(value, rel=1e-5)
+            assert scores[scores["row"] == row][measure].mean() == pytest.approx(value, rel=1e-5)
+    assert maps.loc[("gated Δ on GT-USM", "CC"), "baseline"] == "GT-USM"
+    result = gazepipe("evaluate", study, "--threads", "1", "--tables", "--out", tmp_path / "out")
+    assert (tmp_path / "out" / "tables.md").read_bytes() == (folder / "tables.md").read_bytes()
+    assert "--tables and --figures" in gazepipe("evaluate", study, "--out", tmp_path).stderr
+
+
+def test_scores_that_were_deleted_are_made_again(study: Path) -> None:
+    file = study / "store" / "evaluation.h5"
+    before = file.read_bytes()
+    file.unlink()
+    assert gazepipe("evaluate", study, "--threads", "1").exit_code == 0
+    assert file.read_bytes() == before
+
+
+def test_figures_are_drawn_the_same_each_time(study: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="needs the extra `figures`")
+    folders = [tmp_path / "a", tmp_path / "b"]
+    for folder in folders:
+        result = gazepipe("evaluate", study, "--threads", "1", "--figures", "--out", folder)
+        assert result.exit_code == 0, result.output
+    # t-SNE needs eight test images, and this study has three.
+    names = [f"{name}.{kind}" for name in ("figure4_maps", "figure5_precision") for kind in ("png", "svg")]
+    assert sorted(p.name for p in folders[0].iterdir()) == names
+    for name in names:
+        assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes()
+    text = (folders[0] / "figure5_precision.svg").read_text(encoding="utf-8")
+    for words in ("precision at one", "disjoint", "chance, 0.500", "2 unseen users"):
+        assert words in text
+    picture = read_rgb(folders[0] / "figure4_maps.png")
+    assert picture.shape[1] > 1200
+    assert picture.std() > 20
+
+
+def test_figures_without_matplotlib_say_what_to_install(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, *a: None if name == "matplotlib" else find(name, *a))
+    result = gazepipe("evaluate", study, "--figures")
+    assert result.exit_code == 2
+    assert one_line(result).endswith("which is not installed; run `pip install gazepipe[figures]`.")
+
+
+def test_crossvalidation_from_the_command_line(study: Path) -> None:
+    result = gazepipe("crossvalidate", study, "--folds", "3", "--preset", "best", "--no-maps", "--threads", "1")
+    assert result.exit_code == 0, result.output
+    folder = study / "store" / "folds" / "best-embeddings"
+    assert (folder / "crossvalidation.md").read_text() in result.stdout
+    assert "3 folds over users; best settings; 6 users" in result.stdout
+    assert len(list(folder.glob("fold-*.h5"))) == 3
+
+
 def test_prediction_is_an_overlay_and_an_array(study: Path, tmp_path: Path) -> None:
     images = sorted((study / "stimuli").iterdir())[:2]
     result = gazepipe("predict", "--study", study, "--user", "sim01", "--out", tmp_path / "out", *images)
@@ -239,6 +307,38 @@ def test_where_the_universal_map_comes_from(study: Path, tmp_path: Path) -> None
     assert result.exit_code == 3
     assert "no saliency map" in result.stderr
     assert gazepipe(*ask, "--usm", tmp_path / "nowhere", new).exit_code == 2
+
+
+def test_universal_maps_of_others_are_rows_of_the_evaluation(study: Path, tmp_path: Path) -> None:
+    """A folder of maps adds its rows and changes no other; what cannot be used is told in one sentence."""
+    (tmp_path / "maps").mkdir()
+    v, u = np.mgrid[:30, :40]
+    for path in (study / "stimuli").iterdir():
+        np.save(tmp_path / "maps" / f"{path.stem}.npy", np.exp(-((u - 20) ** 2 + (v - 15) ** 2) / 200))
+    values = load_config(study / "gazepipe.toml").model_dump(mode="json")
+    values["universal"] |= {"maps": str(tmp_path / "maps")}
+    (study / "gazepipe.toml").write_text(template(**values), encoding="utf-8")
+    before = (study / "store" / "evaluation.md").read_text()
+    result = gazepipe("evaluate", study, "--threads", "1")
+    assert result.exit_code == 0, result.output
+    after = (study / "store" / "evaluation.md").read_text()
+    rows = [line.split("|")[1].strip() for line in after.splitlines() if "USM of the folder" in line]
+    assert rows == ["USM of the folder", "USM + Δ on USM of the folder", "gated Δ on USM of the folder"]
+    assert [line for line in after.splitlines() if "of the folder" not in line] == before.splitlines()
+    # Another content is another evaluation; a missing map is one sentence.
+    for path in (tmp_path / "maps").glob("*.npy"):
+        path.unlink()
+    result = gazepipe("evaluate", study, "--threads", "1")
+    assert result.exit_code == 3
+    assert "has no map of it" in one_line(result)
+    # A predictor without a backbone is none to start from, and DeepGaze is not installed.
+    values["universal"] |= {"maps": "", "weights": str(study / "store" / "models" / "universal.safetensors")}
+    (study / "gazepipe.toml").write_text(template(**values), encoding="utf-8")
+    assert "has no backbone" in one_line(gazepipe("evaluate", study, "--threads", "1"))
+    image = sorted((study / "stimuli").iterdir())[0]
+    result = gazepipe("predict", "--study", study, "--user", "sim01", "--usm", "deepgaze", image)
+    assert result.exit_code in (2, 3)
+    assert "install deepgaze_pytorch" in result.stderr
 
 
 def test_unknown_people_and_images(study: Path, tmp_path: Path) -> None:

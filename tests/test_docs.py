@@ -21,8 +21,11 @@ import pytest
 from gazepipe.build import build_psm
 from gazepipe.cli import main
 from gazepipe.config import parse_config
+from gazepipe.crossvalidate import load_fold, save_fold
 from gazepipe.datasets import FixationDataset
 from gazepipe.enrol import enrol
+from gazepipe.evaluation.crossvalidation import FoldResult
+from gazepipe.evaluation.scores import Scores, save_scores
 from gazepipe.importing import import_dataset
 from gazepipe.ingest import ingest
 from gazepipe.models import save_model
@@ -290,6 +293,20 @@ def test_store_format_of_imported_recordings(imported: Path) -> None:
 @pytest.mark.parametrize("kind", ["psm", "usm", "stimuli", "gallery"])
 def test_store_format_of_the_other_files(study: Study, kind: str) -> None:
     path = study.psm_file("sim01") if kind == "psm" else getattr(study, f"{kind}_file")
+    agree(path, documented(f"gazepipe.{kind}"))
+
+
+@pytest.mark.parametrize("kind", ["scores", "fold"])
+def test_store_format_of_scores(kind: str, tmp_path: Path) -> None:
+    one = np.array(["x"], object)
+    made = Scores(("row",), one, one, np.zeros((1, 1, 6)))
+    path = tmp_path / f"{kind}.h5"
+    if kind == "scores":
+        save_scores(path, made, Recipe("evaluate", 1))
+    else:
+        result = FoldResult(1, 2, made, {}, {}, {}, {})
+        save_fold(path, result, Recipe("fold", 1))
+        assert load_fold(path).number == 2
     agree(path, documented(f"gazepipe.{kind}"))
 
 

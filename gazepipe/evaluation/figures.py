@@ -22,7 +22,7 @@ from gazepipe.evaluation.tables import precision_intervals
 from gazepipe.evaluation.tsne import tsne
 from gazepipe.figures import overlay
 from gazepipe.identification import draw
-from gazepipe.metrics import METRICS
+from gazepipe.metrics import METRICS, cc
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,7 +38,7 @@ _MARKERS = "osD^vPX*<>ph"
 _SHOWN, _BASE = "gated Δ on GT-USM without the user", "GT-USM without the user"
 #: Embeddings of a user, and m, as in the paper's Figure 6.
 _EMBEDDINGS, _SIZES = 20, (8, 32)
-_STYLE = {
+_STYLE: Any = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 9,
@@ -108,8 +108,8 @@ def chosen_pairs(scores: Scores, *, row: str = _SHOWN, base: str = _BASE) -> lis
     list
         User, image and gain in CC; image by image, both users of each.
     """
-    cc = list(METRICS).index("CC")
-    gain = scores.of(row)[:, cc] - scores.of(base)[:, cc]
+    k = list(METRICS).index("CC")
+    gain = scores.of(row)[:, k] - scores.of(base)[:, k]
     by_pair = {(u, s): float(g) for u, s, g in zip(scores.user, scores.stimulus, gain, strict=True) if np.isfinite(g)}
     people = sorted({u for u, _ in by_pair})
     mean = {u: float(np.mean([g for (v, _), g in by_pair.items() if v == u])) for u in people}
@@ -122,7 +122,10 @@ def chosen_pairs(scores: Scores, *, row: str = _SHOWN, base: str = _BASE) -> lis
 
 
 def examples(tested: Tested, scores: Scores) -> Figure | None:
-    """Image, personal map, universal map, prediction and difference of some pairs; None where nothing was refined."""
+    """Image, personal map, universal map, prediction and difference of some pairs; None where nothing was refined.
+
+    Maps over images are each on the scale of their own maximum; differences are on one scale.
+    """
     if _SHOWN not in scores.rows:
         return None
     pairs = chosen_pairs(scores)
@@ -131,7 +134,7 @@ def examples(tested: Tested, scores: Scores) -> Figure | None:
     corpus = tested.corpus
     made = next(r for r in ROWS if r.name == _SHOWN)
     rows = []
-    for user, stimulus, gain in pairs:
+    for user, stimulus, _ in pairs:
         u, s = corpus.users.index(user), np.array([corpus.stimuli.index(stimulus)])
         usm = tested.universal_maps(made.group, u, s)
         assert usm is not None
@@ -139,21 +142,34 @@ def examples(tested: Tested, scores: Scores) -> Figure | None:
         assert maps is not None
         psm = corpus.maps[corpus.index[u, s[0]]].astype(np.float32)
         pixels = None if corpus.images is None else corpus.images[s[0]]
+        # The table's predictions take one embedding of the pool each; what is written here is of the map shown.
+        gain = cc(maps[0], psm) - cc(usm[0], psm)
         rows.append((user, stimulus, gain, pixels, psm, usm[0], maps[0]))
     figure = _figure(9.2, 1.42 * len(rows) + 0.5)
     axes = figure.subplots(len(rows), 5, squeeze=False)
     reach = max(float(np.abs(r[6] - r[5]).max()) for r in rows) or 1.0
-    heads = ("image", "personal map (truth)", "universal map\nwithout the user", "prediction", "prediction − universal")
+    heads = (
+        "personal map\n(truth)",
+        "universal map\nwithout the user",
+        "prediction",
+        "prediction\n− universal map",
+    )
     for k, (user, stimulus, gain, pixels, psm, usm_map, prediction) in enumerate(rows):
         last = _panels(axes[k], pixels, psm, usm_map, prediction, reach)
-        axes[k, 0].set_ylabel(f"{user}\nΔCC {gain:+.3f}", fontsize=8)
+        axes[k, 0].set_ylabel(f"{user}\nCC {gain:+.3f}".replace("-", "−"), fontsize=8)
         if k == 0 or rows[k - 1][1] != stimulus:
             axes[k, 0].set_title(("image\n" if k == 0 else "") + stimulus, fontsize=8)
         if k == 0:
-            for axis, head in zip(axes[0, 1:], heads[1:], strict=True):
+            for axis, head in zip(axes[0, 1:], heads, strict=True):
                 axis.set_title(head, fontsize=9)
     bar = figure.colorbar(last, ax=axes[:, 4], shrink=0.6, pad=0.03)
-    bar.set_label("difference (1: the maximum of a personal map)", fontsize=8)
+    bar.set_label("difference, as a share of a personal map's maximum", fontsize=8)
+    people, images = len(tested.split.users_test), len(tested.images)
+    figure.supxlabel(
+        f"Of {people} test users the ones with the greatest and the least mean gain; of {images} test images those "
+        "at the 10th, 50th and 90th percentile\nof their gain. CC: gain of the map shown over the universal map.",
+        fontsize=8,
+    )
     return figure
 
 
@@ -179,7 +195,10 @@ def _panels(axes: Any, pixels: Any, psm: F32, usm: F32, prediction: F32, reach: 
 
 
 def precision_plot(evaluation: Evaluation) -> Figure | None:
-    """Precision at one against m: a line a protocol, bands of 95 % over users, chance; None where no m is possible."""
+    """Precision at one against m: a line a protocol, 95 % over users as a band and bars, chance.
+
+    None where no m is possible. Points of different protocols stand a little beside each other, so that bars are seen.
+    """
     found = precision_intervals(evaluation.precision)
     if not found:
         return None
@@ -189,11 +208,21 @@ def precision_plot(evaluation: Evaluation) -> Figure | None:
     for k, (protocol, by_m) in enumerate(found.items()):
         sizes = sorted(by_m)
         colour, marker = _COLOURS[k], _MARKERS[k]
-        mean = [by_m[m].mean for m in sizes]
-        axis.fill_between(
-            sizes, [by_m[m].low for m in sizes], [by_m[m].high for m in sizes], color=colour, alpha=0.15, lw=0
+        places = np.array(sizes) * 1.025 ** (k - (len(found) - 1) / 2)
+        mean, low, high = (np.array([getattr(by_m[m], part) for m in sizes]) for part in ("mean", "low", "high"))
+        axis.fill_between(places, low, high, color=colour, alpha=0.07, lw=0)
+        axis.errorbar(
+            places,
+            mean,
+            [mean - low, high - mean],
+            color=colour,
+            marker=marker,
+            ms=5,
+            lw=1.6,
+            elinewidth=0.9,
+            capsize=2.5,
+            label=PROTOCOLS[protocol],
         )
-        axis.plot(sizes, mean, color=colour, marker=marker, ms=5, lw=1.6, label=PROTOCOLS[protocol])
     axis.axhline(f["chance"], color="0.35", ls="--", lw=1, label=f"chance, {f['chance']:.3f}")
     sizes = sorted({m for by_m in found.values() for m in by_m})
     axis.set_xscale("log", base=2)
@@ -205,11 +234,11 @@ def precision_plot(evaluation: Evaluation) -> Figure | None:
     unit = "unseen" if f["protocol"] == "open" else "known"
     axis.set_title(
         f"{f['study']}: {f['users_test']} {unit} users, {f['images_test']} unseen images, "
-        f"{f['embeddings_per_user']} embeddings a user\nlines: mean over users; bands: 95 % over users",
+        f"{f['embeddings_per_user']} embeddings a user\nlines: mean over users; bars and bands: 95 % over users",
         fontsize=8,
         loc="left",
     )
-    axis.legend(frameon=False, fontsize=8, loc="best")
+    axis.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(0, -0.17), ncols=2)
     return figure
 
 
@@ -233,7 +262,7 @@ def tsne_plot(tested: Tested, sizes: Sequence[int] = _SIZES) -> Figure | None:
         axis.set_title(f"({letter}) m = {m} pairs from {len(tested.images)} images", fontsize=9, loc="left")
     axes[0].set_ylabel("t-SNE, second coordinate (no unit)", fontsize=8)
     for axis in axes:
-        axis.set_xlabel(f"t-SNE, first coordinate (no unit); n = {len(label)} embeddings", fontsize=8)
+        axis.set_xlabel(f"t-SNE, first coordinate (no unit); {_EMBEDDINGS} embeddings × {len(users)} users", fontsize=8)
     handles, names = axes[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside right center", frameon=False, fontsize=8, title="user")
     return figure

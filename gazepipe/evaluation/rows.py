@@ -28,7 +28,14 @@ F32 = npt.NDArray[np.float32]
 I64 = npt.NDArray[np.int64]
 
 #: Universal maps, and what they are called in rows' names.
-GROUPS = {"mean": "GT-USM", "leave_one_out": "GT-USM without the user", "predicted": "predicted USM"}
+GROUPS = {
+    "mean": "GT-USM",
+    "leave_one_out": "GT-USM without the user",
+    "predicted": "predicted USM",
+    "as_it_is": "USM of the other study's predictor",
+    "folder": "USM of the folder",
+    "deepgaze": "DeepGaze IIE",
+}
 
 
 @dataclass
@@ -44,8 +51,9 @@ class Tested:
     m, pool, seed
         Pairs that make one embedding, embeddings made of each user, and the seed of their draw.
     networks
-        Name → network: ``"refiner"`` and, where there is one, ``"universal"``; ``"profile"`` and ``"multicnn"``
-        for further rows.
+        Name → network: ``"refiner"``, and ``"profile"`` and ``"multicnn"`` for further rows.
+    predicted
+        Group → universal maps of the test images, in order, ``(n, H, W)``: all groups but the first two.
     """
 
     corpus: Corpus
@@ -55,6 +63,7 @@ class Tested:
     pool: int
     seed: int
     networks: Mapping[str, Any] = field(default_factory=dict)
+    predicted: Mapping[str, F32] = field(default_factory=dict)
 
     @cached_property
     def images(self) -> I64:
@@ -88,17 +97,6 @@ class Tested:
     def _mean(self) -> F32:
         return self.corpus.usm(range(len(self.corpus.users)))[0]
 
-    @cached_property
-    def _predicted(self) -> F32 | None:
-        net = self.networks.get("universal")
-        if net is None or self.corpus.images is None:
-            return None
-        where = next(net.parameters()).device
-        chunks = [self.corpus.images[self.images[a : a + 32]] for a in range(0, len(self.images), 32)]
-        with torch.inference_mode():
-            parts = [net.predict(torch.from_numpy(c).to(where), self.corpus.size).float().cpu().numpy() for c in chunks]
-        return np.concatenate(parts)
-
     def universal_maps(self, group: str, user: int, seen: I64) -> F32 | None:
         """Universal maps of one of `GROUPS` for some test images; None where there are none for all of them."""
         if group == "mean":
@@ -106,7 +104,8 @@ class Tested:
         elif group == "leave_one_out":
             maps = self.corpus.usm_without(range(len(self.corpus.users)), user, seen)
         else:
-            maps = self._predicted[np.searchsorted(self.images, seen)] if self._predicted is not None else None
+            found = self.predicted.get(group)
+            maps = None if found is None else found[np.searchsorted(self.images, seen)]
         return maps if maps is not None and np.isfinite(maps).all() else None
 
     def seen_by(self, user: int) -> I64:

@@ -264,7 +264,7 @@ def _configuration(seconds: float, store: str) -> str:
         split={"users": (0.58, 0.17, 0.25), "images": (0.6, 0.15, 0.25)},
         embedding={"widths": (16, 32, 64, 128), "m": 4, "batch": 64, "steps": 160, "validate_every": 20},
         refiner={"widths": (16, 32, 64), "personal": 16, "m": 8, "batch": 8, "epochs": 40},
-        universal={"epochs": 30},
+        universal={"backbone": "none", "epochs": 30},
         evaluation={"m": (2, 4, 6)},
     )
 
