@@ -196,6 +196,8 @@ def _run(
             networks["multicnn"], seconds["multicnn"], best["multicnn"] = made.net, made.seconds, made.best
         predicted = {}
         if corpus.images is not None:
+            import torch
+
             tested = corpus.images[list(split.images_test)]
             parts = [torch.from_numpy(tested[a : a + 32]).to(where) for a in range(0, len(tested), 32)]
             with torch.inference_mode():

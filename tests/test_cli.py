@@ -323,7 +323,8 @@ def test_universal_maps_of_others_are_rows_of_the_evaluation(study: Path, tmp_pa
     assert result.exit_code == 0, result.output
     after = (study / "store" / "evaluation.md").read_text()
     rows = [line.split("|")[1].strip() for line in after.splitlines() if "USM of the folder" in line]
-    assert rows == ["USM of the folder", "USM + Δ on USM of the folder", "gated Δ on USM of the folder"]
+    kinds = ("", "USM + Δ on ", "gated Δ on ", "profile on ")
+    assert rows == [f"{kind}USM of the folder" for kind in kinds]
     assert [line for line in after.splitlines() if "of the folder" not in line] == before.splitlines()
     # Another content is another evaluation; a missing map is one sentence.
     for path in (tmp_path / "maps").glob("*.npy"):

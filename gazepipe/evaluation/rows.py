@@ -82,7 +82,7 @@ class Tested:
         """Profiles of test users by group, each from m pairs of images of the training part.
 
         Universal maps of those images are over training and validation users, and the user as far as the group has it.
-        A map predicted from the image has nobody's own map in it, like one without the user.
+        A predicted universal map has nobody's own map in it, like one without the user.
         """
         net, users = self.networks["profile"], self.split.users_test
         known = sorted({*self.split.users_train, *self.split.users_validation})
@@ -91,7 +91,8 @@ class Tested:
         few = [rng.permutation(images[self.corpus.index[u, images] >= 0])[: self.m] for u in users]
         fitted = {s: profiles_of(net, s, self.corpus, users, few, known) for s in SOURCES}
         by_user = {s: dict(zip(users, values, strict=True)) for s, values in fitted.items()}
-        return {group: by_user.get(group, by_user["leave_one_out"]) for group in GROUPS}
+        # Whatever else universal maps come from, the person's own map is not in them.
+        return dict.fromkeys(GROUPS, by_user["leave_one_out"]) | by_user
 
     @cached_property
     def _mean(self) -> F32:

@@ -165,7 +165,7 @@ def test_ps_with_images(tmp_path: Path) -> None:
 def test_unknown_name_and_folder(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="expected one of osie, ps, crowd"):
         load_dataset("cat2000", tmp_path)
-    for name in DATASETS:
+    for name in set(DATASETS) - {"table"}:  # which is a file
         with pytest.raises(RecordingError, match="there is no such folder"):
             load_dataset(name, tmp_path / "nowhere")
         with pytest.raises(RecordingError, match="there is no"):
