@@ -23,14 +23,24 @@ import torch.nn.functional as F
 from _fixation_maps import fixation_maps
 from scipy.stats import mannwhitneyu
 
+from gazepipe.baselines import multicnn_maps
 from gazepipe.build import load_corpus
-from gazepipe.corpus import Corpus
+from gazepipe.config import RefinerConfig
+from gazepipe.corpus import Corpus, Split
 from gazepipe.metrics import METRICS, score
 from gazepipe.profile import FIT_SIZE, PARAMETERS, fit_profiles, map_loss, reshape_maps
 from gazepipe.study import Study
+from gazepipe.training import train_multicnn
 
 FIT = 64  # training images of each training user that the prior is made from
 STRENGTHS = (0.125, 0.25, 0.5, 1.0)
+
+
+MULTICNN_IMAGES = 300  # training images of each of the baseline's networks
+
+
+def quiet(*_: object) -> None:
+    pass
 
 
 def pairs(corpus: Corpus, users: np.ndarray, images: list, reference: np.ndarray, share: float) -> tuple:
@@ -74,6 +84,7 @@ def main() -> None:
     parser.add_argument("--folds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--m", type=int, default=32)
     parser.add_argument("--size", default="40x30")
+    parser.add_argument("--multicnn", type=float, default=0.0, help="minutes for the baseline's networks of a fold")
     parser.add_argument("--cache", type=Path, default=Path("/tmp/gazepipe-maps"))
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -101,18 +112,40 @@ def main() -> None:
             # An unseen user's universal maps of their enrolment images: over everybody known, as in training.
             usm, psm = pairs(small, test, few, known, share)
             mine = fit_profiles(usm, psm, mean, strength / sd**2)
+            nets = None
+            if args.multicnn:
+                shown = tuple(sorted(train[:MULTICNN_IMAGES].tolist()))
+                everybody = tuple(known.tolist())
+                split = Split(everybody, everybody, tuple(test.tolist()), shown, tuple(held[:60].tolist()), ())
+                # As the paper has it, the networks of GT-USM see universal maps with the user's own in them.
+                kind = "mean" if share else "leave_one_out"
+                config = RefinerConfig(widths=(16, 32, 64), minutes=args.multicnn, usm=kind)
+                nets = train_multicnn(corpus, split, config, seed=0, where=torch.device("cpu"), progress=quiet).net
             print(
                 f"fold {fold} {label}: strength {strength}, {start and time.process_time() - start:.0f} CPU s",
                 flush=True,
             )
-            print("  mean", dict(zip(PARAMETERS, mean.numpy().round(2).tolist(), strict=True)), flush=True)
-            print("  sd  ", dict(zip(PARAMETERS, sd.numpy().round(2).tolist(), strict=True)), losses, flush=True)
+            print(
+                "  mean", " ".join(f"{k} {v:+.2f}" for k, v in zip(PARAMETERS, mean.tolist(), strict=True)), flush=True
+            )
+            print(
+                "  sd  ",
+                " ".join(f"{k} {v:.2f}" for k, v in zip(PARAMETERS, sd.tolist(), strict=True)),
+                losses,
+                flush=True,
+            )
             for i, user in enumerate(test):
                 others = corpus.usm_without(range(n), int(user), test_images)
                 own = corpus.maps[corpus.index[user, test_images]].astype(np.float32)
                 base = torch.from_numpy((1 - share) * others + share * own)[None]
                 rows = {"": base, " + average profile": reshape_maps(base, mean[None])}
                 rows[" + own profile"] = reshape_maps(base, mine[i : i + 1])
+                if nets is not None:
+                    for combine in ("add", "gated"):
+                        made = multicnn_maps(
+                            nets, corpus, split, int(user), test_images, base[0].numpy(), combine=combine
+                        )
+                        rows[f" + MultiCNN oracle ({combine})"] = torch.from_numpy(made)[None]
                 cells, first = corpus.fixations_of(corpus.index[user, test_images])
                 for suffix, maps in rows.items():
                     values = score(maps[0].numpy(), own, cells // width, cells % width, first)

@@ -12,9 +12,10 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
 
 from gazepipe import compute, store
 from gazepipe.build import corpus_digest, load_corpus
@@ -39,9 +40,6 @@ from gazepipe.training import (
     train_refiner,
     train_universal,
 )
-
-if TYPE_CHECKING:
-    import torch
 
 __all__ = ["crossvalidate", "folder_of", "load_fold", "save_fold"]
 
