@@ -18,7 +18,7 @@ from gazepipe import store
 from gazepipe.errors import LockedError, StoreError
 from gazepipe.recipe import digest_json
 
-__all__ = ["CHECKSUMS", "digest_bytes", "listed", "read_json", "strike", "write_json", "write_listed"]
+__all__ = ["CHECKSUMS", "digest_bytes", "has_digest", "listed", "read_json", "strike", "write_json", "write_listed"]
 
 #: The list of digests, beside what it lists.
 CHECKSUMS = "checksums.txt"
@@ -71,6 +71,11 @@ def read_json(path: Path, remedy: str) -> dict[str, Any]:
         msg = f"{path}: damaged ({problem}); {remedy}."
         raise StoreError(msg)
     return dict(content)
+
+
+def has_digest(path: Path) -> bool:
+    """Whether a JSON file that can be read holds a digest."""
+    return _DIGEST in json.loads(path.read_text(encoding="utf-8"))
 
 
 # ---- listed files ----------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gazepipe import store
-from gazepipe.documents import CHECKSUMS, digest_bytes, listed, read_json
+from gazepipe.documents import CHECKSUMS, digest_bytes, has_digest, listed, read_json
 from gazepipe.errors import GazepipeError, NothingToDoError, StorageError, StoreError, plain
 from gazepipe.recipe import Recipe
 from gazepipe.study import Study
@@ -143,8 +143,13 @@ def _check(path: Path, name: str, digest: str | None, predicted: str | None) -> 
         return Finding(name, "left", f"{path}: left by a run that was killed; the next one sweeps it away.")
     if name == CHECKSUMS:
         return None
+    expected = digest or predicted
     try:
-        if path.suffix == ".h5":
+        if expected is not None:
+            if digest_bytes(path.read_bytes()) != expected:
+                msg = f"{path}: damaged (its content is not what was written); delete it and make it again."
+                raise StoreError(msg)
+        elif path.suffix == ".h5":
             _check_hdf5(path)
         elif path.suffix in (".safetensors", ".checkpoint"):
             from gazepipe.models import check_weights
@@ -152,16 +157,19 @@ def _check(path: Path, name: str, digest: str | None, predicted: str | None) -> 
             check_weights(path)
         elif path.suffix == ".json":
             read_json(path, "delete it and run the stage that makes it again")
-        elif (expected := digest or predicted) is None:
-            return Finding(name, "unguarded", f"{path}: nothing in the store tells whether it is whole.")
-        elif digest_bytes(path.read_bytes()) != expected:
-            msg = f"{path}: damaged (its content is not what was written); delete it and make it again."
-            raise StoreError(msg)
+            if not has_digest(path):
+                return _unguarded(path, name)
+        else:
+            return _unguarded(path, name)
     except GazepipeError as error:
         return Finding(name, "damaged", plain(str(error)))
     except OSError as error:
         return Finding(name, "damaged", f"{path}: cannot be read ({error.strerror or error}).")
     return None
+
+
+def _unguarded(path: Path, name: str) -> Finding:
+    return Finding(name, "unguarded", f"{path}: nothing in the store tells whether it is whole.")
 
 
 def _check_hdf5(path: Path) -> None:
