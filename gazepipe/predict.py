@@ -5,7 +5,6 @@ from __future__ import annotations
 import glob
 import hashlib
 import io
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,8 @@ import numpy.typing as npt
 import torch
 
 from gazepipe import store
-from gazepipe.errors import ConfigError, GazepipeError, NothingToDoError
+from gazepipe.documents import digest_bytes, read_json, write_json
+from gazepipe.errors import ConfigError, GazepipeError, NothingToDoError, StoreError
 from gazepipe.figures import overlay_png
 from gazepipe.images import read_rgb
 from gazepipe.predictor import Predictor
@@ -165,13 +165,15 @@ def predict(
             new = dict(zip(todo, predictor.maps(small, universal, todo), strict=True)) if todo else {}
             picture = read_rgb(path) if todo else small
             for user, (overlay, array) in outputs.items():
+                digests = kept.get(_key(root, array), {}).get("digests", {})
                 if user in new:
-                    _write(overlay, array, picture, new[user])
+                    digests = _write(overlay, array, picture, new[user])
                 psm = new[user] if user in new else old[user]
                 assert psm is not None
                 done.append(Prediction(path, user, psm, universal, source, overlay, array, user not in new))
                 row = {"user": user, "image": str(path), "universal_map": source, "recipe": recipes[user]}
-                rows[_key(root, array)] = row | {"overlay": _key(root, overlay), "array": _key(root, array)}
+                row |= {"overlay": _key(root, overlay), "array": _key(root, array)}
+                rows[_key(root, array)] = row | {"digests": digests}
         except GazepipeError as error:
             if error.exit_code == 7:
                 raise
@@ -179,8 +181,7 @@ def predict(
         if show:
             show(count, len(files), path.name)
     if rows:
-        content = {"predictions": [r for _, r in sorted((_summary(root) | rows).items())]}
-        store.write_atomically(root / SUMMARY, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+        write_json(root / SUMMARY, {"predictions": [r for _, r in sorted((_summary(root) | rows).items())]})
     return done, failures
 
 
@@ -195,9 +196,9 @@ def _digest(array: F32) -> str:
 def _summary(root: Path) -> dict[str, dict[str, Any]]:
     """Array file → row of the summary there; empty where there is none or it is damaged."""
     try:
-        content = json.loads((root / SUMMARY).read_text(encoding="utf-8"))
+        content = read_json(root / SUMMARY, "predict again")
         return {str(row["array"]): row for row in content["predictions"]}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, StoreError, KeyError, TypeError):
         return {}
 
 
@@ -213,11 +214,14 @@ def _stored(kept: dict[str, dict[str, Any]], root: Path, outputs: tuple[Path, Pa
     return psm
 
 
-def _write(overlay: Path, array: Path, picture: U8, psm: F32) -> None:
+def _write(overlay: Path, array: Path, picture: U8, psm: F32) -> dict[str, str]:
+    """Write both files; their digests."""
     buffer = io.BytesIO()
     np.save(buffer, psm)
-    store.write_atomically(array, buffer.getvalue())
-    store.write_atomically(overlay, overlay_png(picture, psm))
+    files = {"array": (array, buffer.getvalue()), "overlay": (overlay, overlay_png(picture, psm))}
+    for path, data in files.values():
+        store.write_atomically(path, data)
+    return {name: digest_bytes(data) for name, (_, data) in files.items()}
 
 
 def _image_files(images: Sequence[Path]) -> list[Path]:

@@ -30,7 +30,17 @@ from gazepipe.recipe import Recipe, digest_json
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["ENCODINGS", "Contents", "load", "lock", "recipe_of", "save", "to_frame", "write_atomically"]
+__all__ = [
+    "ENCODINGS",
+    "Contents",
+    "encoding_of",
+    "load",
+    "lock",
+    "recipe_of",
+    "save",
+    "to_frame",
+    "write_atomically",
+]
 
 #: Kinds of file and the version written; a reader accepts the same major version.
 ENCODINGS = {
@@ -298,6 +308,33 @@ def _check(path: Path, encoding: str, attrs: Mapping[str, Any]) -> None:
             f"{path}: damaged (its attributes are not those written); delete it and run the stage that makes it again."
         )
         raise StoreError(msg)
+
+
+def encoding_of(path: Path) -> str:
+    """Kind of a stored file, one of `ENCODINGS`.
+
+    Raises
+    ------
+    NothingToDoError
+        If there is no such file.
+    StoreError
+        If it is damaged or nothing that gazepipe knows.
+    """
+    import h5py
+
+    try:
+        with h5py.File(path, "r", locking="best-effort") as file:
+            found = str(_plain(file.attrs["encoding-type"]))
+    except FileNotFoundError:
+        msg = f"{path}: no such file."
+        raise NothingToDoError(msg) from None
+    except (OSError, RuntimeError, KeyError, UnicodeDecodeError) as error:
+        msg = f"{path}: damaged or not a gazepipe store ({error}); delete it and run the stage that makes it again."
+        raise StoreError(msg) from None
+    if found not in ENCODINGS:
+        msg = f"{path}: holds {found!r}; expected one of {', '.join(ENCODINGS)}. Update gazepipe, or make it again."
+        raise StoreError(msg)
+    return found
 
 
 def recipe_of(path: Path) -> str | None:

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from gazepipe import __version__
-from gazepipe.cli import people, recordings, setting_up, stages
+from gazepipe.cli import people, recordings, setting_up, stages, stores
 from gazepipe.errors import GazepipeError
 
 __all__ = ["main"]
@@ -78,5 +78,6 @@ for _command in (
     stages.evaluate,
     stages.crossvalidate,
     stages.run,
+    stores.info,
 ):
     main.add_command(_command)
