@@ -6,6 +6,8 @@ One module for each group of commands; they are put together here.
 from __future__ import annotations
 
 import os
+import signal
+import threading
 import traceback
 from typing import Any
 
@@ -58,8 +60,15 @@ def main(ctx: click.Context, quiet: bool, show_traceback: bool) -> None:
     from gazepipe import compute
 
     compute.prepare()
+    _end_in_order()
     # Of several processes that torchrun started, the first one speaks.
     ctx.obj = {"quiet": quiet or int(os.environ.get("RANK", "0")) > 0}
+
+
+def _end_in_order() -> None:
+    """Take SIGTERM, which clusters send before they kill, as Ctrl-C."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 for _command in (
