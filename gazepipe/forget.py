@@ -207,7 +207,7 @@ def _rows(study: Study) -> list[dict[str, Any]]:
 
 
 def _originals(study: Study, user: str, rows: Iterable[dict[str, Any]]) -> list[Path]:
-    """The person's own files and folders: those that a manifest names, and those that an ingest would take for theirs."""
+    """The person's own files and folders: what a manifest names, and what an ingest would take for theirs."""
     from gazepipe.ingest import jobs_below
 
     found = [Path(row["source"]) for row in rows if row["origin"] in ("ingest", "enrol")]

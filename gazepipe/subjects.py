@@ -1,7 +1,7 @@
 """Who is meant, without saying so: a salted digest stands for a pseudonym where the name itself must not be kept.
 
-The audit log and the list of forgotten people have to last, and so may hold no pseudonym. Each store draws a salt of its
-own, so that one person has different digests in two stores. Whoever has the store and guesses a name can test the
+The audit log and the list of forgotten people have to last, and so may hold no pseudonym. Each store draws a salt of
+its own, so that one person has different digests in two stores. Whoever has the store and guesses a name can test the
 guess; a slow digest makes testing many guesses tiresome, not impossible.
 """
 

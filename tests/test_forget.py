@@ -1,4 +1,4 @@
-"""Forgetting a person: nothing of theirs is left anywhere in the store, found by a search that knows nothing of gazepipe.
+"""Forgetting a person: nothing of theirs is left in the store, says a search that knows nothing of gazepipe.
 
 Canaries are bytes of the person's numbers, taken from the store before.
 """

@@ -159,10 +159,12 @@ def add(
     to: Path | None,
 ) -> None:
     """Add a form."""
+    from gazepipe import audit as log
     from gazepipe import consent as table
 
     study = open_study(folder, config, to)
     new = table.add(study, user, form, signed, scope, expires)
+    log.record(study, "consent", users=[user], scope=" ".join(new.scope))
     until = f" until {new.expires}" if new.expires else ""
     say(ctx, f"consent: {new.user} agreed to {', '.join(new.scope)} from {new.date}{until}, form {new.form}.")
 
