@@ -119,6 +119,8 @@ def problems(study: Study, expected: str | None = None) -> list[str]:
         lines = entries(study)
     except StoreError as error:
         return [str(error)]
+    if not lines and path.exists():
+        return [f"{path}: is empty; a log has at least one line, compare with a backup."]
     for number, line in enumerate(lines, 1):
         body = {k: v for k, v in line.items() if k != "hash"}
         if line.get("hash") != _hash(body):
