@@ -391,6 +391,9 @@ def _delete(study: Study, plan: Plan) -> None:
     strike(study.store, [p.relative_to(study.store).as_posix() for p in plan.remove])
     for path in plan.remove:
         _unlink(path)
+    # What shards left that were never gathered names everybody in them; a shard that runs again finds its files done.
+    for path in (study.store / "manifest").glob("*-of-*.json"):
+        _unlink(path)
     for name in ("damaged", *_OF_NETWORKS):
         folders = [p for p in (study.store / name).rglob("*") if p.is_dir()]
         for folder in [*sorted(folders, reverse=True), study.store / name]:

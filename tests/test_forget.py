@@ -152,6 +152,13 @@ def test_what_was_made_of_a_training_user_goes_and_of_a_guest_stays(study: Study
     assert "psm/USER.h5" in text
 
 
+def test_shards_that_were_not_gathered(study: Study) -> None:
+    for stage in ("ingest", "build-psm"):
+        shutil.copy(study.store / "manifest" / f"{stage}.json", study.store / "manifest" / f"{stage}-1-of-2.json")
+    assert forget(study, "sim02").receipt["clean"]
+    assert left_of(study, "sim02", []) == []
+
+
 def test_the_gallery_without_somebody_is_that_of_an_enrolment_without_them(study: Study) -> None:
     """But for d′, which needs the maps: all rows as if the guest had never been there."""
     forget(study, "guest")
