@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from gazepipe import __version__
-from gazepipe.cli import people, recordings, setting_up, stages, stores
+from gazepipe.cli import people, privacy, recordings, setting_up, stages, stores
 from gazepipe.errors import GazepipeError
 
 __all__ = ["main"]
@@ -88,5 +88,8 @@ for _command in (
     stages.crossvalidate,
     stages.run,
     stores.info,
+    privacy.forget,
+    privacy.audit,
+    privacy.consent,
 ):
     main.add_command(_command)
