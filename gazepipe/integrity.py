@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gazepipe import store
+from gazepipe.dag import FOLDER
 from gazepipe.documents import CHECKSUMS, digest_bytes, has_digest, listed, read_json
 from gazepipe.errors import GazepipeError, NothingToDoError, StorageError, StoreError, plain
 from gazepipe.recipe import Recipe
@@ -116,7 +117,7 @@ def check_store(study: Study, show: Callable[[int, int, str], None] | None = Non
 def _files(root: Path) -> Iterator[Path]:
     for path in root.rglob("*"):
         hidden = path.name.startswith(".") and not path.name.endswith(".tmp")
-        if path.is_file() and not hidden and path.relative_to(root).parts[0] != ASIDE:
+        if path.is_file() and not hidden and path.relative_to(root).parts[0] not in (ASIDE, FOLDER):
             yield path
 
 
