@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gazepipe import parallel, store
+from gazepipe import audit, consent, parallel, store
 from gazepipe.config import CONFIG_NAME, IngestConfig, StudyConfig
 from gazepipe.errors import ConfigError, GazepipeError, NothingToDoError, RecordingError, StorageError, StoreError
 from gazepipe.readers import find_reader, is_companion, is_recording_folder, recordings_in_archive, unpacked
@@ -31,6 +31,7 @@ from gazepipe.recipe import Recipe, digest_file, digest_folder, digest_json
 from gazepipe.shards import WAIT_S, Shard, forget_parts, save_part
 from gazepipe.stimuli import unmatched_stimuli
 from gazepipe.study import Failure, Study, check_label, fold
+from gazepipe.subjects import forgotten
 from gazepipe.trial_sources import name_pattern, trial_rows
 from gazepipe.user_quality import user_quality
 
@@ -49,6 +50,7 @@ __all__ = [
     "free_of",
     "ingest",
     "ingest_files",
+    "jobs_below",
     "parts_made_of",
     "plan",
     "read_trials",
@@ -103,7 +105,8 @@ def plan(study: Study) -> tuple[list[Job], list[Failure]]:
     """Which files are recordings and whose they are, without reading them.
 
     Two files that claim the same user and session, and two users whose names differ only in case, are failures:
-    neither is taken, because guessing would mix two people.
+    neither is taken, because guessing would mix two people. Of people who were forgotten nothing is said; people
+    without the consent that the study requires are failures.
 
     Raises
     ------
@@ -111,6 +114,25 @@ def plan(study: Study) -> tuple[list[Job], list[Failure]]:
         If there is no such folder.
     NothingToDoError
         If no file matches.
+    """
+    jobs, failures = jobs_below(study)
+    gone = forgotten(study, {job.user for job in jobs})
+    refused = consent.refusal(study, sorted({job.user for job in jobs} - gone), "ingest")
+    failures += [Failure("ingest", str(j.source), f"{j.source}: {refused[j.user]}") for j in jobs if j.user in refused]
+    if not jobs and not failures:
+        msg = f"{study.recordings}: no file matches [ingest] include {list(study.config.ingest.include)}."
+        raise NothingToDoError(msg)
+    unique, clashes = _without_clashes([job for job in jobs if job.user not in gone and job.user not in refused])
+    return unique, failures + clashes
+
+
+def jobs_below(study: Study) -> tuple[list[Job], list[Failure]]:
+    """All files of the study that are recordings, as their names have it, and what has no usable name.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such folder.
     """
     if not study.recordings.is_dir():
         msg = f"{study.recordings}: no such folder; correct `recordings` in {study.root / CONFIG_NAME}."
@@ -134,11 +156,7 @@ def plan(study: Study) -> tuple[list[Job], list[Failure]]:
             failures.append(Failure("ingest", str(path), str(error)))
             continue
         jobs.append(Job(path, user, session, "ingest"))
-    if not jobs and not failures:
-        msg = f"{study.recordings}: no file matches [ingest] include {list(study.config.ingest.include)}."
-        raise NothingToDoError(msg)
-    unique, clashes = _without_clashes(jobs)
-    return unique, failures + clashes
+    return jobs, failures
 
 
 def recordings_below(
@@ -290,7 +308,11 @@ def conclude(study: Study, planned: list[Job], elsewhere: dict[str, dict[str, An
     _remove_gone(study, planned, report, root)
     others = {k: v for k, v in elsewhere.items() if v["origin"] == "ingest"}
     users = user_quality({name: row["user"] for name, row in report.recordings.items()}, report.quality)
+    before = study.manifest("ingest").get("recordings", {}).keys()
     study.write_manifest("ingest", {"recordings": others | report.recordings, "users": users})
+    dropped = len(before - {*others, *report.recordings})
+    if report.written or dropped:
+        audit.record(study, "ingest", written=len(report.written), dropped=dropped, failed=report.failed)
     report.warnings += unmatched_stimuli(study, report.stimuli, whole=not elsewhere)
     study.write_failures("ingest", report.failures)
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gazepipe import store
+from gazepipe import audit, store
+from gazepipe.audit import AUDIT
 from gazepipe.dag import FOLDER
 from gazepipe.documents import CHECKSUMS, digest_bytes, has_digest, listed, read_json
 from gazepipe.errors import GazepipeError, NothingToDoError, StorageError, StoreError, plain
@@ -104,6 +105,7 @@ def check_store(study: Study, show: Callable[[int, int, str], None] | None = Non
             report.findings.append(found)
         if show:
             show(done, len(paths), name)
+    report.findings += [Finding(AUDIT, "damaged", text) for text in audit.problems(study)]
     damaged = {f.file for f in report.bad}
     report.findings += [
         f
@@ -142,7 +144,7 @@ def _expected(root: Path, report: Integrity) -> tuple[dict[str, str], dict[str, 
 def _check(path: Path, name: str, digest: str | None, predicted: str | None) -> Finding | None:
     if path.suffix == ".tmp":
         return Finding(name, "left", f"{path}: left by a run that was killed; the next one sweeps it away.")
-    if name == CHECKSUMS:
+    if name in (CHECKSUMS, AUDIT):
         return None
     expected = digest or predicted
     try:

@@ -140,12 +140,26 @@ def predict(
     ------
     NothingToDoError
         If somebody is not enrolled or was with another network, nothing is trained, or there is no image.
+    LockedError
+        If the results go into the store and another run is writing there.
     """
     predictor = Predictor(study, usm=usm, device=device, threads=threads)
+    with store.lock(study.store) if to is None else contextlib.nullcontext():
+        return _predict(predictor, users, images, to, force, show)
+
+
+def _predict(
+    predictor: Predictor,
+    users: str | Sequence[str],
+    images: Sequence[Path],
+    to: Path | None,
+    force: bool,
+    show: Callable[[int, int, str], None] | None,
+) -> tuple[list[Prediction], list[Failure]]:
     names = [users] if isinstance(users, str) else list(users) or list(predictor.users)
     people = [predictor.gallery[name] for name in dict.fromkeys(names)]
     files = _image_files(images)
-    root = to or study.store / "predictions"
+    root = to or predictor.study.store / "predictions"
     folders = {p.user: root if to is not None and isinstance(users, str) else root / p.user for p in people}
     kept = {} if force else _summary(root)
     common = [predictor.gallery.model, *predictor.recipe]

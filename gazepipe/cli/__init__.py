@@ -6,6 +6,8 @@ One module for each group of commands; they are put together here.
 from __future__ import annotations
 
 import os
+import signal
+import threading
 import traceback
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from typing import Any
 import click
 
 from gazepipe import __version__
-from gazepipe.cli import people, recordings, running, setting_up, stages, stores
+from gazepipe.cli import people, privacy, recordings, running, setting_up, stages, stores
 from gazepipe.cli._shared import PathArgument
 from gazepipe.errors import GazepipeError
 from gazepipe.record import record
@@ -68,8 +70,15 @@ def main(ctx: click.Context, quiet: bool, show_traceback: bool, record_file: Pat
     from gazepipe import compute
 
     compute.prepare()
+    _end_in_order()
     # Of several processes that torchrun started, the first one speaks.
     ctx.obj = {"quiet": quiet or int(os.environ.get("RANK", "0")) > 0}
+
+
+def _end_in_order() -> None:
+    """Take SIGTERM, which clusters send before they kill, as Ctrl-C."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 for _command in (
@@ -90,5 +99,8 @@ for _command in (
     running.run,
     running.gather,
     stores.info,
+    privacy.forget,
+    privacy.audit,
+    privacy.consent,
 ):
     main.add_command(_command)

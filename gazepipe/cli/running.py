@@ -81,8 +81,8 @@ def run(
 ) -> None:
     """Run everything: ingest, build-psm, train, enrol, predict, evaluate.
 
-    FOLDER is the study (default: the current folder). Only what is not up to date is done. With --profile the stages are
-    nodes of a graph, which run at once where they can, or as jobs of a cluster; see cluster.md.
+    FOLDER is the study (default: the current folder). Only what is not up to date is done. With --profile the stages
+    are nodes of a graph, which run at once where they can, or as jobs of a cluster; see cluster.md.
     """
     study = open_study(folder, config, to)
     if profile is not None:

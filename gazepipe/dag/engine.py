@@ -128,7 +128,7 @@ def _study_options(study: Study, request: Request) -> list[str]:
 
 
 def _captured(call: Order, *options: str) -> str:
-    done = subprocess.run([*call.base, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    done = subprocess.run([*call.base, *options], capture_output=True, text=True)
     if done.returncode:
         raise _told(call, done.stderr)
     return done.stdout
@@ -138,8 +138,8 @@ def _told(call: Order, said: str) -> GazepipeError:
     """Return the error for an engine that stopped and no node is to blame."""
     if "cannot be locked" in said or "LockException" in said:
         msg = (
-            f"{folder_of(call.study)}: locked by a run that is still going on or was killed; wait for it to end, or, if "
-            "there is none, give --unlock."
+            f"{folder_of(call.study)}: locked by a run that is still going on or was killed; wait for it to end, or, "
+            "if there is none, give --unlock."
         )
         return LockedError(msg)
     lines = [line for line in said.splitlines() if line.strip()]

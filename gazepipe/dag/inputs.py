@@ -1,7 +1,7 @@
 """What each node depends on, as a small file that changes exactly when that does.
 
-The engine starts a node again when its file is another one, or a node before it ran. Files are known by size and time of
-change; whether their content is another one, the node itself finds out.
+The engine starts a node again when its file is another one, or a node before it ran. Files are known by size and time
+of change; whether their content is another one, the node itself finds out.
 """
 
 from __future__ import annotations

@@ -26,7 +26,8 @@ def check_suffix(path: Path) -> None:
 def write_picture(path: Path, dot: str) -> None:
     """Write a graph, given in Graphviz's language, as what the file's name ends in."""
     check_suffix(path)
-    made = {".svg": _svg, ".dot": str, ".mmd": _mermaid}[path.suffix.lower()](dot)
+    suffix = path.suffix.lower()
+    made = _svg(dot) if suffix == ".svg" else _mermaid(dot) if suffix == ".mmd" else dot
     write_atomically(path, made.encode())
 
 

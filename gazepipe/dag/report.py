@@ -20,7 +20,7 @@ __all__ = ["GraphReport", "NodeRun", "failures_in", "run_of"]
 class NodeRun:
     """One node in one run.
 
-    `state` is ``ran``, ``failed``, ``up to date`` or ``not reached``; `said` the last line of its summary, or its error.
+    `state` is ``ran``, ``failed``, ``up to date`` or ``not reached``; `said` its summary or its error.
     """
 
     node: str

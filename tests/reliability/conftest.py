@@ -6,22 +6,24 @@ counts (`--kills`, `--flips`, `--soak`); continuous integration uses the small o
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-import gazepipe
 from gazepipe.config import load_config, template
 from gazepipe.crossvalidate import crossvalidate
 from gazepipe.evaluate import write_tables
 from gazepipe.pipeline import run
 from gazepipe.simulate import simulate_study
 from gazepipe.study import Study
+
+sys.path.insert(0, str(Path(__file__).parent))  # for what the tests here share
+
+
+from process import Nursery
 
 
 @pytest.fixture(scope="session")
@@ -52,13 +54,9 @@ def whole(whole_study: Path, tmp_path: Path) -> Study:
     return Study.open(Path(shutil.copytree(whole_study, tmp_path / "study")))
 
 
-def command(*arguments: object, **options: Any) -> subprocess.Popen[str]:
-    """Start gazepipe as a process of its own."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "gazepipe", *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"PYTHONPATH": str(Path(gazepipe.__file__).parents[1]), "OMP_NUM_THREADS": "1"},
-        **options,
-    )
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    """Processes that start at once."""
+    made = Nursery()
+    yield made
+    made.close()

@@ -20,7 +20,6 @@ from gazepipe.integrity import check_store
 from gazepipe.pipeline import run
 from gazepipe.study import Study
 
-
 #: Files that hold the digests of others.
 LISTS = (CHECKSUMS, "summary.json")
 
