@@ -1,8 +1,8 @@
 """The stages as a graph of nodes, stage × shard, that Snakemake runs on one machine or a cluster.
 
 Each node is a gazepipe command that does only what is not up to date. The engine brings order, jobs, resources, logs
-and resumption; everything it needs lies in the folder `dag` of the store, which can be deleted at any time: all nodes then
-start again and find everything up to date.
+and resumption; everything it needs lies in the folder `dag` of the store, which can be deleted at any time: all nodes
+then start again and find everything up to date.
 """
 
 from __future__ import annotations
