@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import signal
 import subprocess
 import sys
@@ -109,6 +110,7 @@ def order(study: Study, request: Request) -> Order:
         "images": request.images,
         "jobs": request.jobs or 0,
         "threads": request.threads or 0,
+        "cores": _cores(profile),
     }
     write_json(folder / "run.json", settings)
     base = [sys.executable, "-m", "snakemake", "--snakefile", str(pipelines() / "Snakefile"), "--directory"]
@@ -116,6 +118,15 @@ def order(study: Study, request: Request) -> Order:
     if request.gpus is not None:
         base += ["--set-resources", f"train:gpu={request.gpus}"]
     return Order(study, request, base)
+
+
+def _cores(profile: Path) -> int:
+    """Cores of this machine if a profile runs nodes on it."""
+    lines = [line for path in profile.glob("config*.yaml") for line in path.read_text(encoding="utf-8").splitlines()]
+    executors = {line.split(":", 1)[1].split("#")[0].strip(" '\"") for line in lines if line.startswith("executor:")}
+    if executors - {"local"}:
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _study_options(study: Study, request: Request) -> list[str]:
