@@ -27,7 +27,7 @@ from gazepipe.pipeline import run
 from gazepipe.study import Study
 
 sys.path.insert(0, str(Path(__file__).parent))
-import slurm_node  # noqa: E402
+import slurm_node
 
 sys.path.pop(0)
 
@@ -144,7 +144,7 @@ def test_picture(tmp_path: Path) -> None:
     assert nodes == {0: ("all", False), 1: ("shard k: <1>", True), 2: ("shard k: 2", False)}
     assert edges == [(1, 0), (2, 0)]
     write_picture(tmp_path / "a.svg", DOT)
-    drawn = ET.fromstring((tmp_path / "a.svg").read_text())  # noqa: S314 (our own)
+    drawn = ET.fromstring((tmp_path / "a.svg").read_text())
     texts = {t.text: float(t.get("y", 0)) for t in drawn.iter("{http://www.w3.org/2000/svg}text")}
     assert texts["all"] > texts["shard k: <1>"] == texts["shard k: 2"]  # arrows lead down
     assert len([r for r in drawn.iter("{http://www.w3.org/2000/svg}rect") if r.get("stroke-dasharray")]) == 1
