@@ -234,7 +234,7 @@ def test_runs_on_one_machine(tiny_networks: Any, tmp_path: Path) -> None:
 def test_a_killed_run_is_resumed(tiny_networks: Any) -> None:
     study = tiny_networks.open()
     shutil.rmtree(study.store)
-    training = study.store / "models" / "embedding.checkpoint"
+    training = folder_of(study) / "log" / "train.log"
     with subprocess.Popen(command(tiny_networks, *LOCAL), start_new_session=True, stdout=subprocess.DEVNULL) as child:
         end = time.monotonic() + 120
         while not training.exists() and child.poll() is None and time.monotonic() < end:
@@ -273,4 +273,5 @@ def test_runs_on_slurm(tiny_networks: Any, tmp_path: Path) -> None:
     assert list(ran(study)) == node_names(study, 2, 1)
     assert jobs == ["COMPLETED"] * len(node_names(study, 2, 1))
     assert len(load_gallery(study).people) == 8
-    assert "--threads 2" in (folder_of(study) / "log" / "snakemake.log").read_text()
+    arguments = json.loads((folder_of(study) / "log" / "train.json").read_text())["arguments"]
+    assert arguments[-2:] == ["--threads", "2"]  # the profile's, not all cores that the job sees

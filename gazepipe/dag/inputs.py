@@ -156,9 +156,15 @@ def note_left(study: Study) -> None:
 
 
 def start_again(study: Study) -> None:
-    """Let nodes start again whose files have since been changed, lost or replaced by something else than the engine."""
-    kept = _read(folder_of(study) / "left.json") or {}
-    for stage, files in _left(study).items():
-        if kept.get(stage) != files:
-            for path in (folder_of(study) / "done").glob(f"{stage}*.json"):
+    """Let nodes start again whose files have since been changed, lost or replaced by something else than the engine.
+
+    With them go all nodes after them, because the engine does not miss a node's record while the ones after it are there.
+    """
+    kept, now = _read(folder_of(study) / "left.json") or {}, _left(study)
+    stages = list(now)  # in order; nothing comes after the last two
+    for at, stage in enumerate(stages):
+        if kept.get(stage) == now[stage]:
+            continue
+        for other in stages[at:] if stage not in ("predict", "evaluate") else [stage]:
+            for path in (folder_of(study) / "done").glob(f"{other}*.json"):
                 path.unlink(missing_ok=True)
