@@ -23,7 +23,7 @@ from gazepipe.errors import GazepipeError, InputError, NothingToDoError, Stimulu
 from gazepipe.geometry import Placement
 from gazepipe.recipe import Recipe, digest_json
 from gazepipe.saliency import personal_maps
-from gazepipe.shards import WAIT_S, Shard, save_part
+from gazepipe.shards import WAIT_S, Shard, forget_parts, save_part
 from gazepipe.stimuli import StudyImages
 from gazepipe.study import Failure, Study
 
@@ -88,6 +88,7 @@ def build_psm(
         images = StudyImages(study)
         built = _build(study, recordings_of_users(study), images, report, force=force, show=show)
         conclude(study, built, images, report, force=force)
+        forget_parts(study, "build-psm")
     return report
 
 

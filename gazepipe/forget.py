@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from gazepipe import audit, consent, store
+from gazepipe.dag import FOLDER
 from gazepipe.documents import CHECKSUMS, read_json, strike, write_json
 from gazepipe.errors import GazepipeError, NothingToDoError, StorageError
 from gazepipe.recipe import Recipe
@@ -119,6 +120,8 @@ def _plan(study: Study, user: str) -> Plan:
         derived += [p for name in _OF_NETWORKS for p in _below(study.store / name)]
         plan.remove += [p for p in derived if p.is_file() and p.name != _SUMMARY]
         plan.rebuild = _rebuild(study)
+    if plan.remove:  # logs of the engine and manifests of shards name people; nothing is lost with them
+        plan.remove += _below(study.store / FOLDER) + sorted((study.store / "manifest").glob("*-of-*.json"))
     plan.remove = list(dict.fromkeys(plan.remove))
     if not plan.trained_on and _in_gallery(study, user):
         plan.rebuild = ["gallery: separation of the others (gazepipe run, or enrol anybody)"]

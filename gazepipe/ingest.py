@@ -28,7 +28,7 @@ from gazepipe.errors import ConfigError, GazepipeError, NothingToDoError, Record
 from gazepipe.readers import find_reader, is_companion, is_recording_folder, recordings_in_archive, unpacked
 from gazepipe.readers.source import out_of_memory
 from gazepipe.recipe import Recipe, digest_file, digest_folder, digest_json
-from gazepipe.shards import WAIT_S, Shard, save_part
+from gazepipe.shards import WAIT_S, Shard, forget_parts, save_part
 from gazepipe.stimuli import unmatched_stimuli
 from gazepipe.study import Failure, Study, check_label, fold
 from gazepipe.subjects import forgotten
@@ -269,6 +269,7 @@ def ingest(
         if fail_fast and report.failures:
             report.recordings |= _not_reached(study, todo, report)
         conclude(study, planned[0], elsewhere, report)
+        forget_parts(study, "ingest")
     return report
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from gazepipe import audit, store
 from gazepipe.audit import AUDIT
+from gazepipe.dag import FOLDER
 from gazepipe.documents import CHECKSUMS, digest_bytes, has_digest, listed, read_json
 from gazepipe.errors import GazepipeError, NothingToDoError, StorageError, StoreError, plain
 from gazepipe.recipe import Recipe
@@ -118,7 +119,7 @@ def check_store(study: Study, show: Callable[[int, int, str], None] | None = Non
 def _files(root: Path) -> Iterator[Path]:
     for path in root.rglob("*"):
         hidden = path.name.startswith(".") and not path.name.endswith(".tmp")
-        if path.is_file() and not hidden and path.relative_to(root).parts[0] != ASIDE:
+        if path.is_file() and not hidden and path.relative_to(root).parts[0] not in (ASIDE, FOLDER):
             yield path
 
 

@@ -12,9 +12,7 @@ from gazepipe.build import build_psm
 from gazepipe.enrol import Gallery, enrol
 from gazepipe.evaluate import Evaluation, evaluate
 from gazepipe.ingest import ingest
-from gazepipe.models import load_model
-from gazepipe.predict import predict
-from gazepipe.stimuli import stimulus_index
+from gazepipe.predict import predict, test_images_of
 from gazepipe.study import Failure, Study
 from gazepipe.train import train
 
@@ -90,9 +88,7 @@ def run(
     report.gallery = enrol(study, device=device, threads=threads, show=timed("enrol"))
     over("enrol", f"{len(report.gallery.people)} people in the gallery")
 
-    known = stimulus_index(study.stimuli)
-    names = load_model(study, "embedding").info["images_test"]
-    shown = [known[n.lower()] for n in names if n.lower() in known][:images]
+    shown = test_images_of(study, images)
     if shown:
         made, failed = predict(study, [], shown, device=device, threads=threads, show=timed("predict"))
         report.overlays += [p.overlay_file for p in made]

@@ -20,13 +20,14 @@ from gazepipe.documents import digest_bytes, read_json, write_json
 from gazepipe.errors import ConfigError, GazepipeError, NothingToDoError, StoreError
 from gazepipe.figures import overlay_png
 from gazepipe.images import read_rgb
+from gazepipe.models import load_model
 from gazepipe.predictor import Predictor
 from gazepipe.recipe import digest_file, digest_json
 from gazepipe.refiner import RefinerNet, refine, scene_input
 from gazepipe.stimuli import stimulus_index
 from gazepipe.study import Failure, Study
 
-__all__ = ["Prediction", "predict", "predict_maps"]
+__all__ = ["Prediction", "predict", "predict_maps", "test_images_of"]
 
 #: What was predicted, for whom and of what; up-to-date outputs are known by it.
 SUMMARY = "summary.json"
@@ -195,9 +196,30 @@ def _predict(
             failures.append(Failure("predict", str(path), str(error)))
         if show:
             show(count, len(files), path.name)
+    kept = _summary(root)
+    if to is None:
+        kept = _of_the_gallery(root, kept, {p.user for p in predictor.gallery.people})
     if rows:
-        write_json(root / SUMMARY, {"predictions": [r for _, r in sorted((_summary(root) | rows).items())]})
+        write_json(root / SUMMARY, {"predictions": [r for _, r in sorted((kept | rows).items())]})
     return done, failures
+
+
+def test_images_of(study: Study, count: int) -> list[Path]:
+    """Return files of the first test images of the embedding network, as many as there are up to a number."""
+    known = stimulus_index(study.stimuli)
+    names = load_model(study, "embedding").info["images_test"]
+    return [known[name.lower()] for name in names if name.lower() in known][:count]
+
+
+def _of_the_gallery(root: Path, rows: dict[str, dict[str, Any]], people: set[str]) -> dict[str, dict[str, Any]]:
+    """Remove the maps of people who are no longer in the gallery, and return the rows of the others."""
+    for row in rows.values():
+        if row.get("user") not in people:
+            for what in ("overlay", "array"):
+                (root / str(row[what])).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # something else is in it
+                (root / str(row["array"])).parent.rmdir()
+    return {key: row for key, row in rows.items() if row.get("user") in people}
 
 
 def _key(root: Path, path: Path) -> str:

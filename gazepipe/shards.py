@@ -85,10 +85,10 @@ def load_parts(study: Study, stage: str, count: int, made_of: str) -> list[dict[
     return parts
 
 
-def forget_parts(study: Study, stage: str, count: int) -> None:
-    """Remove what shards of other counts left, which nobody keeps up to date any longer."""
+def forget_parts(study: Study, stage: str, kept: int = 0) -> None:
+    """Remove what shards left, unless there are `kept` of them: nobody keeps it up to date any longer."""
     for path in (study.store / "manifest").glob(f"{stage}-*-of-*.json"):
-        if not path.name.endswith(f"-of-{count}.json"):
+        if not path.name.endswith(f"-of-{kept}.json"):
             path.unlink(missing_ok=True)
 
 

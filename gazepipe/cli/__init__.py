@@ -9,13 +9,16 @@ import os
 import signal
 import threading
 import traceback
+from pathlib import Path
 from typing import Any
 
 import click
 
 from gazepipe import __version__
-from gazepipe.cli import people, privacy, recordings, setting_up, stages, stores
+from gazepipe.cli import people, privacy, recordings, running, setting_up, stages, stores
+from gazepipe.cli._shared import PathArgument
 from gazepipe.errors import GazepipeError
+from gazepipe.record import record
 
 __all__ = ["main"]
 
@@ -32,7 +35,8 @@ class _Group(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with record(ctx.params.get("record_file")):
+                return super().invoke(ctx)
         except GazepipeError as error:
             if ctx.params.get("show_traceback"):
                 traceback.print_exc()
@@ -50,8 +54,14 @@ class _Group(click.Group):
 @click.version_option(__version__, message="gazepipe %(version)s")
 @click.option("-q", "--quiet", is_flag=True, help="No progress, no summary; errors only.")
 @click.option("--traceback", "show_traceback", is_flag=True, help="Show where in the program an error arose.")
+@click.option(
+    "--record",
+    "record_file",
+    type=PathArgument,
+    help="Write what the command did to this file, as JSON: times, versions.",
+)
 @click.pass_context
-def main(ctx: click.Context, quiet: bool, show_traceback: bool) -> None:
+def main(ctx: click.Context, quiet: bool, show_traceback: bool, record_file: Path | None) -> None:
     """From raw gaze to a person's embedding and personal saliency maps.
 
     A study is a folder with a gazepipe.toml, recordings and images. The usual order is init, run; or, stage by stage,
@@ -86,7 +96,8 @@ for _command in (
     people.predict,
     stages.evaluate,
     stages.crossvalidate,
-    stages.run,
+    running.run,
+    running.gather,
     stores.info,
     privacy.forget,
     privacy.audit,

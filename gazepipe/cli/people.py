@@ -28,7 +28,8 @@ _RATE = click.FloatRange(0, 1, min_open=True, max_open=True)
 
 @click.command(short_help="Put a person into the gallery.")
 @click.argument("recordings", type=PathArgument, nargs=-1)
-@click.option("--user", required=True, help="Pseudonym of the person.")
+@click.option("--user", help="Pseudonym of the person.")
+@click.option("--all", "everybody", is_flag=True, help="Everybody who has maps in the store, in place of --user.")
 @click.option("--session", default="", help="Name of this one recording; keeps the person's other sessions.")
 @click.option("--strict-qc", "strict", is_flag=True, help="Refuse data below [enrol]; exit code 5, nothing is stored.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything, the embedding too, as JSON.")
@@ -40,7 +41,8 @@ def enrol(
     ctx: click.Context,
     /,
     recordings: tuple[Path, ...],
-    user: str,
+    user: str | None,
+    everybody: bool,
     session: str,
     strict: bool,
     as_json: bool,
@@ -60,6 +62,17 @@ def enrol(
     from gazepipe.enrol_report import enrol_report
 
     study = open_study(folder, config, to)
+    if everybody:
+        if user is not None or recordings or session or strict or as_json:
+            msg = "--all goes with no other option of enrol, and takes no recordings."
+            raise click.UsageError(msg)
+        with Show(ctx, "person") as show:
+            gallery = stage.enrol(study, device=device, threads=threads, show=show.of("enrol"))
+        say(ctx, f"enrol: {len(gallery.people)} people in {study.gallery_file}.")
+        return
+    if user is None:
+        msg = "give --user, or --all for everybody who has maps."
+        raise click.UsageError(msg)
     if session and not recordings:
         msg = "--session names a recording; give one."
         raise click.UsageError(msg)
@@ -170,10 +183,11 @@ def verify(
 
 
 @click.command(short_help="Predict people's saliency maps of images.")
-@click.argument("images", type=PathArgument, nargs=-1, required=True)
+@click.argument("images", type=PathArgument, nargs=-1)
 @click.option("--user", help="Somebody in the gallery.")
 @click.option("--users", help="Several of the gallery, with commas between them.")
 @click.option("--all-users", is_flag=True, help="Everybody in the gallery.")
+@click.option("--test-images", type=click.IntRange(1), help="So many of the study's test images, in place of IMAGES.")
 @click.option("--study", "folder", type=PathArgument, help="Study folder; default: the current one.")
 @click.option(
     "--usm",
@@ -193,6 +207,7 @@ def predict(
     user: str | None,
     users: str | None,
     all_users: bool,
+    test_images: int | None,
     folder: Path | None,
     usm: str,
     out: Path | None,
@@ -208,7 +223,11 @@ def predict(
     has a folder in it. What is up to date is not made again.
     """
     from gazepipe.predict import predict as stage
+    from gazepipe.predict import test_images_of
 
+    if bool(images) == (test_images is not None):
+        msg = "give images, or --test-images."
+        raise click.UsageError(msg)
     if (user is not None) + (users is not None) + all_users != 1:
         msg = "give one of --user, --users and --all-users."
         raise click.UsageError(msg)
@@ -217,6 +236,11 @@ def predict(
         msg = "--users names nobody."
         raise click.UsageError(msg)
     study = open_study(folder, config, to)
+    if test_images is not None:
+        images = tuple(test_images_of(study, test_images))
+        if not images:
+            say(ctx, "predict: no test image is in the folder of images.")
+            return
     with Show(ctx, "image") as show:
         made, failures = stage(
             study,

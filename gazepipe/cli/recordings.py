@@ -21,6 +21,7 @@ __all__ = ["export", "ingest", "quality"]
 @click.option("--jobs", type=click.IntRange(1), help="Processes; default: the cores, for sixteen files and more.")
 @click.option("--force", is_flag=True, help="Read everything again.")
 @click.option("--fail-fast", is_flag=True, help="Stop at the first file that cannot be used.")
+@click.option("--shard", help="Only part K of N of the files, as K/N; then `gazepipe gather`.")
 @click.option("-n", "--dry-run", is_flag=True, help="Read, but write nothing: say what would be done with each file.")
 @click.option("--json", "as_json", is_flag=True, help="Print the plan of --dry-run as JSON.")
 @click.pass_context
@@ -32,6 +33,7 @@ def ingest(
     jobs: int | None,
     force: bool,
     fail_fast: bool,
+    shard: str | None,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -40,7 +42,12 @@ def ingest(
     RECORDINGS is a folder of EyeLink ASC or CSV files (.gz too). One bad file never stops the others.
     """
     from gazepipe import ingest as stage
+    from gazepipe.shards import Shard
 
+    part = None if shard is None else Shard.parse(shard)
+    if part is not None and (fail_fast or dry_run):
+        msg = "--shard goes neither with --fail-fast nor with --dry-run."
+        raise click.UsageError(msg)
     study = open_study(recordings, config, to)
     if as_json and not dry_run:
         msg = "--json goes with --dry-run; `gazepipe quality --json` prints what was measured."
@@ -49,10 +56,11 @@ def ingest(
         _dry_run(ctx, study, jobs=jobs, force=force, as_json=as_json)
         return
     with Show(ctx, "recording") as show:
-        report = stage.ingest(study, jobs=jobs, force=force, fail_fast=fail_fast, show=show.of("ingest"))
+        report = stage.ingest(study, jobs=jobs, force=force, fail_fast=fail_fast, shard=part, show=show.of("ingest"))
     text = f"ingest: {len(report.written)} written, {len(report.current)} up to date, {report.failed} not usable"
-    say(ctx, f"{text}, in {study.store / 'recordings'}.")
-    finish(ctx, report.failures, study.store, report.warnings, study.recordings)
+    gone = f", {len(report.removed)} removed" if report.removed else ""
+    say(ctx, f"{text}{gone}, in {study.store / 'recordings'}.")
+    finish(ctx, report.failures, study.store, report.warnings, study.recordings, kept=part is None)
 
 
 def _dry_run(ctx: click.Context, study: Study, *, jobs: int | None, force: bool, as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""Commands from maps to figures: build-psm, train, evaluate, crossvalidate, and run, which is all of them."""
+"""Commands from maps to figures: build-psm, train, evaluate, crossvalidate."""
 
 from __future__ import annotations
 
@@ -12,32 +12,38 @@ from gazepipe.cli._shared import (
     finish,
     network_options,
     open_study,
-    person_line,
     say,
     study_options,
 )
 
-__all__ = ["build_psm", "crossvalidate", "evaluate", "run", "train"]
+__all__ = ["build_psm", "crossvalidate", "evaluate", "train"]
 
 
 @click.command("build-psm", short_help="Build personal and universal saliency maps.")
 @click.argument("folder", type=PathArgument, required=False)
 @study_options
 @click.option("--force", is_flag=True, help="Build everything again.")
+@click.option("--shard", help="Only part K of N of the users, as K/N; then `gazepipe gather`.")
 @click.pass_context
-def build_psm(ctx: click.Context, folder: Path | None, config: Path | None, to: Path | None, force: bool) -> None:
+def build_psm(
+    ctx: click.Context, folder: Path | None, config: Path | None, to: Path | None, force: bool, shard: str | None
+) -> None:
     """Build personal and universal saliency maps of all ingested users."""
     from gazepipe.build import build_psm as stage
+    from gazepipe.shards import Shard
 
+    part = None if shard is None else Shard.parse(shard)
     study = open_study(folder, config, to)
     with Show(ctx, "user") as show:
-        report = stage(study, force=force, show=show.of("build-psm"))
+        report = stage(study, force=force, shard=part, show=show.of("build-psm"))
+    on = f" on {report.n_stimuli} images" if part is None else f" of shard {part}"
+    gone = f", {len(report.removed)} removed" if report.removed else ""
     say(
         ctx,
-        f"build-psm: {report.n_maps} maps on {report.n_stimuli} images; {len(report.written)} users written, "
-        f"{len(report.current)} up to date.",
+        f"build-psm: {report.n_maps} maps{on}; {len(report.written)} users written, "
+        f"{len(report.current)} up to date{gone}.",
     )
-    finish(ctx, report.failures, study.store)
+    finish(ctx, report.failures, study.store, kept=part is None)
 
 
 @click.command(short_help="Train the networks.")
@@ -182,41 +188,3 @@ def crossvalidate(
         )
     say(ctx, result.markdown())
     say(ctx, f"crossvalidate: written to {stage.folder_of(study, preset, not no_maps)}.")
-
-
-@click.command(short_help="Run every stage in order.")
-@click.argument("folder", type=PathArgument, required=False)
-@study_options
-@network_options
-@click.option("--jobs", type=click.IntRange(1), help="Processes of ingest.")
-@click.option("--images", default=1, show_default=True, type=click.IntRange(0), help="Test images drawn for each user.")
-@click.pass_context
-def run(
-    ctx: click.Context,
-    folder: Path | None,
-    config: Path | None,
-    to: Path | None,
-    device: str,
-    threads: int | None,
-    jobs: int | None,
-    images: int,
-) -> None:
-    """Run everything: ingest, build-psm, train, enrol, predict, evaluate.
-
-    FOLDER is the study (default: the current folder). Only what is not up to date is done.
-    """
-    from gazepipe.pipeline import run as pipeline
-
-    study = open_study(folder, config, to)
-    with Show(ctx) as show:
-        report = pipeline(study, jobs=jobs, device=device, threads=threads, images=images, show=show)
-    say(ctx, "")
-    for stage, text in report.counts.items():
-        say(ctx, f"{stage:<10} {report.seconds[stage]:7.1f} s  {text}")
-    if report.gallery:
-        say(ctx, f"\nGallery ({study.gallery_file}):")
-        for person in report.gallery.people:
-            say(ctx, "  " + person_line(person))
-    if report.evaluation:
-        say(ctx, "\n" + report.evaluation.markdown())
-    finish(ctx, report.failures, study.store, report.warnings)

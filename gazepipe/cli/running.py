@@ -1,0 +1,172 @@
+"""Commands about whole runs: run, in this process or as a graph of nodes, and gather, which joins shards."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from gazepipe.cli._shared import (
+    PathArgument,
+    Show,
+    finish,
+    network_options,
+    open_study,
+    person_line,
+    say,
+    study_options,
+)
+
+if TYPE_CHECKING:
+    from gazepipe.dag.engine import Request
+    from gazepipe.study import Study
+
+__all__ = ["gather", "run"]
+
+
+@click.command(short_help="Join what shards of a stage left.")
+@click.argument("stage", type=click.Choice(["ingest", "build-psm"]))
+@click.argument("folder", type=PathArgument, required=False)
+@click.option("--shards", required=True, type=click.IntRange(1), help="How many there are.")
+@study_options
+@click.pass_context
+def gather(
+    ctx: click.Context, /, stage: str, folder: Path | None, shards: int, config: Path | None, to: Path | None
+) -> None:
+    """Put into use what all shards of a stage stored, after each of them has run with --shard K/N."""
+    from gazepipe.gather import STAGES
+
+    study = open_study(folder, config, to)
+    report = STAGES[stage](study, shards)
+    say(
+        ctx, f"{stage}: {len(report.written)} written, {len(report.current)} up to date, {len(report.removed)} removed."
+    )
+    finish(ctx, report.failures, study.store, getattr(report, "warnings", ()), study.recordings)
+
+
+@click.command(short_help="Run every stage in order.")
+@click.argument("folder", type=PathArgument, required=False)
+@study_options
+@network_options
+@click.option("--jobs", type=click.IntRange(1), help="Processes of ingest.")
+@click.option("--images", default=1, show_default=True, type=click.IntRange(0), help="Test images drawn for each user.")
+@click.option("--profile", help="Run as a graph with Snakemake: local, slurm, or the folder of a profile.")
+@click.option("--shards", type=click.IntRange(1), help="With --profile: parts of ingest and build-psm; default: 1.")
+@click.option("--gpus", type=click.IntRange(0), help="With --profile: GPUs of the training.")
+@click.option("-n", "--dry-run", is_flag=True, help="With --profile: only list the nodes that would run.")
+@click.option("--dag", type=PathArgument, help="With --profile: draw the graph (.svg, .dot, .mmd) and run nothing.")
+@click.option("--report", type=PathArgument, help="With --profile: write Snakemake's report (.html) afterwards.")
+@click.option("--unlock", is_flag=True, help="With --profile: remove the lock that a killed run left, then run.")
+@click.pass_context
+def run(
+    ctx: click.Context,
+    folder: Path | None,
+    config: Path | None,
+    to: Path | None,
+    device: str,
+    threads: int | None,
+    jobs: int | None,
+    images: int,
+    profile: str | None,
+    shards: int | None,
+    gpus: int | None,
+    dry_run: bool,
+    dag: Path | None,
+    report: Path | None,
+    unlock: bool,
+) -> None:
+    """Run everything: ingest, build-psm, train, enrol, predict, evaluate.
+
+    FOLDER is the study (default: the current folder). Only what is not up to date is done. With --profile the stages
+    are nodes of a graph, which run at once where they can, or as jobs of a cluster; see cluster.md.
+    """
+    study = open_study(folder, config, to)
+    if profile is not None:
+        from gazepipe.dag.engine import Request
+
+        request = Request(folder, config, to, profile, shards or 1, images, jobs, threads, device, gpus)
+        _graph(ctx, study, request, dry_run=dry_run, dag=dag, report=report, unlock=unlock)
+        return
+    if shards is not None or gpus is not None or dry_run or dag or report or unlock:
+        msg = "--shards, --gpus, --dry-run, --dag, --report and --unlock go with --profile."
+        raise click.UsageError(msg)
+    from gazepipe.pipeline import run as pipeline
+
+    with Show(ctx) as show:
+        made = pipeline(study, jobs=jobs, device=device, threads=threads, images=images, show=show)
+    say(ctx, "")
+    for stage, text in made.counts.items():
+        say(ctx, f"{stage:<10} {made.seconds[stage]:7.1f} s  {text}")
+    if made.gallery:
+        say(ctx, f"\nGallery ({study.gallery_file}):")
+        for person in made.gallery.people:
+            say(ctx, "  " + person_line(person))
+    if made.evaluation:
+        say(ctx, "\n" + made.evaluation.markdown())
+    finish(ctx, made.failures, study.store, made.warnings)
+
+
+def _graph(
+    ctx: click.Context,
+    study: Study,
+    request: Request,
+    *,
+    dry_run: bool,
+    dag: Path | None,
+    report: Path | None,
+    unlock: bool,
+) -> None:
+    """Run the graph of nodes; the exit code is that of the node that failed."""
+    from gazepipe.dag import engine, folder_of, picture
+    from gazepipe.dag.inputs import note_left, start_again, write_inputs
+    from gazepipe.dag.report import GraphReport, failures_in
+    from gazepipe.study import Failure
+
+    engine.check_engine(request.profile)
+    if dag is not None:
+        picture.check_suffix(dag)
+    write_inputs(study, request.shards, request.images)
+    start_again(study)
+    call = engine.order(study, request)
+    if unlock:
+        engine.unlock(call)
+    if dag is not None:
+        picture.write_picture(dag, engine.graph(call))
+        say(ctx, f"run: the graph is in {dag}.")
+        return
+    if dry_run:
+        nodes = engine.planned(call)
+        say(ctx, f"run: {len(nodes)} nodes would run{': ' if nodes else ''}{', '.join(nodes)}.")
+        return
+    started, clock = datetime.datetime.now(datetime.UTC), time.perf_counter()
+    nodes_run = engine.run_nodes(call, lambda node: say(ctx, node.line()))
+    done = GraphReport(
+        request.profile,
+        request.shards,
+        started.isoformat(timespec="seconds"),
+        round(time.perf_counter() - clock, 3),
+        nodes_run,
+        failures_in(study.store / "failures.jsonl"),
+    )
+    done.write(folder_of(study))
+    if done.failed:
+        first = done.failed[0]
+        click.echo(f"gazepipe: {first.node}: {first.said or 'failed'}", err=True)
+        click.echo(f"gazepipe: see {folder_of(study) / 'log' / (first.node + '.log')}.", err=True)
+        ctx.exit(first.exit_code)
+    note_left(study)
+    current = sum(n.state == "up to date" for n in done.nodes)
+    say(
+        ctx,
+        f"run: {len(done.nodes) - current} nodes ran, {current} up to date, in {done.seconds:.1f} s; "
+        f"see {folder_of(study) / 'report.md'} and {study.store / 'evaluation.md'}.",
+    )
+    if report is not None:
+        engine.html_report(call, report)
+        say(ctx, f"run: Snakemake's report is in {report}.")
+    known = {f.name for f in dataclasses.fields(Failure)}
+    finish(ctx, [Failure(**{k: v for k, v in row.items() if k in known}) for row in done.failures], study.store)

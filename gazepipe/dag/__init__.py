@@ -1,0 +1,33 @@
+"""The stages as a graph of nodes, stage × shard, that Snakemake runs on one machine or a cluster.
+
+Each node is a gazepipe command that does only what is not up to date. The engine brings order, jobs, resources, logs
+and resumption; everything it needs lies in the folder `dag` of the store, which can be deleted at any time: all nodes
+then start again and find everything up to date.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gazepipe.study import Study
+
+__all__ = ["FOLDER", "folder_of", "node_names"]
+
+#: Folder of the store that belongs to the engine.
+FOLDER = "dag"
+
+
+def folder_of(study: Study) -> Path:
+    """Folder with what nodes depend on (`inputs`), what they have done (`done`) and their logs (`log`)."""
+    return study.store.resolve() / FOLDER
+
+
+def node_names(study: Study, shards: int, images: int) -> list[str]:
+    """Nodes of a study in an order in which they can run."""
+    cut = ["build-psm"] if study.manifest("import") else ["ingest", "build-psm"]
+    names: list[str] = []
+    for stage in cut:
+        if shards > 1:
+            names += [f"{stage}-{k}-of-{shards}" for k in range(1, shards + 1)]
+        names.append(stage)
+    return [*names, "train", "enrol", *(["predict"] if images else []), "evaluate"]

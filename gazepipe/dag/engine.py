@@ -1,0 +1,258 @@
+"""Snakemake in a child process: what it is told, and what its end means."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import gazepipe
+from gazepipe.config import CONFIG_NAME
+from gazepipe.dag import folder_of, node_names
+from gazepipe.dag.report import NodeRun, run_of
+from gazepipe.documents import write_json
+from gazepipe.errors import ConfigError, GazepipeError, LockedError
+from gazepipe.study import Study
+
+__all__ = ["Order", "Request", "check_engine", "graph", "html_report", "order", "planned", "run_nodes", "unlock"]
+
+PROFILES = ("local", "slurm")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What was asked for on the command line.
+
+    Parameters
+    ----------
+    folder, config, to
+        As given; together they say where the study is.
+    profile
+        ``"local"``, ``"slurm"``, or the folder of a profile.
+    shards, images
+        Parts of ingest and build-psm; test images that maps are drawn of.
+    jobs, threads
+        Processes of an ingest node, threads of networks; None: what the profile has.
+    device, gpus
+        Of the networks; more than one GPU is for the training.
+    """
+
+    folder: Path | None
+    config: Path | None
+    to: Path | None
+    profile: str
+    shards: int = 1
+    images: int = 1
+    jobs: int | None = None
+    threads: int | None = None
+    device: str = "auto"
+    gpus: int | None = None
+
+
+@dataclass(slots=True)
+class Order:
+    """How the engine is called."""
+
+    study: Study
+    request: Request
+    base: list[str] = field(default_factory=list)
+
+
+def check_engine(profile: str) -> Path:
+    """Return the folder of a profile, if everything it needs is installed.
+
+    Raises
+    ------
+    ConfigError
+        If it is not, or there is no such profile.
+    """
+    needed = ["snakemake", *(["snakemake_executor_plugin_slurm"] if profile == "slurm" else [])]
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
+    if missing:
+        name = missing[0].replace("_", "-")
+        msg = (
+            f"--profile {profile} needs {name}, which is not installed; run pip install 'gazepipe[cluster]', or leave "
+        )
+        raise ConfigError(msg + "--profile out to run all stages in one process.")
+    folder = pipelines() / "profiles" / profile if profile in PROFILES else Path(profile).resolve()
+    if not folder.is_dir() or not list(folder.glob("config*.yaml")):
+        msg = f"--profile {profile}: no such profile; expected local, slurm or a folder with a config.yaml."
+        raise ConfigError(msg)
+    return folder
+
+
+def pipelines() -> Path:
+    """Folder of the Snakefile: in the package where it is installed, beside it in a checkout."""
+    package = Path(gazepipe.__file__).resolve().parent
+    inside = package / "_pipelines"
+    return inside if inside.is_dir() else package.parent / "pipelines"
+
+
+def order(study: Study, request: Request) -> Order:
+    """Write the settings that the Snakefile reads, and put the call together."""
+    profile, folder = check_engine(request.profile), folder_of(study)
+    options = _study_options(study, request)
+    where = [] if request.folder is None else [str(request.folder.resolve())]
+    settings = {
+        "python": sys.executable,
+        "study": where + options,
+        "study_option": (["--study", *where] if where else []) + options,
+        "network": ["--device", request.device],
+        "ingest": not study.manifest("import"),
+        "shards": request.shards,
+        "images": request.images,
+        "jobs": request.jobs or 0,
+        "threads": request.threads or 0,
+        "cores": _cores(profile),
+    }
+    write_json(folder / "run.json", settings)
+    base = [sys.executable, "-m", "snakemake", "--snakefile", str(pipelines() / "Snakefile"), "--directory"]
+    base += [str(folder), "--profile", str(profile), "--rerun-incomplete", "--rerun-triggers", "mtime", "input"]
+    if request.gpus is not None:
+        base += ["--set-resources", f"train:gpu={request.gpus}"]
+    return Order(study, request, base)
+
+
+def _cores(profile: Path) -> int:
+    """Cores of this machine if a profile runs nodes on it."""
+    lines = [line for path in profile.glob("config*.yaml") for line in path.read_text(encoding="utf-8").splitlines()]
+    executors = {line.split(":", 1)[1].split("#")[0].strip(" '\"") for line in lines if line.startswith("executor:")}
+    if executors - {"local"}:
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _study_options(study: Study, request: Request) -> list[str]:
+    """Absolute, because jobs run in another folder."""
+    config = request.config
+    if config is None and (request.folder is None or not (request.folder / CONFIG_NAME).is_file()):
+        config = Path(CONFIG_NAME)
+    found = [] if config is None else ["--config", str(config.resolve())]
+    return [*found, "--store", str(study.store.resolve())]
+
+
+def _captured(call: Order, *options: str) -> str:
+    done = subprocess.run([*call.base, *options], capture_output=True, text=True)
+    if done.returncode:
+        raise _told(call, done.stderr)
+    return done.stdout
+
+
+def _told(call: Order, said: str) -> GazepipeError:
+    """Return the error for an engine that stopped and no node is to blame."""
+    if "cannot be locked" in said or "LockException" in said:
+        msg = (
+            f"{folder_of(call.study)}: locked by a run that is still going on or was killed; wait for it to end, or, "
+            "if there is none, give --unlock."
+        )
+        return LockedError(msg)
+    lines = [line for line in said.splitlines() if line.strip()]
+    msg = f"Snakemake stopped: {lines[-1].strip() if lines else 'it said nothing'}"
+    return GazepipeError(f"{msg} (see {_log(call)}).")
+
+
+def _log(call: Order) -> Path:
+    return folder_of(call.study) / "log" / "snakemake.log"
+
+
+def unlock(call: Order) -> None:
+    """Remove the lock that a killed run left."""
+    _captured(call, "--unlock")
+
+
+def graph(call: Order) -> str:
+    """Return the graph of nodes in the language of Graphviz; nodes that are up to date are dashed."""
+    return _captured(call, "--dag", "dot")
+
+
+def planned(call: Order) -> list[str]:
+    """Return the nodes that would run."""
+    said = subprocess.run([*call.base, "--dry-run", "--quiet", "rules"], capture_output=True, text=True)
+    if said.returncode:
+        raise _told(call, said.stderr)
+    listing = _captured(call, "--summary").splitlines()
+    head, rows = listing[0].split("\t"), [line.split("\t") for line in listing[1:]]
+    file, plan = head.index("output_file"), head.index("plan")
+    waiting = {Path(row[file]).stem for row in rows if row[file].startswith("done/") and row[plan] == "update pending"}
+    request = call.request
+    return [n for n in node_names(call.study, request.shards, request.images) if n in waiting]
+
+
+def html_report(call: Order, to: Path) -> None:
+    """Write Snakemake's own report."""
+    if importlib.util.find_spec("pygments") is None:
+        msg = "--report needs pygments; run pip install 'gazepipe[cluster]'."
+        raise ConfigError(msg)
+    to.parent.mkdir(parents=True, exist_ok=True)
+    _captured(call, "--report", str(to.resolve()))
+
+
+def run_nodes(call: Order, show: Callable[[NodeRun], None]) -> list[NodeRun]:
+    """Run everything that is not up to date and tell of each node as it ends.
+
+    Raises
+    ------
+    LockedError
+        If another run holds the graph, or was killed.
+    GazepipeError
+        If the engine stops and no node is to blame.
+    """
+    started, seen = time.time(), set[str]()
+    request = call.request
+    names = node_names(call.study, request.shards, request.images)
+    _log(call).parent.mkdir(parents=True, exist_ok=True)
+    with _log(call).open("w", encoding="utf-8") as log, _Child(call.base, log) as engine:
+        while True:
+            ended = engine.poll() is not None
+            for node in names:
+                done = run_of(folder_of(call.study), node, started)
+                if done is not None and node not in seen:
+                    seen.add(node)
+                    show(done)
+            if ended:
+                break
+            time.sleep(0.2)
+    runs = [run_of(folder_of(call.study), node, started) or NodeRun(node, "up to date") for node in names]
+    if engine.returncode and not any(r.state == "failed" for r in runs):
+        raise _told(call, _log(call).read_text(encoding="utf-8", errors="replace"))
+    if engine.returncode:
+        complete = folder_of(call.study) / "done"
+        runs = [NodeRun(r.node, "not reached") if _waits(r, complete) else r for r in runs]
+    return runs
+
+
+def _waits(run: NodeRun, complete: Path) -> bool:
+    return run.state == "up to date" and not (complete / f"{run.node}.json").is_file()
+
+
+class _Child:
+    """The engine as a child that gets Ctrl-C from the terminal, as we do, and is ended with us by a polite kill."""
+
+    def __init__(self, command: Sequence[str], log: Any) -> None:
+        self.command, self.log = command, log
+
+    def __enter__(self) -> subprocess.Popen[bytes]:
+        self.before = signal.signal(signal.SIGTERM, _as_interrupt)
+        self.child = subprocess.Popen(self.command, stdout=self.log, stderr=subprocess.STDOUT)
+        return self.child
+
+    def __exit__(self, *_: object) -> None:
+        if self.child.poll() is None:
+            self.child.send_signal(signal.SIGINT)  # it ends its jobs, cluster jobs too, and gives its lock back
+            try:
+                self.child.wait(60)
+            except (subprocess.TimeoutExpired, KeyboardInterrupt):
+                self.child.kill()
+                self.child.wait()
+        signal.signal(signal.SIGTERM, self.before)
+
+
+def _as_interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
