@@ -23,13 +23,28 @@ from gazepipe.errors import GazepipeError, InputError, NothingToDoError, Stimulu
 from gazepipe.geometry import Placement
 from gazepipe.recipe import Recipe, digest_json
 from gazepipe.saliency import personal_maps
+from gazepipe.shards import WAIT_S, Shard, save_part
 from gazepipe.stimuli import StudyImages
 from gazepipe.study import Failure, Study
 
-__all__ = ["VERSION", "BuildReport", "build_psm", "fixations_on_images", "load_corpus", "maps_in_memory"]
+__all__ = [
+    "GEOMETRY",
+    "VERSION",
+    "BuildReport",
+    "build_psm",
+    "conclude",
+    "fixations_on_images",
+    "load_corpus",
+    "maps_in_memory",
+    "parts_made_of",
+    "recordings_of_users",
+]
 
 #: Raised whenever the stored result changes for the same input.
 VERSION = 1
+
+#: Sections of the configuration that maps depend on, beside the recordings.
+GEOMETRY = ("psm", "screen", "trials")
 
 Show = Callable[[int, int, str], None]
 
@@ -40,13 +55,19 @@ class BuildReport:
 
     written: list[str] = field(default_factory=list)
     current: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     n_maps: int = 0
     n_stimuli: int = 0
 
 
-def build_psm(study: Study, *, force: bool = False, show: Show | None = None) -> BuildReport:
+def build_psm(
+    study: Study, *, force: bool = False, shard: Shard | None = None, show: Show | None = None
+) -> BuildReport:
     """Build the maps of every user of the store.
+
+    With a `shard`, only those of that part of the users, which `gazepipe.gather` then puts into use together with the
+    other parts.
 
     Raises
     ------
@@ -55,11 +76,29 @@ def build_psm(study: Study, *, force: bool = False, show: Show | None = None) ->
     LockedError, StorageError
         If the store cannot be written.
     """
+    report = BuildReport()
+    if shard is not None:
+        with store.lock(study.store, WAIT_S, part=shard.name("build-psm")):
+            users = shard.of(sorted(recordings_of_users(study).items()))
+            built = _build(study, dict(users), StudyImages(study), report, force=force, show=show)
+            content = {"users": built, "written": report.written, "current": report.current}
+            save_part(study, "build-psm", shard, parts_made_of(study), content, report.failures)
+        return report
     with store.lock(study.store):
-        return _build(study, force=force, show=show)
+        images = StudyImages(study)
+        built = _build(study, recordings_of_users(study), images, report, force=force, show=show)
+        conclude(study, built, images, report, force=force)
+    return report
 
 
-def _build(study: Study, *, force: bool, show: Show | None) -> BuildReport:
+def recordings_of_users(study: Study) -> dict[str, list[str]]:
+    """User → names of their recordings.
+
+    Raises
+    ------
+    NothingToDoError
+        If the store has no recording.
+    """
     recordings = study.known_recordings()
     if not recordings:
         msg = f"{study.store}: holds no recordings; run `gazepipe ingest` (or `gazepipe import`) first."
@@ -67,8 +106,26 @@ def _build(study: Study, *, force: bool, show: Show | None) -> BuildReport:
     users: dict[str, list[str]] = {}
     for name, row in sorted(recordings.items()):
         users.setdefault(row["user"], []).append(name)
-    report = BuildReport()
-    images = StudyImages(study)
+    return users
+
+
+def parts_made_of(study: Study) -> str:
+    """What all shards of a build must agree on."""
+    rows = {name: row["recipe"] for name, row in study.known_recordings().items()}
+    return digest_json([VERSION, *(getattr(study.config, s).model_dump(mode="json") for s in GEOMETRY), rows])
+
+
+def _build(
+    study: Study,
+    users: Mapping[str, list[str]],
+    images: StudyImages,
+    report: BuildReport,
+    *,
+    force: bool,
+    show: Show | None,
+) -> dict[str, dict[str, Any]]:
+    """Build the maps of some users: their rows of the manifest."""
+    recordings = study.known_recordings()
     built: dict[str, dict[str, Any]] = {}
     for done, (user, names) in enumerate(sorted(users.items()), 1):
         try:
@@ -85,13 +142,29 @@ def _build(study: Study, *, force: bool, show: Show | None) -> BuildReport:
         report.n_maps += row["n_maps"]
         if show:
             show(done, len(users), user)
+    return built
+
+
+def conclude(
+    study: Study, built: dict[str, dict[str, Any]], images: StudyImages, report: BuildReport, *, force: bool = False
+) -> None:
+    """Put into use the maps of all users, remove those of users who have no recording left, and build what all share.
+
+    Raises
+    ------
+    StimulusError
+        If not one user has a map.
+    """
+    users = recordings_of_users(study)
     if not built:
         study.write_failures("build-psm", report.failures)
         raise report_nothing(report)
+    for gone in study.manifest("build-psm").get("users", {}).keys() - users.keys():
+        study.psm_file(gone).unlink(missing_ok=True)
+        report.removed.append(gone)
     study.write_manifest("build-psm", {"users": built})
     report.n_stimuli = _build_shared(study, built, images, force=force)
     study.write_failures("build-psm", report.failures)
-    return report
 
 
 def report_nothing(report: BuildReport) -> GazepipeError:

@@ -17,7 +17,6 @@ likelihood ratio. It is cut at the number of pairs of people seen: more, so few 
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from gazepipe import store
+from gazepipe.documents import read_json, write_json
 from gazepipe.errors import NothingToDoError, StoreError
 
 if TYPE_CHECKING:
@@ -268,7 +267,7 @@ def save_calibration(study: Study, calibration: Calibration) -> None:
     content: dict[str, Any] = {"format": FORMAT, "format_version": FORMAT_VERSION, "model": calibration.model}
     content |= {"m": list(calibration.m), "levels": LEVELS.tolist()}
     content |= {name: np.round(getattr(calibration, name), 5).tolist() for name in _ARRAYS}
-    store.write_atomically(study.calibration_file, (json.dumps(content) + "\n").encode())
+    write_json(study.calibration_file, content, indent=None)
 
 
 def load_calibration(study: Study, model: str) -> Calibration:
@@ -286,7 +285,7 @@ def load_calibration(study: Study, model: str) -> Calibration:
         msg = f"{path}: there is no calibration of the embedding network; run `gazepipe train` first."
         raise NothingToDoError(msg)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path, "delete it and run `gazepipe train` again")
         version = str(content["format_version"])
         if content["format"] != FORMAT or version.split(".")[0] != FORMAT_VERSION.split(".")[0]:
             msg = f"{path}: is {content['format']} version {version}; this gazepipe reads {FORMAT} {FORMAT_VERSION}."

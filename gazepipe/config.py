@@ -20,6 +20,8 @@ from gazepipe.geometry import Screen, parse_placement
 
 __all__ = [
     "CONFIG_NAME",
+    "AuditConfig",
+    "ConsentConfig",
     "CsvConfig",
     "EmbeddingConfig",
     "EnrolConfig",
@@ -389,6 +391,19 @@ class EnrolConfig(Section):
     min_rate_hz: NonNegative = Field(50.0, description="nominal sampling rate")
 
 
+class ConsentConfig(Section):
+    """Whether people are taken only with a consent form on record."""
+
+    required: bool = Field(False, description="true: refuse people without a valid form in `file`")
+    file: str = Field("consent.csv", description="table of forms: user, form, date, scope, expires")
+
+
+class AuditConfig(Section):
+    """What the audit log keeps."""
+
+    who: bool = Field(False, description="true: also the name of the computer's user who ran a command")
+
+
 class StudyConfig(Section):
     """The whole of `gazepipe.toml`."""
 
@@ -409,6 +424,8 @@ class StudyConfig(Section):
     universal: UniversalConfig = UniversalConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     enrol: EnrolConfig = EnrolConfig()
+    consent: ConsentConfig = ConsentConfig()
+    audit: AuditConfig = AuditConfig()
 
 
 def load_config(path: Path) -> StudyConfig:

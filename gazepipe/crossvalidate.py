@@ -21,6 +21,7 @@ from gazepipe import compute, store
 from gazepipe.build import corpus_digest, load_corpus
 from gazepipe.config import StudyConfig
 from gazepipe.corpus import Corpus
+from gazepipe.documents import write_listed
 from gazepipe.evaluation.crossvalidation import CrossValidation, FoldResult
 from gazepipe.evaluation.folds import Fold, make_folds
 from gazepipe.evaluation.identify import identify
@@ -133,8 +134,7 @@ def crossvalidate(
     }
     whole = CrossValidation(results, facts)
     with store.lock(study.store):
-        for name, text in whole.files().items():
-            store.write_atomically(folder / name, text.encode())
+        write_listed(study.store, {folder / name: text.encode() for name, text in whole.files().items()})
     return whole
 
 

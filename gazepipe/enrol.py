@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gazepipe import compute, store
+from gazepipe import audit, compute, consent, store
 from gazepipe.build import build_psm, load_corpus, maps_in_memory
 from gazepipe.corpus import Corpus
 from gazepipe.errors import ConfigError, InputError, NothingToDoError
@@ -24,6 +24,7 @@ from gazepipe.person_recordings import PersonData, data_of, files_of, findings, 
 from gazepipe.profiling import profiles_of
 from gazepipe.recipe import Recipe
 from gazepipe.study import Failure, Study, check_label, fold
+from gazepipe.subjects import check_not_forgotten
 from gazepipe.training import Encoder
 
 __all__ = ["Enrolment", "Gallery", "check", "enrol", "load_gallery", "person_data", "take_in"]
@@ -102,6 +103,9 @@ def take_in(
         If they are refused.
     """
     check_label(user, "user")
+    check_not_forgotten(study, user)
+    for scope in ("ingest", "embed"):
+        _agreed(study, user, scope)
     if session:
         check_label(session, "--session")
     if strict:
@@ -130,10 +134,17 @@ def take_in(
         study.write_failures("enrol", report.failures)
         for name in mine.keys() - kept.keys() - report.recordings.keys():
             study.recording_file(name).unlink(missing_ok=True)
+        audit.record(study, "enrol: recordings", users=[user], written=len(report.written))
     failures = [f for f in build_psm(study).failures if f.source == user]
     if any(not f.partial for f in failures):
         raise InputError(failures[0].message)
     return report.failures + failures
+
+
+def _agreed(study: Study, user: str, scope: str) -> None:
+    refused = consent.refusal(study, [user], scope)
+    if refused:
+        raise InputError(refused[user])
 
 
 def _jobs(study: Study, user: str, recordings: Sequence[Path], session: str) -> list[Job]:
@@ -190,8 +201,8 @@ def enrol(
 ) -> Gallery:
     """Put people of the store into the gallery, with their separation from everybody else in it.
 
-    `users` None enrols everybody who has maps. The whole gallery is written anew from the same network, so that
-    embeddings of two networks never stand side by side.
+    `users` None enrols everybody who has maps, but for people without the consent that the study requires. The whole
+    gallery is written anew from the same network, so that embeddings of two networks never stand side by side.
 
     Raises
     ------
@@ -205,12 +216,18 @@ def enrol(
     built = study.manifest("build-psm").get("users", {})
     with store.lock(study.store):
         wanted = sorted(built) if users is None else list(users)
+        refused = consent.refusal(study, built, "embed")
+        for user in wanted if users is not None else ():
+            _agreed(study, user, "embed")
+        wanted = [u for u in wanted if u not in refused]
         for user in wanted:
             if user not in built:
                 msg = f"user {user!r} has no maps in {study.store}; give recordings, or ingest and build-psm first."
                 raise NothingToDoError(msg)
         before = _members(study)
-        members = sorted({*wanted, *(u for u in before if u in built)})
+        members = sorted({*wanted, *(u for u in before if u in built and u not in refused)})
+        if not members:
+            raise InputError(next(iter(refused.values())))
         recipe = Recipe(
             "enrol",
             VERSION,
@@ -220,6 +237,7 @@ def enrol(
         if store.recipe_of(study.gallery_file) != recipe.digest:
             people = _embed(study, model, profile, members, show)
             _save(study, people, model.info["recipe"], recipe)
+            audit.record(study, "enrol", users=wanted if users is not None else (), people=len(people))
     return load_gallery(study)
 
 

@@ -9,8 +9,7 @@ The rows of the tables are in `gazepipe.evaluation.rows`.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from gazepipe import compute, store
 from gazepipe.build import corpus_digest, load_corpus
 from gazepipe.config import StudyConfig
 from gazepipe.corpus import Corpus, Split
+from gazepipe.documents import read_json, write_json, write_listed
 from gazepipe.errors import ConfigError, NothingToDoError, StoreError
 from gazepipe.evaluation.identify import identify
 from gazepipe.evaluation.report import Evaluation, identification_facts, table_files
@@ -78,18 +78,15 @@ def evaluate(
     content = {"recipe": recipe.digest, **{k: getattr(result, k) for k in Evaluation.__slots__}}
     with store.lock(study.store):
         save_scores(path.with_suffix(".h5"), scores, recipe)
-        store.write_atomically(path, (json.dumps(content, indent=1) + "\n").encode())
-        store.write_atomically(study.store / "evaluation.md", result.markdown().encode())
+        write_json(path, content)
+        write_listed(study.store, {path.with_suffix(".md"): result.markdown().encode()})
     return result
 
 
 def write_tables(study: Study, evaluation: Evaluation, to: Path | None = None) -> list[Path]:
     """Write the paper's tables of an evaluation that is in the store; `tables/` there if `to` is None."""
-    folder = to or study.store / "tables"
     files = table_files(evaluation, load_scores(study.store / "evaluation.h5"))
-    for name, text in files.items():
-        store.write_atomically(folder / name, text.encode())
-    return [folder / name for name in files]
+    return _written(study, to, "tables", {name: text.encode() for name, text in files.items()})
 
 
 def draw_figures(
@@ -108,11 +105,20 @@ def draw_figures(
     compute.use_threads(threads)
     config = settings(study)
     tested = _tested(study, config, _models(study, config, where), where)
-    folder = to or study.store / "figures"
     files = figure_files(tested, evaluation, load_scores(study.store / "evaluation.h5"))
-    for name, data in files.items():
-        store.write_atomically(folder / name, data)
-    return [folder / name for name in files]
+    return _written(study, to, "figures", files)
+
+
+def _written(study: Study, to: Path | None, name: str, files: Mapping[str, bytes]) -> list[Path]:
+    """Write files into a folder, or into one of the store, which then lists their digests."""
+    paths = {(to or study.store / name) / file: data for file, data in files.items()}
+    if to is None:
+        with store.lock(study.store):
+            write_listed(study.store, paths)
+    else:
+        for path, data in paths.items():
+            store.write_atomically(path, data)
+    return list(paths)
 
 
 def facts(config: StudyConfig, corpus: Corpus, split: Split) -> dict[str, Any]:
@@ -167,7 +173,7 @@ def _tested(study: Study, config: StudyConfig, models: dict[str, Model], where: 
 def _stored(path: Path, recipe: Recipe) -> Evaluation | None:
     """Return the evaluation in the store if it is whole and of this recipe."""
     try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
+        kept = read_json(path, "run `gazepipe evaluate` again")
         current = kept["recipe"] == recipe.digest and path.with_suffix(".md").is_file()
         load_scores(path.with_suffix(".h5"))
         current = current and store.recipe_of(path.with_suffix(".h5")) == recipe.digest

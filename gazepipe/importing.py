@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gazepipe import store
+from gazepipe import audit, store
 from gazepipe.config import template
 from gazepipe.errors import ConfigError
 from gazepipe.recipe import Recipe, digest_json
 from gazepipe.study import Study
+from gazepipe.subjects import forgotten
 
 if TYPE_CHECKING:
     from gazepipe.datasets import FixationDataset
@@ -96,7 +97,10 @@ def import_fixations(
             msg = f"{study.store}: holds ingested recordings; import a data set into a store of its own."
             raise ConfigError(msg)
         rows: dict[str, dict[str, Any]] = {}
+        gone, written = forgotten(study, map(str, users)), 0
         for done, (user, table) in enumerate(dataset.fixations.groupby("user", sort=True), 1):
+            if str(user) in gone:
+                continue
             arrays = _arrays(table, sizes)
             digest = digest_json(
                 [content, [a.tobytes().hex() if a.dtype.kind != "O" else list(a) for a in arrays.values()]]
@@ -117,6 +121,7 @@ def import_fixations(
                     "warnings": [],
                 }
                 store.save(file, "gazepipe.recording", arrays, recipe=recipe, attrs=attrs)
+                written += 1
             rows[str(user)] = {
                 "user": str(user),
                 "session": "",
@@ -129,6 +134,8 @@ def import_fixations(
         study.write_manifest(
             "import", {"dataset": name, "recordings": rows, "notes": json.loads(json.dumps(dataset.notes))}
         )
+        if written:
+            audit.record(study, "import", dataset=name, written=written)
     return study, list(dataset.notes)
 
 

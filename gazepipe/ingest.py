@@ -1,7 +1,8 @@
 """Stage 1: recordings → samples, trials, events and quality, one stored file a recording.
 
 Incremental: a recording whose file and parameters are as they were is not read again. One bad file never stops the
-others; what was stored of it before stays, but is not used until the file can be read again.
+others; what was stored of it before stays, but is not used until the file can be read again. What was stored of a file
+that is gone is removed.
 """
 
 from __future__ import annotations
@@ -21,14 +22,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gazepipe import parallel, store
+from gazepipe import audit, consent, parallel, store
 from gazepipe.config import CONFIG_NAME, IngestConfig, StudyConfig
 from gazepipe.errors import ConfigError, GazepipeError, NothingToDoError, RecordingError, StorageError, StoreError
 from gazepipe.readers import find_reader, is_companion, is_recording_folder, recordings_in_archive, unpacked
 from gazepipe.readers.source import out_of_memory
 from gazepipe.recipe import Recipe, digest_file, digest_folder, digest_json
+from gazepipe.shards import WAIT_S, Shard, save_part
 from gazepipe.stimuli import unmatched_stimuli
 from gazepipe.study import Failure, Study, check_label, fold
+from gazepipe.subjects import forgotten
 from gazepipe.trial_sources import name_pattern, trial_rows
 from gazepipe.user_quality import user_quality
 
@@ -42,14 +45,18 @@ __all__ = [
     "IngestReport",
     "Job",
     "analyse",
+    "conclude",
     "each",
     "free_of",
     "ingest",
     "ingest_files",
+    "jobs_below",
+    "parts_made_of",
     "plan",
     "read_trials",
     "recipe_of_job",
     "recordings_below",
+    "sort_out",
     "stored_summary",
     "workers",
 ]
@@ -81,6 +88,7 @@ class IngestReport:
 
     written: list[str] = field(default_factory=list)
     current: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     recordings: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -97,7 +105,8 @@ def plan(study: Study) -> tuple[list[Job], list[Failure]]:
     """Which files are recordings and whose they are, without reading them.
 
     Two files that claim the same user and session, and two users whose names differ only in case, are failures:
-    neither is taken, because guessing would mix two people.
+    neither is taken, because guessing would mix two people. Of people who were forgotten nothing is said; people
+    without the consent that the study requires are failures.
 
     Raises
     ------
@@ -105,6 +114,25 @@ def plan(study: Study) -> tuple[list[Job], list[Failure]]:
         If there is no such folder.
     NothingToDoError
         If no file matches.
+    """
+    jobs, failures = jobs_below(study)
+    gone = forgotten(study, {job.user for job in jobs})
+    refused = consent.refusal(study, sorted({job.user for job in jobs} - gone), "ingest")
+    failures += [Failure("ingest", str(j.source), f"{j.source}: {refused[j.user]}") for j in jobs if j.user in refused]
+    if not jobs and not failures:
+        msg = f"{study.recordings}: no file matches [ingest] include {list(study.config.ingest.include)}."
+        raise NothingToDoError(msg)
+    unique, clashes = _without_clashes([job for job in jobs if job.user not in gone and job.user not in refused])
+    return unique, failures + clashes
+
+
+def jobs_below(study: Study) -> tuple[list[Job], list[Failure]]:
+    """All files of the study that are recordings, as their names have it, and what has no usable name.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such folder.
     """
     if not study.recordings.is_dir():
         msg = f"{study.recordings}: no such folder; correct `recordings` in {study.root / CONFIG_NAME}."
@@ -128,11 +156,7 @@ def plan(study: Study) -> tuple[list[Job], list[Failure]]:
             failures.append(Failure("ingest", str(path), str(error)))
             continue
         jobs.append(Job(path, user, session, "ingest"))
-    if not jobs and not failures:
-        msg = f"{study.recordings}: no file matches [ingest] include {list(study.config.ingest.include)}."
-        raise NothingToDoError(msg)
-    unique, clashes = _without_clashes(jobs)
-    return unique, failures + clashes
+    return jobs, failures
 
 
 def recordings_below(
@@ -218,12 +242,14 @@ def ingest(
     jobs: int | None = None,
     force: bool = False,
     fail_fast: bool = False,
+    shard: Shard | None = None,
     show: Show | None = None,
 ) -> IngestReport:
     """Ingest a folder of recordings into the study's store.
 
     With `fail_fast` the first file that cannot be used ends it; what is finished is stored, and what was stored of the
-    files that were not reached stays in use.
+    files that were not reached stays in use. With a `shard`, only that part of the files, which `gazepipe.gather` then
+    puts into use together with the other parts.
 
     Raises
     ------
@@ -232,25 +258,72 @@ def ingest(
     LockedError, StorageError
         If the store cannot be written.
     """
-    planned, failures = plan(study)
-    root = str(study.recordings.resolve())
+    planned = plan(study)
+    if shard is not None:
+        return _ingest_shard(study, planned[0], shard, jobs=jobs, force=force, show=show)
     with store.lock(study.store):
-        elsewhere = {k: v for k, v in study.known_recordings().items() if v.get("root") != root}
-        todo, clashes = free_of(planned, elsewhere)
-        failures += clashes
+        todo, failures, elsewhere = sort_out(study, *planned)
         stop_now = fail_fast and bool(failures)
         report = ingest_files(study, [] if stop_now else todo, jobs=jobs, force=force, fail_fast=fail_fast, show=show)
         report.failures[:0] = failures
-        for row in report.recordings.values():
-            row["root"] = root
         if fail_fast and report.failures:
             report.recordings |= _not_reached(study, todo, report)
-        others = {k: v for k, v in elsewhere.items() if v["origin"] == "ingest"}
-        users = user_quality({name: row["user"] for name, row in report.recordings.items()}, report.quality)
-        study.write_manifest("ingest", {"recordings": others | report.recordings, "users": users})
-        report.warnings += unmatched_stimuli(study, report.stimuli, whole=not elsewhere)
-        study.write_failures("ingest", report.failures)
+        conclude(study, planned[0], elsewhere, report)
     return report
+
+
+def _ingest_shard(
+    study: Study, planned: list[Job], shard: Shard, *, jobs: int | None, force: bool, show: Show | None
+) -> IngestReport:
+    with store.lock(study.store, WAIT_S, part=shard.name("ingest")):
+        todo, _, _ = sort_out(study, planned, [])
+        report = ingest_files(study, shard.of(todo), jobs=jobs, force=force, show=show)
+        content: dict[str, Any] = {k: getattr(report, k) for k in ("written", "current", "recordings", "quality")}
+        content |= {"warnings": report.warnings, "stimuli": {k: sorted(v) for k, v in report.stimuli.items()}}
+        save_part(study, "ingest", shard, parts_made_of(study), content, report.failures)
+    return report
+
+
+def parts_made_of(study: Study) -> str:
+    """What all shards of an ingest must agree on."""
+    return digest_json([VERSION, _params(study.config), str(study.recordings.resolve())])
+
+
+def sort_out(
+    study: Study, planned: list[Job], failures: list[Failure]
+) -> tuple[list[Job], list[Failure], dict[str, dict[str, Any]]]:
+    """What of a plan can be taken in, what cannot, and the recordings in the store that are from elsewhere."""
+    root = str(study.recordings.resolve())
+    elsewhere = {k: v for k, v in study.known_recordings().items() if v.get("root") != root}
+    todo, clashes = free_of(planned, elsewhere)
+    return todo, failures + clashes, elsewhere
+
+
+def conclude(study: Study, planned: list[Job], elsewhere: dict[str, dict[str, Any]], report: IngestReport) -> None:
+    """Put into use what was ingested, and remove what was stored of files that are gone."""
+    root = str(study.recordings.resolve())
+    for row in report.recordings.values():
+        row["root"] = root
+    _remove_gone(study, planned, report, root)
+    others = {k: v for k, v in elsewhere.items() if v["origin"] == "ingest"}
+    users = user_quality({name: row["user"] for name, row in report.recordings.items()}, report.quality)
+    before = study.manifest("ingest").get("recordings", {}).keys()
+    study.write_manifest("ingest", {"recordings": others | report.recordings, "users": users})
+    dropped = len(before - {*others, *report.recordings})
+    if report.written or dropped:
+        audit.record(study, "ingest", written=len(report.written), dropped=dropped, failed=report.failed)
+    report.warnings += unmatched_stimuli(study, report.stimuli, whole=not elsewhere)
+    study.write_failures("ingest", report.failures)
+
+
+def _remove_gone(study: Study, planned: list[Job], report: IngestReport, root: str) -> None:
+    """Files come before the manifest, so that a run which is killed in between finds the rest the next time."""
+    here = {fold(job.recording) for job in planned}
+    refused = {failure.source for failure in report.failures}  # they are there, whatever is wrong with them
+    for name, row in study.manifest("ingest").get("recordings", {}).items():
+        if row.get("root") == root and fold(name) not in here and row["source"] not in refused:
+            study.recording_file(name).unlink(missing_ok=True)
+            report.removed.append(name)
 
 
 def _not_reached(study: Study, todo: list[Job], report: IngestReport) -> dict[str, dict[str, Any]]:

@@ -25,7 +25,16 @@ if TYPE_CHECKING:
     from gazepipe.study import Study
     from gazepipe.training import Trained
 
-__all__ = ["Model", "load_model", "load_refiner", "model_recipe", "read_model", "save_model", "weights_digest"]
+__all__ = [
+    "Model",
+    "check_weights",
+    "load_model",
+    "load_refiner",
+    "model_recipe",
+    "read_model",
+    "save_model",
+    "weights_digest",
+]
 
 FORMAT = "gazepipe.model"
 FORMAT_VERSION = "1.0"
@@ -164,6 +173,29 @@ def read_model(path: Path, name: str, where: torch.device | None = None) -> Mode
         raise StoreError(msg)
     net = net.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Model(net.to(where) if where else net, info)
+
+
+def check_weights(path: Path) -> None:
+    """Read weights, or a checkpoint, in full and compare them with their digest.
+
+    Raises
+    ------
+    StoreError
+        If they are damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+    from safetensors.torch import load_file
+
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+        whole = metadata.get("digest") in (None, weights_digest(metadata["gazepipe"], load_file(path)))
+    except (SafetensorError, KeyError, ValueError) as error:
+        msg = f"{path}: damaged or not weights of gazepipe ({error}); delete it and run `gazepipe train` again."
+        raise StoreError(msg) from None
+    if not whole:
+        msg = f"{path}: damaged (its content is not what was written); delete it and run `gazepipe train` again."
+        raise StoreError(msg)
 
 
 def load_refiner(study: Study, embedding: str, where: torch.device | None = None) -> Model:

@@ -8,13 +8,15 @@ culprit.
 
 from __future__ import annotations
 
+import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
@@ -85,7 +87,7 @@ _work: list[Callable[[Any], Any]] = []  # in a worker process: what it does with
 
 
 def _begin(work: Callable[[Any], Any]) -> None:
-    _leave_interrupts_to_the_parent()
+    _belong_to_the_parent()
     _work[:] = [work]
 
 
@@ -93,9 +95,17 @@ def _one(item: Any) -> Any:
     return _work[0](item)
 
 
-def _leave_interrupts_to_the_parent() -> None:
-    """Ctrl-C reaches all processes of a terminal; the parent ends the others in order."""
+def _belong_to_the_parent() -> None:
+    """Leave Ctrl-C, which reaches all processes of a terminal, to the parent; and go when the parent was killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_go_with_the_parent, daemon=True).start()
+
+
+def _go_with_the_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 class Aside:
@@ -137,7 +147,7 @@ class Aside:
 
 def _serve(pipe: Connection) -> None:
     """Do what comes through the pipe until it closes."""
-    _leave_interrupts_to_the_parent()
+    _belong_to_the_parent()
     with suppress(EOFError, OSError):
         while True:
             work, arguments = pipe.recv()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gazepipe import consent
 from gazepipe.build import build_psm
 from gazepipe.enrol import Gallery, enrol
 from gazepipe.evaluate import Evaluation, evaluate
@@ -84,6 +85,8 @@ def run(
         f"{', '.join(networks.trained) or 'nothing'} trained, {', '.join(networks.current) or 'none'} up to date",
     )
 
+    refused = consent.refusal(study, study.manifest("build-psm").get("users", {}), "embed")
+    report.warnings += refused.values()
     report.gallery = enrol(study, device=device, threads=threads, show=timed("enrol"))
     over("enrol", f"{len(report.gallery.people)} people in the gallery")
 

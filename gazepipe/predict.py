@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import hashlib
 import io
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,8 @@ import numpy.typing as npt
 import torch
 
 from gazepipe import store
-from gazepipe.errors import ConfigError, GazepipeError, NothingToDoError
+from gazepipe.documents import digest_bytes, read_json, write_json
+from gazepipe.errors import ConfigError, GazepipeError, NothingToDoError, StoreError
 from gazepipe.figures import overlay_png
 from gazepipe.images import read_rgb
 from gazepipe.predictor import Predictor
@@ -138,12 +139,26 @@ def predict(
     ------
     NothingToDoError
         If somebody is not enrolled or was with another network, nothing is trained, or there is no image.
+    LockedError
+        If the results go into the store and another run is writing there.
     """
     predictor = Predictor(study, usm=usm, device=device, threads=threads)
+    with store.lock(study.store) if to is None else contextlib.nullcontext():
+        return _predict(predictor, users, images, to, force, show)
+
+
+def _predict(
+    predictor: Predictor,
+    users: str | Sequence[str],
+    images: Sequence[Path],
+    to: Path | None,
+    force: bool,
+    show: Callable[[int, int, str], None] | None,
+) -> tuple[list[Prediction], list[Failure]]:
     names = [users] if isinstance(users, str) else list(users) or list(predictor.users)
     people = [predictor.gallery[name] for name in dict.fromkeys(names)]
     files = _image_files(images)
-    root = to or study.store / "predictions"
+    root = to or predictor.study.store / "predictions"
     folders = {p.user: root if to is not None and isinstance(users, str) else root / p.user for p in people}
     kept = {} if force else _summary(root)
     common = [predictor.gallery.model, *predictor.recipe]
@@ -165,13 +180,15 @@ def predict(
             new = dict(zip(todo, predictor.maps(small, universal, todo), strict=True)) if todo else {}
             picture = read_rgb(path) if todo else small
             for user, (overlay, array) in outputs.items():
+                digests = kept.get(_key(root, array), {}).get("digests", {})
                 if user in new:
-                    _write(overlay, array, picture, new[user])
+                    digests = _write(overlay, array, picture, new[user])
                 psm = new[user] if user in new else old[user]
                 assert psm is not None
                 done.append(Prediction(path, user, psm, universal, source, overlay, array, user not in new))
                 row = {"user": user, "image": str(path), "universal_map": source, "recipe": recipes[user]}
-                rows[_key(root, array)] = row | {"overlay": _key(root, overlay), "array": _key(root, array)}
+                row |= {"overlay": _key(root, overlay), "array": _key(root, array)}
+                rows[_key(root, array)] = row | {"digests": digests}
         except GazepipeError as error:
             if error.exit_code == 7:
                 raise
@@ -179,8 +196,7 @@ def predict(
         if show:
             show(count, len(files), path.name)
     if rows:
-        content = {"predictions": [r for _, r in sorted((_summary(root) | rows).items())]}
-        store.write_atomically(root / SUMMARY, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+        write_json(root / SUMMARY, {"predictions": [r for _, r in sorted((_summary(root) | rows).items())]})
     return done, failures
 
 
@@ -195,9 +211,9 @@ def _digest(array: F32) -> str:
 def _summary(root: Path) -> dict[str, dict[str, Any]]:
     """Array file → row of the summary there; empty where there is none or it is damaged."""
     try:
-        content = json.loads((root / SUMMARY).read_text(encoding="utf-8"))
+        content = read_json(root / SUMMARY, "predict again")
         return {str(row["array"]): row for row in content["predictions"]}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, StoreError, KeyError, TypeError):
         return {}
 
 
@@ -213,11 +229,14 @@ def _stored(kept: dict[str, dict[str, Any]], root: Path, outputs: tuple[Path, Pa
     return psm
 
 
-def _write(overlay: Path, array: Path, picture: U8, psm: F32) -> None:
+def _write(overlay: Path, array: Path, picture: U8, psm: F32) -> dict[str, str]:
+    """Write both files; their digests."""
     buffer = io.BytesIO()
     np.save(buffer, psm)
-    store.write_atomically(array, buffer.getvalue())
-    store.write_atomically(overlay, overlay_png(picture, psm))
+    files = {"array": (array, buffer.getvalue()), "overlay": (overlay, overlay_png(picture, psm))}
+    for path, data in files.values():
+        store.write_atomically(path, data)
+    return {name: digest_bytes(data) for name, (_, data) in files.items()}
 
 
 def _image_files(images: Sequence[Path]) -> list[Path]:

@@ -30,7 +30,17 @@ from gazepipe.recipe import Recipe, digest_json
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["ENCODINGS", "Contents", "load", "lock", "recipe_of", "save", "to_frame", "write_atomically"]
+__all__ = [
+    "ENCODINGS",
+    "Contents",
+    "encoding_of",
+    "load",
+    "lock",
+    "recipe_of",
+    "save",
+    "to_frame",
+    "write_atomically",
+]
 
 #: Kinds of file and the version written; a reader accepts the same major version.
 ENCODINGS = {
@@ -300,6 +310,33 @@ def _check(path: Path, encoding: str, attrs: Mapping[str, Any]) -> None:
         raise StoreError(msg)
 
 
+def encoding_of(path: Path) -> str:
+    """Kind of a stored file, one of `ENCODINGS`.
+
+    Raises
+    ------
+    NothingToDoError
+        If there is no such file.
+    StoreError
+        If it is damaged or nothing that gazepipe knows.
+    """
+    import h5py
+
+    try:
+        with h5py.File(path, "r", locking="best-effort") as file:
+            found = str(_plain(file.attrs["encoding-type"]))
+    except FileNotFoundError:
+        msg = f"{path}: no such file."
+        raise NothingToDoError(msg) from None
+    except (OSError, RuntimeError, KeyError, UnicodeDecodeError) as error:
+        msg = f"{path}: damaged or not a gazepipe store ({error}); delete it and run the stage that makes it again."
+        raise StoreError(msg) from None
+    if found not in ENCODINGS:
+        msg = f"{path}: holds {found!r}; expected one of {', '.join(ENCODINGS)}. Update gazepipe, or make it again."
+        raise StoreError(msg)
+    return found
+
+
 def recipe_of(path: Path) -> str | None:
     """Recipe digest of a stored file; None where there is none or it cannot be read (then it is made again)."""
     import h5py
@@ -312,10 +349,18 @@ def recipe_of(path: Path) -> str | None:
 
 
 @contextlib.contextmanager
-def lock(store: Path, timeout_s: float = 2.0) -> Iterator[None]:
+def lock(store: Path, timeout_s: float = 2.0, *, part: str = "") -> Iterator[None]:
     """Hold a store for writing.
 
     The operating system drops the lock with the process, so that a killed run leaves nothing to clean up.
+
+    Parameters
+    ----------
+    store, timeout_s
+        The store, and how long to wait for it.
+    part
+        Name of a part of a stage (``"ingest-1-of-4"``), whose files no other part writes: parts of other names may
+        write at the same time, anything else may not.
 
     Raises
     ------
@@ -326,20 +371,29 @@ def lock(store: Path, timeout_s: float = 2.0) -> Iterator[None]:
     """
     import filelock
 
-    held = filelock.FileLock(store / ".lock", timeout=timeout_s)
+    held = contextlib.ExitStack()
     try:
         store.mkdir(parents=True, exist_ok=True)
-        held.acquire()
+        with contextlib.ExitStack() as begun:
+            begun.enter_context(filelock.FileLock(store / ".lock", timeout=timeout_s))
+            # A part begins under the store's own lock and goes on under one that only it holds; whoever wants the whole
+            # store holds its lock, so that no part can begin, and the locks of all parts.
+            names = [f".lock-{part}"] if part else sorted(p.name for p in store.glob(".lock-*"))
+            for name in names:
+                held.enter_context(filelock.FileLock(store / name, timeout=timeout_s))
+            if not part:
+                held.push(begun.pop_all())
     except filelock.Timeout:
+        held.close()
         msg = f"{store}: another gazepipe run is writing there; wait for it to end and run again."
         raise LockedError(msg) from None
     except OSError as error:
+        held.close()
         msg = f"{store}: cannot be written ({error.strerror or error}); choose another folder with --store."
         raise StorageError(msg) from None
-    try:
-        for stale in store.rglob(".*.tmp"):
-            with contextlib.suppress(OSError):
-                stale.unlink()
+    with held:
+        if not part:
+            for stale in store.rglob(".*.tmp"):
+                with contextlib.suppress(OSError):
+                    stale.unlink()
         yield
-    finally:
-        held.release()

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gazepipe import store
 from gazepipe.config import CONFIG_NAME, StudyConfig, load_config
-from gazepipe.errors import ConfigError, StoreError
+from gazepipe.documents import read_json, write_json, write_listed
+from gazepipe.errors import ConfigError
 
 __all__ = ["Failure", "Study", "check_label", "fold"]
 
@@ -159,21 +159,14 @@ class Study:
         """
         path = self.store / "manifest" / f"{stage}.json"
         try:
-            content: Any = json.loads(path.read_text(encoding="utf-8"))
+            return read_json(path, f"delete it and run `gazepipe {stage}` again")
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError) as error:
-            msg = f"{path}: damaged ({error}); delete it and run `gazepipe {stage}` again."
-            raise StoreError(msg) from None
-        if not isinstance(content, dict):
-            msg = f"{path}: damaged (no JSON object); delete it and run `gazepipe {stage}` again."
-            raise StoreError(msg)
-        return content
 
     def write_manifest(self, stage: str, content: Mapping[str, Any]) -> None:
         """Replace what a stage left."""
-        text = json.dumps(content, indent=1, sort_keys=True, default=str) + "\n"
-        store.write_atomically(self.store / "manifest" / f"{stage}.json", text.encode())
+        in_order = json.loads(json.dumps(content, sort_keys=True, default=str))
+        write_json(self.store / "manifest" / f"{stage}.json", in_order)
 
     def write_failures(self, stage: str, failures: Iterable[Failure]) -> None:
         """Replace this stage's lines in `failures.jsonl`."""
@@ -185,7 +178,7 @@ class Study:
                     kept.append(line)
         kept += [json.dumps(f.row(), ensure_ascii=False) for f in failures]
         if kept or path.is_file():
-            store.write_atomically(path, "".join(line + "\n" for line in kept).encode())
+            write_listed(self.store, {path: "".join(line + "\n" for line in kept).encode()})
 
     def known_recordings(self) -> dict[str, dict[str, Any]]:
         """All recordings that are current: recording id → user, session, source, origin, recipe."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from gazepipe import compute, distributed, store
+from gazepipe import audit, compute, distributed, store
 from gazepipe.build import corpus_digest, load_corpus
 from gazepipe.calibration import load_calibration, save_calibration, summarise
 from gazepipe.calibration_draws import observe
@@ -224,6 +224,8 @@ def _train(study: Study, where: torch.device, *, preset: str | None, force: bool
     resolved = {name: getattr(config, name).model_dump(mode="json") for name in PRESETS.get(preset or "", {})}
     if first:
         study.write_manifest("train", {"preset": preset, "sections": resolved})
+        if report.trained:
+            audit.record(study, "train", networks=report.trained, people=len(corpus.users))
     return report
 
 

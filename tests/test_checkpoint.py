@@ -18,13 +18,12 @@ import torch
 from safetensors.torch import load_file
 
 from gazepipe import checkpoint as module
-from gazepipe import training
 from gazepipe.checkpoint import Checkpoint
 from gazepipe.config import EmbeddingConfig, RefinerConfig, UniversalConfig
 from gazepipe.corpus import Corpus, make_split
 from gazepipe.models import load_model
 from gazepipe.study import Study
-from gazepipe.training import Trained, train_embedding, train_refiner, train_universal
+from gazepipe.training import Trained, course, train_embedding, train_refiner, train_universal
 
 CPU = torch.device("cpu")
 NETWORKS = ("embedding", "refiner", "universal")
@@ -103,7 +102,7 @@ def test_minutes_count_the_time_before(
 ) -> None:
     """A clock on which each step or epoch takes two seconds: six seconds are three or four, however they are cut."""
     clock = [0.0]
-    monkeypatch.setattr(training.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(course.time, "perf_counter", lambda: clock[0])
     path = tmp_path / "x.checkpoint"
 
     def ticking(limit: int) -> Any:

@@ -27,7 +27,7 @@ from gazepipe.images import read_rgb
 from gazepipe.simulate import simulate_study
 
 COMMANDS = ["init", "simulate", "import", "ingest", "build-psm", "train", "enrol", "identify", "verify"]
-COMMANDS += ["predict", "evaluate", "crossvalidate", "run"]
+COMMANDS += ["predict", "evaluate", "crossvalidate", "run", "info"]
 
 
 def gazepipe(*arguments: object) -> Result:

@@ -165,12 +165,24 @@ def test_damaged_attributes_are_made_again(three: Any) -> None:
     assert study.recording_file("ben").read_bytes() == good
 
 
-def test_a_removed_recording_is_kept_but_not_used(three: Any) -> None:
+def test_what_was_stored_of_a_removed_recording_is_removed(three: Any) -> None:
     study = three.open()
     ingest(study)
     (three.root / "rec" / "ben.csv").unlink()
-    ingest(study)
+    assert ingest(study).removed == ["ben"]
     assert recorded(study) == ["anna", "cleo"]
+    assert not study.recording_file("ben").exists()
+    assert ingest(study).removed == []
+
+
+def test_what_was_stored_of_a_file_that_is_refused_stays(three: Any) -> None:
+    study = three.open()
+    ingest(study)
+    shutil.copy(three.root / "rec" / "ben.csv", three.root / "rec" / "ben.tsv.csv")
+    (three.root / "rec" / "sub").mkdir()
+    shutil.copy(three.root / "rec" / "ben.csv", three.root / "rec" / "sub" / "ben.csv")  # both claim to be ben
+    report = ingest(study)
+    assert (len(report.failures), report.removed) == (3, [])
     assert study.recording_file("ben").is_file()
 
 

@@ -203,6 +203,32 @@ def test_a_second_writer_is_turned_away_and_a_killed_one_leaves_nothing(tmp_path
         pass
 
 
+PART = HOLDER.replace("store.lock(Path(sys.argv[1]))", "store.lock(Path(sys.argv[1]), part=sys.argv[2])")
+
+
+def test_parts_write_at_once_and_whole_runs_alone(tmp_path: Path) -> None:
+    held = [sys.executable, "-c", PART, str(tmp_path), "ingest-1-of-2"]
+    with subprocess.Popen(held, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with store.lock(tmp_path, timeout_s=5, part="ingest-2-of-2"):
+            pass
+        for part in ("ingest-1-of-2", ""):
+            with pytest.raises(LockedError), store.lock(tmp_path, timeout_s=0.1, part=part):
+                pass
+        (tmp_path / ".a.h5.1.tmp").touch()  # of somebody who is still writing it
+        with store.lock(tmp_path, part="ingest-2-of-2"):
+            assert (tmp_path / ".a.h5.1.tmp").exists()
+        holder.kill()
+        holder.wait()
+    with store.lock(tmp_path, timeout_s=5):
+        assert not (tmp_path / ".a.h5.1.tmp").exists()
+        with pytest.raises(LockedError), store.lock(tmp_path, timeout_s=0.1, part="ingest-3-of-3"):
+            pass
+    with store.lock(tmp_path, timeout_s=0.1, part="ingest-1-of-2"):  # and both locks are free again
+        pass
+
+
 def test_lock_where_no_folder_can_be(tmp_path: Path) -> None:
     (tmp_path / "store").write_text("a file")
     with pytest.raises(StorageError, match="store: cannot be written"), store.lock(tmp_path / "store"):

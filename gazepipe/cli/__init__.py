@@ -6,13 +6,15 @@ One module for each group of commands; they are put together here.
 from __future__ import annotations
 
 import os
+import signal
+import threading
 import traceback
 from typing import Any
 
 import click
 
 from gazepipe import __version__
-from gazepipe.cli import people, recordings, setting_up, stages
+from gazepipe.cli import people, privacy, recordings, setting_up, stages, stores
 from gazepipe.errors import GazepipeError
 
 __all__ = ["main"]
@@ -58,8 +60,15 @@ def main(ctx: click.Context, quiet: bool, show_traceback: bool) -> None:
     from gazepipe import compute
 
     compute.prepare()
+    _end_in_order()
     # Of several processes that torchrun started, the first one speaks.
     ctx.obj = {"quiet": quiet or int(os.environ.get("RANK", "0")) > 0}
+
+
+def _end_in_order() -> None:
+    """Take SIGTERM, which clusters send before they kill, as Ctrl-C."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 for _command in (
@@ -78,5 +87,9 @@ for _command in (
     stages.evaluate,
     stages.crossvalidate,
     stages.run,
+    stores.info,
+    privacy.forget,
+    privacy.audit,
+    privacy.consent,
 ):
     main.add_command(_command)

@@ -18,6 +18,7 @@ from gazepipe.cli._shared import (
     say,
     study_options,
 )
+from gazepipe.cli.stores import verify_store
 
 __all__ = ["enrol", "identify", "predict", "verify"]
 
@@ -111,12 +112,15 @@ def identify(
     finish(ctx, found.probe.failures, study.store, [] if as_json else found.probe.notes, kept=False)
 
 
-@click.command(short_help="Check that recordings are a person's.")
-@click.argument("recordings", type=PathArgument, nargs=-1, required=True)
-@click.option("--user", required=True, help="Somebody in the gallery.")
+@click.command(short_help="Check recordings against a person, or the store.")
+@click.argument("paths", type=PathArgument, nargs=-1)
+@click.option("--user", help="Somebody in the gallery, whose recordings PATHS should be.")
 @click.option("--study", "folder", type=PathArgument, help="Study folder; default: the current one.")
-@click.option("--far", default=0.01, show_default=True, type=_RATE, help="Chance that somebody else is accepted.")
-@click.option("--strict-qc", "strict", is_flag=True, help="Refuse data below [enrol]; exit code 5.")
+@click.option("--far", type=_RATE, help="With --user: chance that somebody else is accepted; default: 0.01.")
+@click.option("--strict-qc", "strict", is_flag=True, help="With --user: refuse data below [enrol]; exit code 5.")
+@click.option(
+    "--set-aside", "aside", is_flag=True, help="Without --user: move damaged files into damaged/ of the store."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @study_options
 @network_options
@@ -124,25 +128,40 @@ def identify(
 def verify(
     ctx: click.Context,
     /,
-    recordings: tuple[Path, ...],
-    user: str,
+    paths: tuple[Path, ...],
+    user: str | None,
     folder: Path | None,
-    far: float,
+    far: float | None,
     strict: bool,
+    aside: bool,
     as_json: bool,
     config: Path | None,
     to: Path | None,
     device: str,
     threads: int | None,
 ) -> None:
-    """Check that recordings are those of a person in the gallery: exit code 0 if so, 9 if not.
+    """Check that recordings are a person's, or that a store is whole.
 
-    RECORDINGS are files or folders of one person, recorded on images of the study. Nothing is stored.
+    With --user: PATHS are recordings of one person on images of the study; exit code 0 if they are of this person of
+    the gallery, 9 if not. Nothing is stored.
+
+    Without: PATHS is a study folder (default: the current one). Every file of its store is read and compared with the
+    digests that it was written with; exit code 8 if one is damaged or missing. With --set-aside, damaged files are
+    moved away, so that the next run makes them again.
     """
+    if user is None:
+        if len(paths) > 1 or (paths and folder) or far is not None or strict:
+            msg = "--user says whose recordings these are; without it, give one study folder and no other option."
+            raise click.UsageError(msg)
+        verify_store(ctx, paths[0] if paths else folder, config, to, aside=aside, as_json=as_json)
+        return
+    if not paths or aside:
+        msg = "--user needs recordings." if not paths else "--set-aside is for stores, without --user."
+        raise click.UsageError(msg)
     from gazepipe.recognition import verify as stage
 
     study = open_study(folder, config, to)
-    found = stage(study, recordings, user, far=far, strict=strict, device=device, threads=threads)
+    found = stage(study, paths, user, far=0.01 if far is None else far, strict=strict, device=device, threads=threads)
     click.echo(json.dumps(found.content(), indent=1, ensure_ascii=False) if as_json else found.text())
     if not found.accepted:
         finish(ctx, [], study.store, [] if as_json else found.probe.notes)

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gazepipe import store
-from gazepipe.errors import ConfigError, GazepipeError, NothingToDoError, StorageError
+from gazepipe import audit, consent, store
+from gazepipe.errors import ConfigError, GazepipeError, InputError, NothingToDoError, StorageError
 from gazepipe.store import Contents
 from gazepipe.study import Failure, Study
 
@@ -115,6 +115,8 @@ def export_study(
         If a user is unknown, the folder is not empty, or two users would get one name.
     StorageError
         If the disk is full or read-only.
+    InputError
+        If nobody has the consent that the study requires.
     """
     if format not in _MODULES:
         msg = f"there is no format {format!r}; expected one of {', '.join(FORMATS)}."
@@ -124,6 +126,16 @@ def export_study(
         msg = f"{out}: is not empty; name a new folder, or replace what is there with --force."
         raise ConfigError(msg)
     report = ExportReport(format, out)
+    refused = consent.refusal(study, [s.user for s in sources], "share")
+    report.failures += [Failure("export", user, sentence) for user, sentence in refused.items()]
+    sources = [s for s in sources if s.user not in refused]
+    if not sources:
+        raise InputError(next(iter(refused.values())))
+    if not dry_run:
+        try:  # before anything is handed out
+            audit.record(study, "export", users=users, format=format, recordings=len(sources))
+        except StorageError as error:  # a store that can only be read can be exported all the same
+            report.notes.append(f"the export is not in the audit log: {error}")
     try:
         importlib.import_module(_MODULES[format]).export(
             study, sources, report, force=force, dry_run=dry_run, show=show, **options

@@ -1,0 +1,180 @@
+"""Commands about privacy: forget, audit, consent."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from pathlib import Path
+
+import click
+
+from gazepipe.cli._shared import PathArgument, Show, open_study, say, study_options
+
+__all__ = ["audit", "consent", "forget"]
+
+
+@click.command(short_help="Remove a person, and what was made of their gaze.")
+@click.option("--user", required=True, help="Whom to forget.")
+@click.option("--study", "folder", type=PathArgument, help="Study folder; default: the current one.")
+@study_options
+@click.option("-n", "--dry-run", is_flag=True, help="Only list what would be removed.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--recordings", is_flag=True, help="Delete the person's recordings in the study's folders, too.")
+@click.option("--rebuild", is_flag=True, help="Make maps, networks, gallery and evaluation again at once.")
+@click.option("--allow-again", is_flag=True, help="Instead: let a forgotten person be taken in again.")
+@click.option("--json", "as_json", is_flag=True, help="Print the receipt as JSON.")
+@click.pass_context
+def forget(
+    ctx: click.Context,
+    /,
+    user: str,
+    folder: Path | None,
+    config: Path | None,
+    to: Path | None,
+    dry_run: bool,
+    yes: bool,
+    recordings: bool,
+    rebuild: bool,
+    allow_again: bool,
+    as_json: bool,
+) -> None:
+    """Remove a person from a study's store, with everything that was made of their gaze, and prove it.
+
+    Recordings, maps, gallery row, predictions and entries of lists go. If networks were trained on the person, so do
+    universal maps, weights, evaluations and predictions of others; what is to be made again is listed. Then all files
+    are searched for the name and the person's numbers: exit code 8 if something is found. The person is kept out of
+    later runs. Originals (without --recordings), exports and backups are yours to delete.
+    """
+    from gazepipe import forget as stage
+
+    study = open_study(folder, config, to)
+    if allow_again:
+        stage.let_in_again(study, user)
+        say(ctx, f"forget: user {user!r} may be taken in again.")
+        return
+    if dry_run or not yes:
+        _announce(stage.plan_of(study, user) if dry_run else stage.outlook(study, user), study.store, recordings)
+        if dry_run:
+            return
+        click.confirm("This cannot be undone. Go on?", abort=True, err=True)
+    with Show(ctx, "file") as show:
+        done = stage.forget(study, user, recordings=recordings, show=show.of("search"))
+    if as_json:
+        click.echo(json.dumps(done.receipt, indent=1, ensure_ascii=False))
+    else:
+        say(ctx, f"{stage.receipt_text(done.receipt)}\nforget: receipt in {done.receipt_file}.")
+    if rebuild:
+        for text in stage.rebuild(study, done.receipt):
+            say(ctx, f"forget: {text}")
+    if done.hits:
+        ctx.exit(8)
+
+
+def _announce(plan: object, store: Path, recordings: bool) -> None:
+    from gazepipe.forget import Plan
+
+    assert isinstance(plan, Plan)
+    click.echo(f"{len(plan.remove)} files of {store} would be removed:", err=True)
+    for path in plan.remove:
+        click.echo(f"  {path.relative_to(store)}", err=True)
+    for what in plan.rebuild:
+        click.echo(f"to be made again: {what}", err=True)
+    for path in plan.originals:
+        click.echo(f"original, {'would be deleted, too' if recordings else 'stays'}: {path}", err=True)
+
+
+@click.command(short_help="Show, or check, the log of what was done to a store.")
+@click.argument("folder", type=PathArgument, required=False)
+@study_options
+@click.option("--verify", "check", is_flag=True, help="Check the chain of digests; exit code 8 if it is broken.")
+@click.option("--head", help="With --verify: a digest noted down before, which must be in the log.")
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@click.pass_context
+def audit(
+    ctx: click.Context,
+    /,
+    folder: Path | None,
+    config: Path | None,
+    to: Path | None,
+    check: bool,
+    head: str | None,
+    as_json: bool,
+) -> None:
+    """Show the audit log of a study's store: when what was done. People stand in it as digests."""
+    from gazepipe import audit as log
+
+    study = open_study(folder, config, to)
+    if head and not check:
+        msg = "--head goes with --verify."
+        raise click.UsageError(msg)
+    if check:
+        found = log.problems(study, head)
+        if as_json:
+            click.echo(json.dumps({"problems": found, "head": None if found else log.head(study)}, indent=1))
+        else:
+            for sentence in found:
+                click.echo(sentence, err=True)
+            if not found:
+                say(ctx, f"audit: {len(log.entries(study))} lines, unbroken; the last digest is {log.head(study)}.")
+        if found:
+            ctx.exit(8)
+        return
+    lines = log.entries(study)
+    if as_json:
+        click.echo(json.dumps(lines, indent=1, ensure_ascii=False))
+        return
+    for line in lines:
+        who = f" by {line['who']}" if "who" in line else ""
+        about = f" of {', '.join(u[:8] for u in line['users'])}" if line["users"] else ""
+        detail = ", ".join(f"{k} {v}" for k, v in line["detail"].items())
+        click.echo(f"{line['n']:>4}  {line['time']}  {line['command']}{about}{who}  {detail}".rstrip())
+
+
+@click.group(short_help="Keep consent forms on record.")
+def consent() -> None:
+    """Keep consent forms on record, in a table in the study folder."""
+
+
+@consent.command()
+@click.option("--user", required=True, help="Pseudonym of the person.")
+@click.option("--form", required=True, help="Number or name of what was signed.")
+@click.option(
+    "--date", "signed", default=lambda: date.today().isoformat(), help="When, as 2026-05-31.  [default: today]"
+)
+@click.option("--scope", default="ingest,embed", show_default=True, help="Of ingest, embed and share.")
+@click.option("--expires", default="", help="Last day on which it holds.")
+@click.option("--study", "folder", type=PathArgument, help="Study folder; default: the current one.")
+@study_options
+@click.pass_context
+def add(
+    ctx: click.Context,
+    /,
+    user: str,
+    form: str,
+    signed: str,
+    scope: str,
+    expires: str,
+    folder: Path | None,
+    config: Path | None,
+    to: Path | None,
+) -> None:
+    """Add a form."""
+    from gazepipe import consent as table
+
+    study = open_study(folder, config, to)
+    new = table.add(study, user, form, signed, scope, expires)
+    until = f" until {new.expires}" if new.expires else ""
+    say(ctx, f"consent: {new.user} agreed to {', '.join(new.scope)} from {new.date}{until}, form {new.form}.")
+
+
+@consent.command("list")
+@click.argument("folder", type=PathArgument, required=False)
+@study_options
+def list_(folder: Path | None, config: Path | None, to: Path | None) -> None:
+    """List all forms."""
+    from gazepipe import consent as table
+    from gazepipe.tables import text_table
+
+    forms = table.consents(open_study(folder, config, to))
+    rows = [[f.user, f.form, str(f.date), " ".join(f.scope), str(f.expires or "")] for f in forms]
+    click.echo(text_table(["user", "form", "date", "scope", "expires"], rows, 5))

@@ -1,0 +1,136 @@
+"""An embedding network on the data of a corpus: (user, stimulus) → features, in training and afterwards."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from gazepipe import compute
+from gazepipe.corpus import Corpus
+from gazepipe.embedding import DescriptorNet, EmbeddingNet, pair_input
+from gazepipe.errors import ConfigError
+from gazepipe.inference import FastEncoder
+from gazepipe.registration import GRID, REACH, coarse, match, moved, offset
+
+F32 = npt.NDArray[np.float32]
+
+
+class Encoder:
+    """An embedding network with everything it needs to turn a corpus's pairs into features.
+
+    Parameters
+    ----------
+    net
+        The network, already on its device.
+    corpus
+        Where maps and images come from.
+    reference_users
+        The training users: universal maps are over them alone, where the network needs any. For a training user the
+        map without that user is taken, so that training users and unseen ones are treated alike.
+    """
+
+    def __init__(self, net: EmbeddingNet | DescriptorNet, corpus: Corpus, reference_users: tuple[int, ...]) -> None:
+        self.net, self.corpus = net, corpus
+        self.where = next(itertools.chain(net.parameters(), net.buffers())).device
+        self.dtype = compute.autocast_dtype(self.where)
+        self.maps = torch.from_numpy(corpus.maps).to(self.where)
+        self.index = torch.from_numpy(corpus.index).to(self.where)
+        self.images = None
+        if net.inputs.startswith("rgb"):
+            if corpus.images is None:
+                msg = (
+                    f"[embedding] inputs {net.inputs!r} need an image for every stimulus, but some have none; "
+                    "use 'descriptors', 'discrepancy' or 'psm'."
+                )
+                raise ConfigError(msg)
+            self.images = torch.from_numpy(corpus.images).to(self.where)
+        self.usm = self.count = None
+        self.in_reference = torch.zeros(len(corpus.users), dtype=torch.bool, device=self.where)
+        if net.inputs.endswith("discrepancy") or net.inputs == "descriptors" or net.registration:
+            usm, count = corpus.usm(reference_users)
+            self.usm, self.count = torch.from_numpy(usm).to(self.where), torch.from_numpy(count).to(self.where)
+            self.in_reference[list(reference_users)] = True
+
+    def pair_maps(self, users: Tensor, stimuli: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Personal and, where the network needs them, universal maps of pairs; ``(n, H, W)`` each."""
+        psm = self.maps[self.index[users, stimuli]]
+        if self.usm is None or self.count is None:
+            return psm, None
+        n = self.count[stimuli].float()[:, None, None]
+        own = self.in_reference[users][:, None, None] & (n > 1)
+        mean = self.usm[stimuli]
+        return psm, torch.where(own, (n * mean - psm.float()) / (n - 1).clamp(min=1), mean)
+
+    def features(
+        self,
+        users: Tensor,
+        stimuli: Tensor,
+        mirrored: Tensor | None = None,
+        by: Tensor | None = None,
+        fast: FastEncoder | None = None,
+    ) -> Tensor:
+        """Features of pairs (user, stimulus), ``(n,)`` and ``(n,)`` → ``(n, d)`` float32; in the net's current mode.
+
+        `mirrored` tells which pairs are shown left to right, ``(n,)`` bool; `by` how far personal maps are moved
+        before, ``(n, 2)`` in cells of `registration.GRID`; `fast` takes the network's place in evaluation.
+        """
+        psm, usm = self.pair_maps(users, stimuli)
+        if isinstance(self.net, DescriptorNet):
+            assert usm is not None
+            small = coarse(psm)
+            return self.net(small if by is None else moved(small, by), coarse(usm))  # type: ignore[no-any-return]
+        if by is not None:
+            fine = by * by.new_tensor([psm.shape[2] / GRID[1], psm.shape[1] / GRID[0]])
+            psm = moved(psm.float(), fine)
+        rgb = None if self.images is None else self.images[stimuli]
+        if fast is not None:
+            return fast(rgb, psm, usm)
+        pairs = pair_input(self.net.inputs, rgb, psm, usm)
+        if mirrored is not None:
+            pairs = torch.where(mirrored[:, None, None, None], pairs.flip(3), pairs)
+        with torch.autocast(self.where.type, self.dtype, enabled=self.dtype is not None):
+            out = self.net(pairs)
+        return out.float()  # type: ignore[no-any-return]
+
+    def offset(self, user: int, stimuli: npt.NDArray[np.int64], chunk: int = 256) -> Tensor:
+        """How far all of a user's maps of some stimuli must be moved to fit the universal maps, ``(2,)``."""
+        total = torch.zeros(2 * REACH + 1, 2 * REACH + 1, device=self.where)
+        for a in range(0, len(stimuli), chunk):
+            s = torch.from_numpy(stimuli[a : a + chunk]).to(self.where)
+            psm, usm = self.pair_maps(torch.full_like(s, user), s)
+            assert usm is not None
+            total += match(coarse(psm), coarse(usm)).sum(0)
+        return offset(total)
+
+    def usable(self, user: int, stimuli: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Which of some stimuli a user has a map of and, where universal maps are needed, somebody else has, too."""
+        there = self.corpus.index[user, stimuli] >= 0
+        if self.count is not None:
+            others = self.count.cpu().numpy()[stimuli] - (bool(self.in_reference[user]) & there)
+            there &= others > 0
+        return np.flatnonzero(there)
+
+    @torch.inference_mode()
+    def table(self, user: int, stimuli: tuple[int, ...] | npt.NDArray[np.int64], chunk: int = 64) -> F32:
+        """Features of one user's pairs, ``(len(stimuli), d)``, NaN where the user has no usable map; evaluation mode.
+
+        With registration, one move is found for all these maps together: maps that must not know of each other, like
+        those of a gallery and those of a probe, belong in tables of their own.
+        """
+        self.net.eval()
+        chosen = np.asarray(stimuli, np.int64)
+        out = np.full((chosen.size, self.net.dimension), np.nan, np.float32)
+        there = self.usable(user, chosen)
+        by = self.offset(user, chosen[there]) if self.net.registration and len(there) else None
+        size = chunk if self.where.type == "cpu" else 2048
+        fast = FastEncoder(self.net, self.dtype) if isinstance(self.net, EmbeddingNet) else None
+        for a in range(0, there.size, size):
+            rows = there[a : a + size]
+            s = torch.from_numpy(chosen[rows]).to(self.where)
+            shift = None if by is None else by.expand(len(s), 2)
+            out[rows] = self.features(torch.full_like(s, user), s, by=shift, fast=fast).cpu().numpy()
+        return out
