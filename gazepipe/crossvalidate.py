@@ -19,8 +19,9 @@ import torch
 
 from gazepipe import compute, store
 from gazepipe.build import corpus_digest, load_corpus
+from gazepipe.combined import load_others, others_digests, settings_of, unseen
 from gazepipe.config import StudyConfig
-from gazepipe.corpus import Corpus
+from gazepipe.corpus import Corpus, Others
 from gazepipe.documents import write_listed
 from gazepipe.evaluation.crossvalidation import CrossValidation, FoldResult
 from gazepipe.evaluation.folds import Fold, make_folds
@@ -101,14 +102,15 @@ def crossvalidate(
     tell: Show = show or (lambda *_: None)
     digest = corpus_digest(study, corpus.users)
     params = _params(study, config, maps, minutes)
-    results, kept = [], Features()
+    results, kept, others = [], Features(), load_others(study, config.embedding, corpus)
+    data = {"corpus": digest, **others_digests(study, config.embedding)}
     for done, fold in enumerate(cut):
-        recipe = Recipe("fold", VERSION, {**params, "fold": [folds, fold.repeat, fold.number]}, {"corpus": digest})
+        recipe = Recipe("fold", VERSION, {**params, "fold": [folds, fold.repeat, fold.number]}, data)
         path = folder / f"{fold.name}.h5"
         if force or store.recipe_of(path) != recipe.digest:
             label = f"fold {done + 1} of {len(cut)}"
             say = functools.partial(_tell_fold, tell, label)
-            result = _run(study, corpus, fold, config, maps, minutes, where, kept, say)
+            result = _run(study, corpus, fold, config, maps, minutes, where, others, kept, say)
             with store.lock(study.store):
                 save_fold(path, result, recipe)
         results.append(load_fold(path))
@@ -150,6 +152,7 @@ def folder_of(study: Study, preset: str | None, maps: bool = True) -> Path:
 def _params(study: Study, config: StudyConfig, maps: bool, minutes: float) -> dict[str, Any]:
     sections = ["split", "embedding", "evaluation", *(["refiner", "universal"] if maps else [])]
     params = {name: getattr(config, name).model_dump(mode="json") for name in sections}
+    params["embedding"] = settings_of(config.embedding)
     # How maps are combined is a row of the table; pairs and pool are in `refiner`.
     for name in ("combine", "method"):
         params.get("refiner", {}).pop(name, None)
@@ -168,13 +171,22 @@ def _run(
     maps: bool,
     minutes: float,
     where: torch.device,
+    others: Others,
     kept: Features,
     tell: Show,
 ) -> FoldResult:
     """Train all networks on the training part of a fold, and test them on its test part; images' features are kept."""
     start, split, seed = time.perf_counter(), fold.split, config.seed
     section = config.embedding.model_copy(update=_limit(config.embedding.minutes, _EMBEDDING * minutes))
-    trained = train_embedding(corpus, split, section, seed=seed, where=where, progress=lambda *p: tell("embedding", *p))
+    trained = train_embedding(
+        corpus,
+        split,
+        section,
+        others=unseen(others, corpus, split),
+        seed=seed,
+        where=where,
+        progress=lambda *p: tell("embedding", *p),
+    )
     seconds, best = {"embedding": trained.seconds}, {"embedding": trained.best}
     encoder = Encoder(trained.net, corpus, split.users_train)
     found = identify(encoder, split, config.evaluation, seed=seed, everybody=True)
