@@ -317,6 +317,9 @@ class EmbeddingConfig(Section):
     m: Count = Field(8, description="image–PSM pairs that make one embedding in training")
     batch: Count = Field(256, description="embeddings in a batch; fewer where the images do not reach")
     mirror: bool = Field(False, description="mirror half of the training groups; not in the paper")
+    studies: tuple[str, ...] = Field(
+        (), description="folders of other studies whose training users are learned from, too (the paper's CD)"
+    )
     margin: Positive = Field(0.05, description="of the triplet loss (α in the paper)")
     learning_rate: Positive = Field(0.001, description="of Adam")
     steps: Count = Field(1500, description="batches trained on at most")

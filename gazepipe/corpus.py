@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Corpus", "Split", "make_split"]
+__all__ = ["Corpus", "Others", "Split", "make_split"]
 
 F16 = npt.NDArray[np.float16]
 F32 = npt.NDArray[np.float32]
@@ -100,6 +100,10 @@ class Split:
     def users_all(self) -> tuple[int, ...]:
         """Every user once, in order."""
         return tuple(sorted({*self.users_train, *self.users_validation, *self.users_test}))
+
+
+#: Corpora of other studies, and who and what of each is trained on.
+Others = Sequence[tuple[Corpus, Split]]
 
 
 def make_split(

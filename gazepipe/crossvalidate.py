@@ -19,8 +19,9 @@ import torch
 
 from gazepipe import compute, store
 from gazepipe.build import corpus_digest, load_corpus
+from gazepipe.combined import load_others, others_digests, settings_of, unseen
 from gazepipe.config import StudyConfig
-from gazepipe.corpus import Corpus
+from gazepipe.corpus import Corpus, Others
 from gazepipe.documents import write_listed
 from gazepipe.evaluation.crossvalidation import CrossValidation, FoldResult
 from gazepipe.evaluation.folds import Fold, make_folds
@@ -30,6 +31,7 @@ from gazepipe.evaluation.rows import Tested
 from gazepipe.evaluation.scores import Scores, from_arrays, score_rows
 from gazepipe.metrics import METRICS
 from gazepipe.profiling import train_profile
+from gazepipe.readout import Features
 from gazepipe.recipe import Recipe
 from gazepipe.study import Study
 from gazepipe.train import with_preset
@@ -39,13 +41,13 @@ from gazepipe.training import (
     train_embedding,
     train_multicnn,
     train_refiner,
-    train_universal,
 )
+from gazepipe.universal_maps import other_digests, other_maps, predict_stimuli, predictor_of, train_predictor
 
 __all__ = ["crossvalidate", "folder_of", "load_fold", "save_fold"]
 
 #: Raised whenever the result changes for the same data and parameters.
-VERSION = 2
+VERSION = 3
 
 #: Called with (what is being done, done, total, what to show).
 Show = Callable[[str, int, int, str], None]
@@ -99,15 +101,16 @@ def crossvalidate(
     folder = folder_of(study, preset, maps)
     tell: Show = show or (lambda *_: None)
     digest = corpus_digest(study, corpus.users)
-    params = _params(config, maps, minutes)
-    results = []
+    params = _params(study, config, maps, minutes)
+    results, kept, others = [], Features(), load_others(study, config.embedding, corpus)
+    data = {"corpus": digest, **others_digests(study, config.embedding)}
     for done, fold in enumerate(cut):
-        recipe = Recipe("fold", VERSION, {**params, "fold": [folds, fold.repeat, fold.number]}, {"corpus": digest})
+        recipe = Recipe("fold", VERSION, {**params, "fold": [folds, fold.repeat, fold.number]}, data)
         path = folder / f"{fold.name}.h5"
         if force or store.recipe_of(path) != recipe.digest:
             label = f"fold {done + 1} of {len(cut)}"
             say = functools.partial(_tell_fold, tell, label)
-            result = _run(corpus, fold, config, maps, minutes, where, say)
+            result = _run(study, corpus, fold, config, maps, minutes, where, others, kept, say)
             with store.lock(study.store):
                 save_fold(path, result, recipe)
         results.append(load_fold(path))
@@ -146,22 +149,44 @@ def folder_of(study: Study, preset: str | None, maps: bool = True) -> Path:
     return study.store / "folds" / ((preset or "configuration") + ("" if maps else "-embeddings"))
 
 
-def _params(config: StudyConfig, maps: bool, minutes: float) -> dict[str, Any]:
+def _params(study: Study, config: StudyConfig, maps: bool, minutes: float) -> dict[str, Any]:
     sections = ["split", "embedding", "evaluation", *(["refiner", "universal"] if maps else [])]
     params = {name: getattr(config, name).model_dump(mode="json") for name in sections}
+    params["embedding"] = settings_of(config.embedding)
     # How maps are combined is a row of the table; pairs and pool are in `refiner`.
     for name in ("combine", "method"):
         params.get("refiner", {}).pop(name, None)
+    if maps:
+        # Which network "auto" means depends on what is installed; weights and maps of others are files.
+        params["universal"]["backbone"], begun = predictor_of(study)
+        params["universal"] |= {"start": begun, "others": other_digests(study)}
     return {**params, "seed": config.seed, "maps": maps, "minutes": minutes}
 
 
 def _run(
-    corpus: Corpus, fold: Fold, config: StudyConfig, maps: bool, minutes: float, where: torch.device, tell: Show
+    study: Study,
+    corpus: Corpus,
+    fold: Fold,
+    config: StudyConfig,
+    maps: bool,
+    minutes: float,
+    where: torch.device,
+    others: Others,
+    kept: Features,
+    tell: Show,
 ) -> FoldResult:
-    """Train all networks on the training part of a fold, and test them on its test part."""
+    """Train all networks on the training part of a fold, and test them on its test part; images' features are kept."""
     start, split, seed = time.perf_counter(), fold.split, config.seed
     section = config.embedding.model_copy(update=_limit(config.embedding.minutes, _EMBEDDING * minutes))
-    trained = train_embedding(corpus, split, section, seed=seed, where=where, progress=lambda *p: tell("embedding", *p))
+    trained = train_embedding(
+        corpus,
+        split,
+        section,
+        others=unseen(others, corpus, split),
+        seed=seed,
+        where=where,
+        progress=lambda *p: tell("embedding", *p),
+    )
     seconds, best = {"embedding": trained.seconds}, {"embedding": trained.best}
     encoder = Encoder(trained.net, corpus, split.users_train)
     found = identify(encoder, split, config.evaluation, seed=seed, everybody=True)
@@ -169,12 +194,23 @@ def _run(
     scores = Scores((), np.zeros(0, object), np.zeros(0, object), np.zeros((0, 0, len(METRICS))))
     if maps:
         networks, refiner = {}, config.refiner
+        images = np.array(split.images_test)
+        predicted = other_maps(study, corpus, split, images, where)
         if corpus.images is not None:
             limited = config.universal.model_copy(update=_limit(config.universal.minutes, _UNIVERSAL * minutes))
-            made = train_universal(
-                corpus, split, limited, seed=seed, where=where, progress=lambda *p: tell("universal", *p)
+            made, _ = train_predictor(
+                study,
+                corpus,
+                split,
+                config.model_copy(update={"universal": limited}),
+                where=where,
+                progress=lambda *p: tell("universal", *p),
+                kept=kept,
             )
             networks["universal"], seconds["universal"], best["universal"] = made.net, made.seconds, made.best
+            shown = predict_stimuli(made.net, study, corpus, images)
+            assert shown is not None
+            predicted["predicted"] = shown
         known = tuple(sorted({*split.users_train, *split.users_validation}))
         pools = embedding_pools(encoder, known, split.images_train, m=refiner.m, pool=refiner.pool, seed=seed)
         left = max(minutes - sum(seconds.values()) / 60, 0.01) if minutes else 0.0
@@ -194,15 +230,6 @@ def _run(
                 corpus, split, limited_refiner, seed=seed, where=where, progress=lambda *p: tell("multicnn", *p)
             )
             networks["multicnn"], seconds["multicnn"], best["multicnn"] = made.net, made.seconds, made.best
-        predicted = {}
-        if corpus.images is not None:
-            import torch
-
-            tested = corpus.images[list(split.images_test)]
-            parts = [torch.from_numpy(tested[a : a + 32]).to(where) for a in range(0, len(tested), 32)]
-            with torch.inference_mode():
-                shown = [networks["universal"].predict(part, corpus.size).float().cpu().numpy() for part in parts]
-            predicted["predicted"] = np.concatenate(shown)
         scores = score_rows(Tested(corpus, split, encoder, refiner.m, refiner.pool, seed, networks, predicted))
     seconds["all"] = time.perf_counter() - start
     return FoldResult(fold.repeat, fold.number, scores, precision, verification, best, seconds)

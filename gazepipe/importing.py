@@ -21,9 +21,10 @@ from gazepipe.study import Study
 from gazepipe.subjects import forgotten
 
 if TYPE_CHECKING:
+    from gazepipe.datasets import FixationDataset
     from gazepipe.ingest import IngestReport
 
-__all__ = ["VERSION", "import_dataset", "import_recordings"]
+__all__ = ["VERSION", "import_dataset", "import_fixations", "import_recordings"]
 
 #: Raised whenever the stored result changes for the same input.
 VERSION = 1
@@ -57,7 +58,28 @@ def import_dataset(
     """
     from gazepipe.datasets import load_dataset
 
-    dataset = load_dataset(name, path, **options)
+    return import_fixations(load_dataset(name, path, **options), path, study_folder, show=show)
+
+
+def import_fixations(
+    dataset: FixationDataset,
+    path: Path,
+    study_folder: Path,
+    *,
+    show: Callable[[int, int, str], None] | None = None,
+) -> tuple[Study, list[str]]:
+    """Import a data set that is in memory, from wherever; otherwise as `import_dataset`.
+
+    Parameters
+    ----------
+    dataset
+        Fixations of many users on many images.
+    path
+        Where it came from, for the manifest.
+    study_folder
+        Where the study is, or is to be.
+    """
+    name = dataset.name
     config = study_folder / "gazepipe.toml"
     if not config.exists():
         folders = {str(p.parent) for p in dataset.image_paths.values()}

@@ -25,11 +25,13 @@ from gazepipe.corpus import Corpus, Split
 from gazepipe.training import Progress, Trained
 from gazepipe.universal import divergence, enlarged
 
-__all__ = ["ReadoutNet", "input_size", "train_readout"]
+__all__ = ["Features", "ReadoutNet", "input_size", "train_readout"]
 
 U8 = npt.NDArray[np.uint8]
 #: Reads images of the corpus (indices) at the network's input size, ``(n, H, W, 3)`` uint8.
 Pixels = Callable[[npt.NDArray[np.int64]], U8]
+#: Image of the corpus → its features, each ``(c, h, w)`` float16.
+Features = dict[int, tuple[Tensor, ...]]
 _REACH = 4  # cells that the Gaussian reaches, at most
 
 
@@ -111,6 +113,7 @@ def train_readout(
     config: UniversalConfig,
     *,
     trained_elsewhere: ReadoutNet | None = None,
+    kept: Features | None = None,
     seed: int,
     where: torch.device,
     progress: Progress,
@@ -124,6 +127,8 @@ def train_readout(
     trained_elsewhere
         The network to fine-tune, at a quarter of the learning rate so that little is forgotten; None: a new readout on
         the installed backbone.
+    kept
+        Features of images of this corpus by the same backbone, made before; those made now are put there, too.
     """
     start = time.perf_counter()
     torch.manual_seed(seed)
@@ -141,12 +146,14 @@ def train_readout(
     train, validation = np.intersect1d(seen, split.images_train), np.intersect1d(seen, split.images_validation)
     rows = np.concatenate([train, validation])
     # The cache is on the processor's side: a gather of 16 images is small, all features of a large study are not.
-    parts = []
-    for a in range(0, len(rows), 8):
-        shown = torch.from_numpy(pixels(rows[a : a + 8])).to(where)
-        parts.append([x.half().cpu() for x in net.features(shown)])
-        progress(0, config.readout_epochs, f"features of {min(a + 8, len(rows))} of {len(rows)} images")
-    cached = [torch.cat(taps) for taps in zip(*parts, strict=True)]
+    features_of: Features = {} if kept is None else kept
+    missing = np.array([i for i in rows if int(i) not in features_of], np.int64)
+    for a in range(0, len(missing), 8):
+        shown = torch.from_numpy(pixels(missing[a : a + 8])).to(where)
+        made = zip(*(x.half().cpu() for x in net.features(shown)), strict=True)
+        features_of.update(zip(missing[a : a + 8].tolist(), made, strict=True))
+        progress(0, config.readout_epochs, f"features of {min(a + 8, len(missing))} of {len(missing)} images")
+    cached = [torch.stack(taps) for taps in zip(*(features_of[int(i)] for i in rows), strict=True)]
     usm = torch.from_numpy(mean[rows])
 
     def batch(of: npt.NDArray[np.int64]) -> tuple[list[Tensor], Tensor]:
@@ -157,7 +164,7 @@ def train_readout(
     trained = [p for p in net.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(trained, lr=highest, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, highest, total_steps=total)
-    history, best, least, kept = list[dict[str, float]](), dict[str, float](), float("inf"), net.state_dict()
+    history, best, least, weights = list[dict[str, float]](), dict[str, float](), float("inf"), net.state_dict()
     for epoch in range(1, config.readout_epochs + 1):
         net.train()
         order, losses = rng.permutation(len(train)), list[Tensor]()
@@ -178,11 +185,11 @@ def train_readout(
         history.append(row)
         if value < least or value != value:  # without validation images the last pass counts
             best, least = row, value
-            kept = {k: v.detach().clone() for k, v in net.state_dict().items()}
+            weights = {k: v.detach().clone() for k, v in net.state_dict().items()}
         progress(epoch, config.readout_epochs, f"loss {row['loss']:.3f}, validation KLD {value:.3f}")
         if config.minutes > 0 and row["seconds"] > 60 * config.minutes:
             break
-    net.load_state_dict(kept)
+    net.load_state_dict(weights)
     return Trained(net.eval(), history, best, time.perf_counter() - start)
 
 

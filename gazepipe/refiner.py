@@ -24,6 +24,11 @@ def _block(before: int, after: int, kernel: int = 3, stride: int = 1) -> nn.Sequ
     return nn.Sequential(nn.Conv2d(before, after, kernel, stride, kernel // 2), nn.ReLU(inplace=True))
 
 
+def _at_delta_size(features: Tensor) -> Tensor:
+    """What a trunk gives ``(n, c, H/8, W/8)`` → ``(n, c, 15, 20)``."""
+    return features if features.shape[-2:] == DELTA_SIZE else F.adaptive_avg_pool2d(features, DELTA_SIZE)
+
+
 class RefinerNet(nn.Module):
     """Universal map and user embedding → three discrepancy maps.
 
@@ -115,8 +120,7 @@ class RefinerNet(nn.Module):
 
         Maps of 120 × 160 leave the trunk at that size; of others, each cell is the mean of those that it covers.
         """
-        maps: Tensor = self.trunk(scene)  # (n, c, H/8, W/8)
-        return maps if maps.shape[-2:] == DELTA_SIZE else F.adaptive_avg_pool2d(maps, DELTA_SIZE)
+        return _at_delta_size(self.trunk(scene))
 
     def personalise(self, features: Tensor, reduced: Tensor, kernels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Personal half of the network, from the trunk's output; one kernel set a row."""
@@ -163,7 +167,7 @@ class MultiCnnNet(nn.Module):
 
     def forward(self, scene: Tensor, embedding: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Discrepancy maps ``(n, 15, 20)``, two intermediate and the final one; an embedding is not looked at."""
-        features, maps = self.trunk(scene), []  # (n, c, 15, 20)
+        features, maps = _at_delta_size(self.trunk(scene)), []  # (n, c, 15, 20)
         for tail, head in zip(self.tails, self.project, strict=True):
             features = tail(features)
             maps.append(torch.tanh(head(features).squeeze(1)))

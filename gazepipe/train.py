@@ -18,6 +18,7 @@ from gazepipe.build import corpus_digest, load_corpus
 from gazepipe.calibration import load_calibration, save_calibration, summarise
 from gazepipe.calibration_draws import observe
 from gazepipe.checkpoint import Checkpoint
+from gazepipe.combined import load_others, others_digests, settings_of, unseen
 from gazepipe.config import EmbeddingConfig, RefinerConfig, Section, StudyConfig
 from gazepipe.corpus import Corpus, Split, make_split
 from gazepipe.errors import ConfigError, NothingToDoError, StoreError
@@ -153,6 +154,7 @@ def _train(study: Study, where: torch.device, *, preset: str | None, force: bool
             corpus,
             split,
             section,
+            others=unseen(load_others(study, section, corpus), corpus, split),
             seed=config.seed,
             where=where,
             progress=lambda *p: tell("embedding", *p),
@@ -201,8 +203,10 @@ def _train(study: Study, where: torch.device, *, preset: str | None, force: bool
             checkpoint=checkpoint,
         )
 
-    section = config.embedding.model_dump(mode="json")
-    recipe = Recipe("train-embedding", VERSION, {**common, "embedding": section}, data)
+    section = settings_of(config.embedding)
+    recipe = Recipe(
+        "train-embedding", VERSION, {**common, "embedding": section}, data | others_digests(study, config.embedding)
+    )
     stage("embedding", recipe, embedding)
     if first:
         _calibrate(study, corpus, split, config, where, force, lambda *p: tell("calibration", *p))
@@ -230,11 +234,16 @@ def _train(study: Study, where: torch.device, *, preset: str | None, force: bool
 
 
 def with_preset(config: StudyConfig, preset: str | None) -> StudyConfig:
-    """Put a preset's sections, or its single keys, in place of the file's; None leaves the file's."""
+    """Put a preset's sections, or its single keys, in place of the file's; None leaves the file's.
+
+    Which other studies are learned from is no setting of a network, and stays.
+    """
     changes = {
         name: getattr(config, name).model_copy(update=values) if isinstance(values, dict) else values
         for name, values in (PRESETS[preset] if preset else {}).items()
     }
+    if "embedding" in changes:
+        changes["embedding"] = changes["embedding"].model_copy(update={"studies": config.embedding.studies})
     return config.model_copy(update=changes)
 
 

@@ -23,7 +23,7 @@ from gazepipe.errors import ConfigError, StimulusError
 from gazepipe.images import read_rgb
 from gazepipe.map_folder import MapFolder
 from gazepipe.models import Model, model_recipe, read_model
-from gazepipe.readout import ReadoutNet, input_size, train_readout
+from gazepipe.readout import Features, ReadoutNet, input_size, train_readout
 from gazepipe.stimuli import SUFFIXES, StudyImages
 from gazepipe.study import Study
 from gazepipe.training import Progress, Trained, train_universal
@@ -73,10 +73,12 @@ def train_predictor(
     where: torch.device,
     progress: Progress,
     checkpoint: Checkpoint | None = None,
+    kept: Features | None = None,
 ) -> tuple[Trained, dict[str, Any]]:
     """Train the universal predictor that the configuration asks for; also returns what builds the network again.
 
-    A readout trains in a minute or so on features that are made anew each time, so that it keeps no checkpoint.
+    A readout trains in a minute or so on features that are made anew each time, so that it keeps no checkpoint; several
+    trainings on one corpus may share them in `kept`.
     """
     backbone, elsewhere = predictor_of(study)
     section = config.universal
@@ -93,6 +95,7 @@ def train_predictor(
         _reader(study, corpus, size),
         section,
         trained_elsewhere=start,
+        kept=kept,
         seed=config.seed,
         where=where,
         progress=progress,

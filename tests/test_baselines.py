@@ -51,6 +51,11 @@ def test_it_is_the_refiner_without_the_embedding_path() -> None:
     assert all(m.abs().max() <= 1 for m in maps)
 
 
+def test_maps_of_another_size_give_discrepancy_maps_all_the_same() -> None:
+    maps = MultiCnnNet(1, (4, 6, 8))(torch.randn(2, 1, 30, 40))
+    assert [m.shape for m in maps] == [(2, 15, 20)] * 3
+
+
 def test_each_network_learns_its_user_and_the_oracle_finds_the_like(corpus: Corpus) -> None:
     trained = train_multicnn(corpus, SPLIT, SETTINGS, seed=0, where=CPU, progress=lambda *_: None)
     assert {row["user"] for row in trained.history} == {0, 1}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from gazepipe.errors import ConfigError
 from gazepipe.ingest import ingest
 from gazepipe.simulate import simulate_study
 from gazepipe.study import Study
-from gazepipe.training import train_embedding, train_refiner, train_universal
+from gazepipe.training import train_embedding, train_refiner
+from gazepipe.universal_maps import train_predictor
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +56,13 @@ def test_no_test_user_or_image_reaches_a_training(study: Study, monkeypatch: pyt
 
         return call
 
-    for name, train in (("embedding", train_embedding), ("refiner", train_refiner), ("universal", train_universal)):
+    for name, train in (("embedding", train_embedding), ("refiner", train_refiner)):
         monkeypatch.setattr(stage, f"train_{name}", watched(name, train))
+
+    def watched_predictor(_: Study, corpus: Corpus, split: Split, *rest: Any, **options: Any) -> Any:
+        return watched("universal", functools.partial(train_predictor, study))(corpus, split, *rest, **options)
+
+    monkeypatch.setattr(stage, "train_predictor", watched_predictor)
     result = crossvalidate(study, folds=4, threads=1)
     assert [name for name, _ in trained] == ["embedding", "universal", "refiner"] * 4
     for k, fold in enumerate(result.folds):
@@ -85,9 +92,9 @@ def test_a_stopped_run_goes_on_and_ends_with_the_same_figures(study: Study, monk
     text = (folder / "precision.csv").read_text()
     calls = []
 
-    def counted(corpus: Corpus, fold: Any, *rest: Any) -> Any:
+    def counted(study: Study, corpus: Corpus, fold: Any, *rest: Any) -> Any:
         calls.append(fold.name)
-        return run(corpus, fold, *rest)
+        return run(study, corpus, fold, *rest)
 
     run = stage._run
     monkeypatch.setattr(stage, "_run", counted)

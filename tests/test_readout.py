@@ -12,7 +12,7 @@ import torch
 from gazepipe.config import UniversalConfig
 from gazepipe.corpus import Corpus, Split
 from gazepipe.models import read_model, save_model
-from gazepipe.readout import ReadoutNet, input_size, train_readout
+from gazepipe.readout import Features, ReadoutNet, input_size, train_readout
 from gazepipe.recipe import Recipe
 from gazepipe.study import Study
 from gazepipe.training import Trained
@@ -104,6 +104,28 @@ def test_same_seed_same_weights(shown: tuple[Corpus, npt.NDArray[np.uint8]], tra
     again = fitted(*shown)
     assert again.best["validation_kld"] == trained.best["validation_kld"]
     assert torch.equal(again.net.prior, trained.net.prior)
+
+
+def test_features_kept_from_another_split_are_not_made_again(
+    shown: tuple[Corpus, npt.NDArray[np.uint8]], trained: Trained
+) -> None:
+    corpus, images = shown
+    asked: list[int] = []
+
+    def pixels(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+        asked.extend(rows.tolist())
+        return images[rows]
+
+    kept = Features()
+    config = UniversalConfig(readout_epochs=25, learning_rate=0.04)
+    other = Split((1, 3), (2,), (0,), tuple(range(6, 34)), tuple(range(34, N)), tuple(range(6)))
+    for split in (other, SPLIT):
+        again = train_readout(
+            corpus, split, pixels, config, trained_elsewhere=untrained(), kept=kept, seed=0, where=CPU,
+            progress=lambda *_: None,
+        )  # fmt: skip
+    assert sorted(asked) == list(range(N))  # each image once over both
+    assert torch.equal(again.net.prior, trained.net.prior)  # and the second is what it is alone
 
 
 def test_log_densities_sum_to_one() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from gazepipe import distributed
 from gazepipe.checkpoint import Checkpoint
-from gazepipe.corpus import Corpus, Split
+from gazepipe.corpus import Corpus, Others, Split
 from gazepipe.embedding import DescriptorNet, EmbeddingNet, aggregate, triplet_loss
 from gazepipe.errors import ConfigError
 from gazepipe.identification import d_prime, draw
@@ -30,6 +31,7 @@ def train_embedding(
     split: Split,
     config: EmbeddingConfig,
     *,
+    others: Others = (),
     seed: int,
     where: torch.device,
     progress: Progress,
@@ -39,53 +41,44 @@ def train_embedding(
 
     A batch is users × groups: each group is m images drawn without overlap, and every user of the batch gets one
     embedding from each group. So any two embeddings are from the same images or from disjoint ones, and
-    triplets are taken across groups only: anchor, positive and negative from three different ones.
+    triplets are taken across groups only: anchor, positive and negative from three different ones. With `others` to
+    learn from, each batch is of one study, drawn by its number of training users, since people who saw other images are
+    told apart by the images; when to stop is for this study's validation users to say.
 
     Raises
     ------
     ConfigError
-        If the training users share too few images for three embeddings each.
+        If the training users of a study share too few images for three embeddings each.
     """
     if config.inputs == "descriptors":
-        return fit_descriptors(corpus, split, config, seed=seed, where=where, progress=progress)
+        return fit_descriptors(corpus, split, config, others, seed=seed, where=where, progress=progress)
     torch.manual_seed(seed)
     rng = np.random.default_rng([seed, 0xE3B])
-    images = _shared_images(corpus, split.users_train, split.images_train)
     m = config.m
-    if len(images) < 3 * m or len(split.users_train) < 2:
-        msg = (
-            f"[embedding] m is {m}, which needs {3 * m} images that all training users have seen and two training "
-            f"users; there are {len(images)} images and {len(split.users_train)} users. Lower m or change [split]."
-        )
-        raise ConfigError(msg)
     arguments = config.inputs, config.widths, config.dimension, config.dropout, config.registration
     net = on_device(distributed.spread(EmbeddingNet(*arguments)), where)
-    encoder = Encoder(net, corpus, split.users_train)
-    moves = None
-    if config.registration:
-        moves = torch.zeros(len(corpus.users), 2, device=where)
-        for user in split.users_train:
-            moves[user] = encoder.offset(user, images)
+    studies = [_Batches.of(net, *study, config) for study in ((corpus, split), *others)]
+    shares = np.array([len(s.users) for s in studies]) / sum(len(s.users) for s in studies)
+    encoder = studies[0].encoder
     optimiser = torch.optim.Adam(net.parameters(), lr=config.learning_rate)
-    users_in_batch = min(len(split.users_train), max(config.batch // 3, 2))
-    groups = max(3, min(config.batch // users_in_batch, len(images) // m))
-    n = users_in_batch * groups
     course = Course(net, optimiser, Best(config.patience), rng, where, checkpoint or no_checkpoint())
     course.resume()
     for step in range(course.done + 1, (course.done if course.over else config.steps) + 1):
         net.train()
-        users = torch.from_numpy(rng.choice(split.users_train, users_in_batch, replace=False)).to(where)
-        shown = torch.from_numpy(rng.permutation(images)[: groups * m].reshape(groups, m)).to(where)
+        study = studies[rng.choice(len(studies), p=shares)] if others else studies[0]
+        groups, n = study.groups, study.groups * study.users_in_batch
+        users = torch.from_numpy(rng.choice(study.users, study.users_in_batch, replace=False)).to(where)
+        shown = torch.from_numpy(rng.permutation(study.images)[: groups * m].reshape(groups, m)).to(where)
         label = users[:, None].expand(-1, groups).reshape(n)
-        group = torch.arange(groups, device=where).repeat(users_in_batch)
+        group = torch.arange(groups, device=where).repeat(study.users_in_batch)
         own = distributed.share(n)  # all of them, unless several processes train together
         pair_user = label[own, None].expand(-1, m).reshape(-1)  # (embeddings · m,)
         pair_image = shown[group[own]].reshape(-1)
         # An image is mirrored for all users or for none, so that mirroring tells nothing about the user.
         turned = torch.from_numpy(rng.random((groups, m)) < 0.5).to(where) if config.mirror else None
         mirrored = None if turned is None else turned[group[own]].reshape(-1)
-        by = None if moves is None else moves[pair_user]
-        features = encoder.features(pair_user, pair_image, mirrored, by)
+        by = None if study.moves is None else study.moves[pair_user]
+        features = study.encoder.features(pair_user, pair_image, mirrored, by)
         embeddings = distributed.gathered(aggregate(features.view(-1, m, features.shape[1])), n)
         loss, active = triplet_loss(embeddings, label, group, config.margin)
         optimiser.zero_grad(set_to_none=True)
@@ -115,13 +108,51 @@ def train_embedding(
     return course.trained()
 
 
+@dataclass(frozen=True, slots=True)
+class _Batches:
+    """What batches of one study are drawn from, and how large they are."""
+
+    encoder: Encoder
+    users: tuple[int, ...]
+    images: npt.NDArray[np.int64]
+    moves: Tensor | None
+    users_in_batch: int
+    groups: int
+
+    @classmethod
+    def of(cls, net: EmbeddingNet, corpus: Corpus, split: Split, config: EmbeddingConfig) -> _Batches:
+        users, images = split.users_train, _shared_images(corpus, split.users_train, split.images_train)
+        if len(images) < 3 * config.m or len(users) < 2:
+            msg = (
+                f"[embedding] m is {config.m}, which needs {3 * config.m} images that all training users have seen and "
+                f"two training users; there are {len(images)} images and {len(users)} users. Lower m or change [split]."
+            )
+            raise ConfigError(msg)
+        encoder, moves = Encoder(net, corpus, users), None
+        if config.registration:
+            moves = torch.zeros(len(corpus.users), 2, device=encoder.where)
+            for user in users:
+                moves[user] = encoder.offset(user, images)
+        users_in_batch = min(len(users), max(config.batch // 3, 2))
+        groups = max(3, min(config.batch // users_in_batch, len(images) // config.m))
+        return cls(encoder, users, images, moves, users_in_batch, groups)
+
+
 def fit_descriptors(
-    corpus: Corpus, split: Split, config: EmbeddingConfig, *, seed: int, where: torch.device, progress: Progress
+    corpus: Corpus,
+    split: Split,
+    config: EmbeddingConfig,
+    others: Others = (),
+    *,
+    seed: int,
+    where: torch.device,
+    progress: Progress,
 ) -> Trained:
     """Take centre and whitening of the descriptors from training users and training images; nothing is iterated.
 
     With registration, a user's maps are moved m at a time, so that the scatter of small sets' moves is part of what
-    directions are scaled by.
+    directions are scaled by. Of `others`, only how people and their pairs differ within a study counts: what all
+    people of a study have in common is its images' and its tracker's, and is taken off.
 
     Raises
     ------
@@ -139,9 +170,20 @@ def fit_descriptors(
             f"there are {len(tables)}. Change [split]."
         )
         raise ConfigError(msg)
-    net.fit(list(tables.values()), config.shrinkage)
+    together = list(tables.values())
+    for other, their_split in others:
+        theirs = descriptor_tables(Encoder(net, other, their_split.users_train), their_split, config, rng, progress)
+        if theirs:
+            shift = _centre(tables) - _centre(theirs)
+            together += [table + shift for table in theirs.values()]
+    net.fit(together, config.shrinkage)
     row = {"d_prime": validation_d_prime(encoder, split, config.m, seed=seed), "seconds": time.perf_counter() - start}
     return Trained(net.eval(), [row], row, row["seconds"])
+
+
+def _centre(tables: dict[int, Tensor]) -> Tensor:
+    """Mean of users' means."""
+    return torch.stack([table.mean(0) for table in tables.values()]).mean(0)
 
 
 def descriptor_tables(
