@@ -158,7 +158,7 @@ def note_left(study: Study) -> None:
 def start_again(study: Study) -> None:
     """Let nodes start again whose files have since been changed, lost or replaced by something else than the engine.
 
-    With them go all nodes after them, because the engine does not miss a node's record while the ones after it are there.
+    With them go all nodes after them: the engine does not miss a node's record while the ones after it are there.
     """
     kept, now = _read(folder_of(study) / "left.json") or {}, _left(study)
     stages = list(now)  # in order; nothing comes after the last two
