@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba import njit, types
 from numba.extending import intrinsic
@@ -18,6 +19,8 @@ from gazepipe._gaze_kernel import OPTIONS
 
 __all__ = ["FORMS", "LANES", "convolve", "space_needed"]
 
+Matrix = npt.NDArray[np.float64]
+
 #: Channels of an instruction; numbers of channels must be multiples of it.
 LANES = 8
 
@@ -25,43 +28,38 @@ LANES = 8
 #: apart, where a cache has room for eight.
 _APART = 16
 
-# 2 outputs a tile of two taps need 3 points, 4 outputs need 5; of three taps 6. Points are 0, ±1, 2 or ±2, and infinity.
-_THREE_TAPS_IN = [
-    [4, 0, -5, 0, 1, 0],
-    [0, -4, -4, 1, 1, 0],
-    [0, 4, -4, -1, 1, 0],
-    [0, -2, -1, 2, 1, 0],
-    [0, 2, -1, -2, 1, 0],
-    [0, 4, 0, -5, 0, 1],
-]
-_THREE_TAPS_WEIGHT = [
-    [1 / 4, 0, 0],
-    [-1 / 6, -1 / 6, -1 / 6],
-    [-1 / 6, 1 / 6, -1 / 6],
-    [1 / 24, 1 / 12, 1 / 6],
-    [1 / 24, -1 / 12, 1 / 6],
-    [0, 0, 1],
-]
-_THREE_TAPS_OUT = [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]]
-_TWO_TAPS_IN = [[2, -1, -2, 1, 0], [0, -2, -1, 1, 0], [0, 2, -3, 1, 0], [0, -1, 0, 1, 0], [0, 2, -1, -2, 1]]
-_TWO_TAPS_WEIGHT = [[1 / 2, 0], [-1 / 2, -1 / 2], [-1 / 6, 1 / 6], [1 / 6, 1 / 3], [0, 1]]
-_TWO_TAPS_OUT = [[1, 1, 1, 1, 0], [0, 1, -1, 2, 0], [0, 1, 1, 4, 0], [0, 1, -1, 8, 1]]
+# Four outputs of three taps need six points (0, ±1, ±2 and infinity), of two taps five (0, ±1, 2 and infinity).
+_THREE_TAPS: tuple[Matrix, Matrix, Matrix] = (
+    np.array(
+        [
+            [4.0, 0, -5, 0, 1, 0],
+            [0, -4, -4, 1, 1, 0],
+            [0, 4, -4, -1, 1, 0],
+            [0, -2, -1, 2, 1, 0],
+            [0, 2, -1, -2, 1, 0],
+            [0, 4, 0, -5, 0, 1],
+        ]
+    ),
+    np.array([[6.0, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]) / 24,
+    np.array([[1.0, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]]),
+)
+_TWO_TAPS: tuple[Matrix, Matrix, Matrix] = (
+    np.array([[2.0, -1, -2, 1, 0], [0, -2, -1, 1, 0], [0, 2, -3, 1, 0], [0, -1, 0, 1, 0], [0, 2, -1, -2, 1]]),
+    np.array([[3.0, 0], [-3, -3], [-1, 1], [1, 2], [0, 6]]) / 6,
+    np.array([[1.0, 1, 1, 1, 0], [0, 1, -1, 2, 0], [0, 1, 1, 4, 0], [0, 1, -1, 8, 1]]),
+)
 
 
-def _every_second() -> tuple[list[list[float]], list[list[float]], list[list[float]]]:
-    """Stride 2: samples 0, 2 … 8 meet the first and the last tap, samples 1, 3, 5, 7 the middle one."""
-    into = np.zeros((9, 9))
-    into[:5, ::2] = _TWO_TAPS_IN
-    into[5:, 1::2] = np.eye(4)
-    weight = np.zeros((9, 3))
-    weight[:5, ::2] = _TWO_TAPS_WEIGHT
-    weight[5:, 1] = 1
-    out = np.concatenate([np.array(_TWO_TAPS_OUT), np.eye(4)], 1)
-    return into.tolist(), weight.tolist(), out.tolist()
+def _every_second() -> tuple[Matrix, Matrix, Matrix]:
+    """Stride 2: samples 0, 2 … 8 meet the first and the last weight, samples 1, 3, 5, 7 the middle one."""
+    into, weight, out = np.zeros((9, 9)), np.zeros((9, 3)), np.zeros((4, 9))
+    into[:5, ::2], weight[:5, ::2], out[:, :5] = _TWO_TAPS
+    into[5:, 1::2], weight[5:, 1], out[:, 5:] = np.eye(4), 1, np.eye(4)
+    return into, weight, out
 
 
-#: Stride → matrices of input, weight and output: four outputs along a line of ``4 · stride + 3 − stride`` samples.
-FORMS = {1: (_THREE_TAPS_IN, _THREE_TAPS_WEIGHT, _THREE_TAPS_OUT), 2: _every_second()}
+#: Stride → matrices of input, weight and output: four outputs of a line, from the six or nine samples they depend on.
+FORMS = {1: _THREE_TAPS, 2: _every_second()}
 
 _FLOAT, _VECTOR, _INT = ir.FloatType(), ir.VectorType(ir.FloatType(), LANES), ir.IntType(32)
 _FLAGS = ("reassoc", "contract", "nsz")
@@ -71,7 +69,7 @@ def _constant(value: float) -> Any:
     return ir.Constant(_VECTOR, [ir.Constant(_FLOAT, value)] * LANES)
 
 
-def _combine(builder: Any, row: list[float], values: list[Any]) -> Any:
+def _combine(builder: Any, row: Matrix, values: list[Any]) -> Any:
     """Σ factor · value; factors of one, of either sign, first."""
     total = None
     terms = [(factor, value) for factor, value in zip(row, values, strict=True) if factor]
@@ -92,12 +90,12 @@ def _place(builder: Any, base: Any, row: Any, i: int, column: Any, j: int) -> An
     return builder.bitcast(at, _VECTOR.as_pointer())
 
 
-def _emitter(matrix: list[list[float]], added: bool) -> Any:
+def _emitter(matrix: Matrix, added: bool) -> Any:
     """Write out ``matrix · tile · matrixᵀ``; where `added`, then ``max(… + other tile, least)``."""
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         _, source, source_row, source_column, target, target_row, target_column, *rest = arguments
-        n = len(matrix[0])
+        n = matrix.shape[1]
         half = []  # columns of the tile transformed
         for j in range(n):
             column = [builder.load(_place(builder, source, source_row, i, source_column, j), align=4) for i in range(n)]
@@ -133,7 +131,8 @@ def _multiplier(rows: int, vectors: int) -> Any:
         _, _, left, left_row, panel, out, out_row, depth = arguments
         pointer = _FLOAT.as_pointer()
         one = ir.Constant(depth.type, 1)
-        lefts = [builder.gep(builder.inttoptr(left, pointer), [builder.mul(left_row, one.type(i))]) for i in range(rows)]
+        base = builder.inttoptr(left, pointer)
+        lefts = [builder.gep(base, [builder.mul(left_row, one.type(i))]) for i in range(rows)]
         before, loop, after = builder.block, builder.append_basic_block(), builder.append_basic_block()
         builder.branch(loop)
         builder.position_at_end(loop)
@@ -162,23 +161,25 @@ def _multiplier(rows: int, vectors: int) -> Any:
     return emit
 
 
-@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
-def _tile_in(typing, stride, source, row, column, target, target_row, target_column):  # type: ignore[no-untyped-def]
+def _tile_in_typed(context, stride, a, b, c, d, e, f):  # type: ignore[no-untyped-def]
     """Transform a tile of eight channels: address and distance between rows and columns, of input and output."""
     return types.void(stride, *[types.intp] * 6), _emitter(FORMS[stride.literal_value][0], added=False)
 
 
-@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
-def _tile_out(typing, stride, source, row, column, target, target_row, target_column, other, other_row, other_column, least):  # type: ignore[no-untyped-def]
-    """Transform products of eight channels back, add another tile, and take what is larger than `least`."""
+def _tile_out_typed(context, stride, a, b, c, d, e, f, g, h, i, least):  # type: ignore[no-untyped-def]
+    """Likewise back; then another tile is added, and numbers below the last argument become that."""
     return types.void(stride, *[types.intp] * 9, types.float32), _emitter(FORMS[stride.literal_value][2], added=True)
 
 
-@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
-def _multiply(typing, rows, vectors, left, left_row, panel, out, out_row, depth):  # type: ignore[no-untyped-def]
-    """Multiply some rows of numbers by a panel ``(depth, 8 · vectors)``."""
+def _multiply_typed(context, rows, vectors, a, b, c, d, e, depth):  # type: ignore[no-untyped-def]
+    """Multiply rows (address, distance) by a panel ``(depth, 8 · vectors)`` into others (likewise); then the depth."""
     emit = _multiplier(rows.literal_value, vectors.literal_value)
     return types.void(rows, vectors, *[types.intp] * 6), emit
+
+
+_tile_in: Any = intrinsic(prefer_literal=True)(_tile_in_typed)
+_tile_out: Any = intrinsic(prefer_literal=True)(_tile_out_typed)
+_multiply: Any = intrinsic(prefer_literal=True)(_multiply_typed)
 
 
 @njit(**OPTIONS)
@@ -213,7 +214,7 @@ def _rows(vectors, left, left_row, panel, out, out_row, depth, count):  # type: 
 def _multiply_all(tiles, panels, count, depth, width, products):  # type: ignore[no-untyped-def]
     """Products of all points: ``(points, ≥ count · depth)`` by packed weights → ``(points, ≥ count · width)``.
 
-    `panels` is ``(points, depth · width)``, in each point sixteen columns after sixteen, then eight where eight are left.
+    `panels` is ``(points, depth · width)``: of each point sixteen columns, the next sixteen, the last eight.
     """
     for p in range(tiles.shape[0]):
         left = tiles.ctypes.data + 4 * p * tiles.shape[1]

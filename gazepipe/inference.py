@@ -22,7 +22,7 @@ __all__ = ["FastEncoder", "FastRefiner", "People"]
 
 #: People, or scenes, that go through the last convolutions at a time; more do not fit a core's cache.
 _PEOPLE = 25
-#: Fewest channels at which a convolution of stride 2 is faster by `gazepipe.winograd`; others always are.
+#: Fewest channels before a convolution of stride 2 at which it is faster by `gazepipe.winograd`; with stride 1, any.
 _STRIDE_2 = 32
 
 
@@ -52,11 +52,19 @@ Convolution = Callable[..., Tensor]
 
 
 def _convolution(weight: Tensor, bias: Tensor | None, dtype: torch.dtype, stride: int = 1) -> Convolution:
-    """The faster form of a convolution with padding."""
+    """The faster form of a convolution with padding, by what was measured with 256-bit instructions.
+
+    PyTorch has wider ones where the processor has; that is more than the little that is saved with stride 2.
+    """
     weight, bias = weight.detach().to(dtype), None if bias is None else bias.detach().to(dtype)
-    if WinogradConvolution.possible(weight, stride) and (stride == 1 or weight.shape[1] >= _STRIDE_2):
+    worth_it = stride == 1 or (weight.shape[1] >= _STRIDE_2 and not _wide_instructions())
+    if worth_it and WinogradConvolution.possible(weight, stride):
         return WinogradConvolution(weight, bias, stride)
     return _Convolution(weight, bias, stride)
+
+
+def _wide_instructions() -> bool:
+    return torch.backends.cpu.get_cpu_capability().startswith("AVX512")
 
 
 class FastEncoder:
@@ -65,7 +73,7 @@ class FastEncoder:
     Parameters
     ----------
     net
-        The network as it is now; later changes of its weights do not reach this.
+        The network; its weights must not change afterwards.
     dtype
         Number format of weights and maps; None for float32.
     """
@@ -108,7 +116,7 @@ class FastRefiner:
     Parameters
     ----------
     net
-        The trained network; later changes of its weights do not reach this.
+        The network; its weights must not change afterwards.
     dtype
         Number format of weights and maps; None for float32.
     """
@@ -128,7 +136,7 @@ class FastRefiner:
         assert isinstance(last, nn.Conv2d)
         assert last.bias is not None
         # One output is too narrow for a convolution: nine products a cell, then nine shifted sums of them.
-        self.last = last.weight[0].flip(1, 2).flatten(1).to(self.dtype).contiguous(), last.bias.clone()
+        self.last = last.weight[0].flip(1, 2).flatten(1).T.to(self.dtype).contiguous(), last.bias.clone()
 
     def _of(self, convolution: nn.Module) -> Convolution:
         assert isinstance(convolution, nn.Conv2d)
@@ -152,13 +160,15 @@ class FastRefiner:
             shared = self.shared(features, relu=False)  # (1, c, 15, 20)
             for part, maps in zip(people.parts, torch.split(row, _PEOPLE), strict=True):
                 # One convolution whose outputs are the channels of all people, then one row a person.
-                own = part(reduced).unflatten(1, (len(maps), -1))[0]
+                own = part(reduced).view(len(maps), -1, *DELTA_SIZE)
                 maps.copy_(self._tail(self.own(own.contiguous(memory_format=torch.channels_last), shared)))
         return out
 
     @torch.inference_mode()
     def pairs(self, scenes: Tensor, embeddings: Tensor) -> Tensor:
         """Final discrepancy maps ``(n, 15, 20)`` float32 of scenes ``(n, channels, H, W)``, each for one embedding."""
+        if not len(scenes):
+            return scenes.new_empty((0, *DELTA_SIZE), dtype=torch.float32)
         p, out = self.net.personal, []
         for scene, part in zip(torch.split(scenes, _PEOPLE), torch.split(embeddings, _PEOPLE), strict=True):
             features, reduced = self._trunk(scene)
@@ -168,7 +178,7 @@ class FastRefiner:
             own = F.relu_(F.conv2d(side_by_side, kernels, padding=1, groups=n)).view(n, p, *DELTA_SIZE)
             own = self.own(own.contiguous(memory_format=torch.channels_last), relu=False)
             out.append(self._tail(F.relu_(own.add_(self.shared(features, relu=False)))))
-        return torch.cat(out) if out else scenes.new_empty((0, *DELTA_SIZE), dtype=torch.float32)
+        return torch.cat(out)
 
     def _trunk(self, scenes: Tensor) -> tuple[Tensor, Tensor]:
         """Features ``(n, c, 15, 20)`` and what personal kernels act on, ``(n, p, 15, 20)``."""
@@ -183,5 +193,5 @@ class FastRefiner:
         for layer in self.tail:
             maps = layer(maps)
         weight, bias = self.last
-        products = (maps.permute(0, 2, 3, 1).flatten(1, 2) @ weight).mT  # (n, 9, 300)
+        products = torch.bmm(weight.expand(len(maps), -1, -1), maps.flatten(2))  # (n, 9, 300)
         return torch.tanh(F.fold(products, DELTA_SIZE, 3, padding=1)[:, 0].float() + bias)

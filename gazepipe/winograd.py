@@ -1,10 +1,10 @@
 """Convolutions by 3 × 3 kernels with fewer multiplications than they have terms (Winograd), for maps in a CPU's memory.
 
-Four neighbouring outputs of a line need twelve products done directly and six done as ``Aᵀ((G w) ⊙ (Bᵀ d))``, where d
-are the samples that they depend on and w the three weights; and so in both directions: 36 products in place of 144 for a
-tile of 4 × 4 outputs. ``U = G w Gᵀ`` is made once; of each tile ``V = Bᵀ d B``; for each of the 36 places the products
-summed over the channels are a matrix product of all tiles' V by U; and ``Aᵀ M A`` of the sums are the outputs. The points
-behind the matrices are 0, ±1, ±2 and infinity:
+Four neighbouring outputs of a line take twelve products directly, and six as ``Aᵀ((G w) ⊙ (Bᵀ d))``, where d are the
+samples that they depend on and w the three weights; so in two directions a tile of 4 × 4 outputs takes 36 in place of
+144. ``U = G w Gᵀ`` is made once; of each tile ``V = Bᵀ d B``; for each of the 36 places the sums over the channels are
+a matrix product of all tiles' V by U; and ``Aᵀ M A`` of these are the outputs. The points behind the matrices are 0,
+±1, ±2 and infinity:
 
 ```
      4  0 −5  0  1  0          1/4    0    0
@@ -62,11 +62,13 @@ def _space(length: int) -> F32:
 
 def _packed(weight: Tensor, stride: int) -> F32:
     """``(after, before, 3, 3)`` → ``U``, ``(points, before · after)``, sixteen outputs side by side, then the next."""
-    form = torch.tensor(FORMS[stride][1], dtype=torch.float64)
-    points = torch.einsum("ia,kcab,jb->ijck", form, weight.double(), form).float().flatten(0, 1)  # (points, c, k)
+    form = torch.from_numpy(FORMS[stride][1])
+    both = torch.kron(form, form).float()  # acts on rows and columns at once, (points, 9)
+    after, before = weight.shape[:2]
+    points = (both @ weight.permute(2, 3, 1, 0).reshape(9, -1)).view(-1, before, after)
     whole = points.shape[2] // 16 * 16
-    panels = points[:, :, :whole].unflatten(2, (-1, 16)).transpose(1, 2).flatten(1)
-    return torch.cat([panels, points[:, :, whole:].flatten(1)], 1).contiguous().numpy()  # type: ignore[no-any-return]
+    panels = points[:, :, :whole].reshape(len(points), before, whole // 16, 16).transpose(1, 2).flatten(1)
+    return torch.cat([panels, points[:, :, whole:].flatten(1)], 1).contiguous().numpy()
 
 
 class WinogradConvolution:
