@@ -6,13 +6,20 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from click.testing import CliRunner
 
+from gazepipe.cli import main
+from gazepipe.config import load_config, template
 from gazepipe.corpus import Corpus
 from gazepipe.embedding import EmbeddingNet, pair_input
+from gazepipe.evaluate import evaluate
 from gazepipe.inference import FastEncoder, FastRefiner
 from gazepipe.predict import predict_maps
 from gazepipe.refiner import RefinerNet, refine, scene_input
+from gazepipe.simulate import simulate_study
+from gazepipe.study import Study
 from gazepipe.training import Encoder
+from gazepipe.winograd import WinogradConvolution
 
 
 @pytest.fixture
@@ -131,3 +138,46 @@ def test_an_encoder_follows_its_network(encoder: EmbeddingNet) -> None:
     encoder.train()(torch.rand(8, 4, 40, 60))  # moves the statistics of the batch norms alone
     encoder.eval()
     check()
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """Trained on simulated people, with channels that Winograd's forms are made of."""
+    folder = tmp_path_factory.mktemp("inference")
+    simulate_study(folder, users=8, images=16, rate_hz=125, seconds=1.5, seed=5)
+    config = load_config(folder / "gazepipe.toml").model_dump(mode="json")
+    config["split"] |= {"users": [0.5, 0.25, 0.25], "images": [0.6, 0.15, 0.25]}
+    config["embedding"] |= {"widths": [16, 32, 32, 32], "m": 2, "batch": 12, "steps": 20, "validate_every": 10}
+    config["refiner"] |= {"widths": [8, 16, 32], "personal": 8, "m": 2, "pool": 8, "epochs": 3}
+    config["universal"] |= {"epochs": 1}
+    config["evaluation"] |= {"m": [1, 2], "embeddings_per_user": 4, "repetitions": 8}
+    (folder / "gazepipe.toml").write_text(template(**config), encoding="utf-8")
+    for stage in ("ingest", "build-psm", "train"):
+        result = CliRunner().invoke(main, [stage, str(folder)])
+        assert result.exit_code == 0, result.output
+    return Study.open(folder)
+
+
+def test_evaluation_is_what_the_networks_themselves_give(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All measures of all rows, and precision at one, agree to three digits with the plain networks' own."""
+    fast = evaluate(study, threads=1, force=True)
+    used: list[int] = []
+
+    def pairs(self: FastRefiner, scenes: torch.Tensor, embeddings: torch.Tensor) -> torch.Tensor:
+        used.append(len(scenes))
+        assert any(isinstance(layer, WinogradConvolution) for layer in self.trunk)
+        return self.net(scenes, embeddings)[2]
+
+    monkeypatch.setattr(FastRefiner, "pairs", pairs)
+    monkeypatch.setattr(Encoder, "_fast", lambda self: None)
+    plain = evaluate(study, threads=1, force=True)
+    assert used
+    assert set(plain.maps) == set(fast.maps)
+    for row, values in plain.maps.items():
+        assert fast.maps[row] == pytest.approx(values, rel=5e-4, abs=5e-4), row
+    means = [
+        {(p, m): found["mean"] for p, by_m in result.precision.items() for m, found in by_m.items()}
+        for result in (fast, plain)
+    ]
+    assert means[0] == pytest.approx(means[1], abs=5e-4)
+    assert len(means[0]) >= 4
