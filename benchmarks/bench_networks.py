@@ -5,7 +5,9 @@
 The plain loop is what one writes first: a DataLoader that makes float32 pairs of four channels, NCHW, batch norm as it
 is, PyTorch's defaults in all else. Both run in processes of their own, in turns, on one thread; rows are medians over
 the rounds. Peaks are those of a convolution of this machine (128 to 128 channels, 3 × 3, 60 × 80), measured in between.
-With --study, features of a trained study are compared between the fast forms and the network itself.
+Pools are what the product does: 100 embeddings of a person, each from 32 of their pairs. The plain loop sends the pairs
+of every set through the network; gazepipe sends every pair once and takes means: no faster network, but less to do.
+With --study, a trained study is evaluated with the fast forms and with the networks themselves, and compared.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ import numpy as np
 
 HEIGHT, WIDTH, IMAGES, USERS = 120, 160, 48, 8
 M, EMBEDDINGS = 8, 32
+SET, POOL = 32, 100
 #: Floating-point operations of a pair's features, and of one refined map.
 ENCODE, REFINE = 146.7e6, 684.6e6
 
@@ -92,6 +95,13 @@ def plain() -> dict[str, tuple[float, float]]:
             net(pairs)
 
     rows["infer"] = [s / len(corpus.maps) for s in clock(infer, 2)]
+    rng, pairs = np.random.default_rng(0), Pairs()
+
+    @torch.no_grad()
+    def embed() -> None:
+        aggregate(net(torch.stack([pairs[int(i)] for i in rng.permutation(IMAGES)[:SET]]))[None])
+
+    rows["pool"] = list(clock(embed, 10))
     refiner = RefinerNet().eval()
     scene, people = torch.rand(1, 4, HEIGHT, WIDTH), torch.randn(100, 32)
     with torch.no_grad():
@@ -107,7 +117,6 @@ def ours() -> dict[str, tuple[float, float]]:
     from gazepipe import compute
 
     compute.prepare()
-    import cv2
     import torch
     import torch.nn.functional as F
 
@@ -116,10 +125,8 @@ def ours() -> dict[str, tuple[float, float]]:
     from gazepipe.corpus import Split
     from gazepipe.embedding import EmbeddingNet
     from gazepipe.inference import FastRefiner
-    from gazepipe.realtime import Predictor
     from gazepipe.refiner import RefinerNet
-    from gazepipe.training import Encoder, train_embedding
-    from gazepipe.universal import UniversalNet
+    from gazepipe.training import Encoder, embedding_pools, train_embedding
 
     corpus, cpu = data(), torch.device("cpu")
     rows: dict[str, Any] = {}
@@ -143,62 +150,45 @@ def ours() -> dict[str, tuple[float, float]]:
     encoder = Encoder(EmbeddingNet().to(memory_format=torch.channels_last), corpus, everybody)
     seconds = clock(lambda: [encoder.table(u, images) for u in everybody], 2)
     rows["infer"] = [s / len(corpus.maps) for s in seconds]
+    seconds = clock(lambda: embedding_pools(encoder, everybody, images, m=SET, pool=POOL, seed=0), 2)
+    rows["pool"] = [s / POOL / USERS for s in seconds]
 
     refiner, people = RefinerNet().eval(), torch.randn(100, 32)
     scene = torch.rand(1, 4, HEIGHT, WIDTH).to(memory_format=torch.channels_last)
-    one, many = FastRefiner(refiner, people[:1]), FastRefiner(refiner, people)
-    rows["refine"] = list(clock(lambda: one(scene), 30))
-    rows["users"] = rows["users together"] = [s / 100 for s in clock(lambda: many(scene), 3)]
-    if compute.autocast_dtype(cpu):
-        bf16 = FastRefiner(refiner, people[:1], torch.bfloat16), FastRefiner(refiner, people, torch.bfloat16)
-        rows["refine bf16"] = list(clock(lambda: bf16[0](scene), 30))
-        rows["users bf16"] = [s / 100 for s in clock(lambda: bf16[1](scene), 3)]
-
-    picture = np.random.default_rng(0).integers(0, 256, (75, 100, 3), np.uint8).repeat(8, 0).repeat(8, 1)
-    jpeg = cv2.imencode(".jpg", picture)[1]
-    usm = np.ones((HEIGHT, WIDTH), np.float32)
-    for n in (1, 100):
-        predictor = Predictor(refiner, people[:n].numpy(), (HEIGHT, WIDTH), universal=UniversalNet().eval())
-        calls: dict[str, Callable[[], object]] = {
-            "universal map given": lambda p=predictor: p(picture, usm),
-            "universal map predicted": lambda p=predictor: p(picture),
-            "decoded and predicted": lambda p=predictor: p(cv2.imdecode(jpeg, cv2.IMREAD_COLOR_RGB)),
-        }
-        for name, call in calls.items():
-            call()
-            times = []
-            for _ in range(200 if n == 1 else 20):
-                start = time.perf_counter()
-                call()
-                times.append(time.perf_counter() - start)
-            rows[f"call {n}: {name}"] = np.percentile(times, [50, 99]).tolist()
+    for name, dtype in (("", None), (" bf16", torch.bfloat16)):
+        if dtype is None or compute.autocast_dtype(cpu):
+            fast = FastRefiner(refiner, dtype)
+            one, many = fast.people(people[:1]), fast.people(people)
+            rows["refine" + name] = list(clock(lambda f=fast, p=one: f(scene, p), 30))
+            rows["users" + name] = [s / 100 for s in clock(lambda f=fast, p=many: f(scene, p), 3)]
+    rows["users together"] = rows["users"]
     return rows
 
 
 def accuracy(folder: Path) -> None:
-    """Cosines between the fast forms' features and the network's, on all maps of a study's first users."""
-    import torch
-
-    from gazepipe.build import load_corpus
-    from gazepipe.embedding import pair_input
-    from gazepipe.inference import FastEncoder
-    from gazepipe.models import load_model
+    """All measures of a trained study, with the fast forms and with the networks themselves."""
+    from gazepipe.evaluate import evaluate
+    from gazepipe.inference import FastRefiner
     from gazepipe.study import Study
+    from gazepipe.training import Encoder
 
     study = Study.open(folder)
-    corpus, net = load_corpus(study), load_model(study, "embedding").net
-    users = corpus.index[:6].ravel()
-    rows = users[users >= 0]
-    stimuli = np.tile(np.arange(len(corpus.stimuli)), 6)[users >= 0]
-    for name, dtype in (("folded fp32", None), ("folded bf16", torch.bfloat16)):
-        fast, cosines = FastEncoder(net, dtype), []
-        for a in range(0, len(rows), 32):
-            psm = torch.from_numpy(corpus.maps[rows[a : a + 32]])
-            rgb = None if corpus.images is None else torch.from_numpy(corpus.images[stimuli[a : a + 32]])
-            with torch.inference_mode():
-                want = net(pair_input(net.inputs, rgb, psm, None))
-            cosines += torch.nn.functional.cosine_similarity(fast(rgb, psm, None), want).tolist()
-        print(f"{name}: smallest cosine to the network's own features {min(cosines):.6f} over {len(cosines)} pairs")
+    results = [evaluate(study, threads=1, force=True)]
+    FastRefiner.pairs = lambda self, scenes, embeddings: self.net(scenes, embeddings)[2]  # type: ignore[method-assign]
+    Encoder._fast = lambda self: None  # type: ignore[method-assign]
+    results.append(evaluate(study, threads=1, force=True))
+    fast, plain = results
+    print(f"{plain.facts['n_maps']} maps; fast / plain\n")
+    measures = list(next(iter(plain.maps.values())))
+    print(f"| row | {' | '.join(measures)} |\n| --- |{' ---: |' * len(measures)}")
+    for row, values in plain.maps.items():
+        print(f"| {row} | {' | '.join(f'{fast.maps[row][k]:.5f} / {values[k]:.5f}' for k in measures)} |")
+    print()
+    for protocol, by_m in plain.precision.items():
+        shown = ", ".join(
+            f"m = {m}: {fast.precision[protocol][m]['mean']:.4f} / {value['mean']:.4f}" for m, value in by_m.items()
+        )
+        print(f"precision at one, {protocol}: {shown}")
 
 
 def main() -> None:
@@ -225,16 +215,20 @@ def main() -> None:
     )
     print("| work | plain, per CPU s | gazepipe, per CPU s | per wall s | CPU ratio | share of the fp32 peak |")
     print("| --- | ---: | ---: | ---: | ---: | ---: |")
-    work = {"train": 2.925 * ENCODE, "infer": ENCODE, "refine": REFINE, "users": 0.0, "users together": 0.0}
+    work = {
+        "train": 2.925 * ENCODE,
+        "infer": ENCODE,
+        "pool": 0.0,
+        "refine": REFINE,
+        "users": 0.0,
+        "users together": 0.0,
+    }
     for name, flop in work.items():
         share = f"{flop / o[name][0] / o['peak fp32'][0]:.0%}" if flop else ""
         rates = f"{1 / p[name][0]:.0f} | {1 / o[name][0]:.0f} | {1 / o[name][1]:.0f} | {p[name][0] / o[name][0]:.1f}"
         print(f"| {name} | {rates} | {share} |")
     for name in [k for k in o if k.endswith("bf16") and not k.startswith("peak")]:
         print(f"| {name} | | {1 / o[name][0]:.0f} | {1 / o[name][1]:.0f} | {p[name[:-5]][0] / o[name][0]:.1f} | |")
-    print("\n| call, image in, maps out | p50 ms | p99 ms |\n| --- | ---: | ---: |")
-    for name in [k for k in o if k.startswith("call")]:
-        print(f"| {name[5:]} | {o[name][0] * 1e3:.1f} | {o[name][1] * 1e3:.1f} |")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from gazepipe.documents import digest_bytes, read_json, write_json
 from gazepipe.errors import ConfigError, GazepipeError, NothingToDoError, StoreError
 from gazepipe.figures import overlay_png
 from gazepipe.images import read_rgb
+from gazepipe.inference import FastRefiner
 from gazepipe.models import load_model
 from gazepipe.predictor import Predictor
 from gazepipe.recipe import digest_file, digest_json
@@ -34,6 +35,8 @@ SUMMARY = "summary.json"
 
 F32 = npt.NDArray[np.float32]
 U8 = npt.NDArray[np.uint8]
+#: Maps predicted at a time.
+_CHUNK = 25
 _CHOICES = ("auto", "store", "predicted", "deepgaze")
 
 
@@ -63,7 +66,6 @@ def predict_maps(
     usm: npt.ArrayLike,
     *,
     combine: str = "gated",
-    chunk: int = 32,
 ) -> F32:
     """Personal maps of one person for some images.
 
@@ -79,8 +81,6 @@ def predict_maps(
         Universal maps ``(n, H, W)``.
     combine
         How the discrepancy joins them, see `gazepipe.refiner.refine`.
-    chunk
-        Maps predicted at a time.
 
     Returns
     -------
@@ -90,16 +90,16 @@ def predict_maps(
     where = next(net.parameters()).device
     maps = torch.from_numpy(np.ascontiguousarray(usm, np.float32)).to(where)
     people = torch.from_numpy(np.ascontiguousarray(embedding, np.float32)).to(where).expand(len(maps), -1)
-    out = []
-    for a in range(0, len(maps), chunk):
-        part = maps[a : a + chunk]
+    refiner, out = FastRefiner(net), []
+    for a in range(0, len(maps), _CHUNK):
+        part = maps[a : a + _CHUNK]
         rgb = None
         if net.channels == 4:
             if images is None:
                 msg = "this refiner was trained with images; give them at map size"
                 raise ValueError(msg)
-            rgb = torch.from_numpy(np.ascontiguousarray(images[a : a + chunk])).to(where)
-        delta = net(scene_input(rgb, part), people[a : a + chunk])[2]
+            rgb = torch.from_numpy(np.ascontiguousarray(images[a : a + _CHUNK])).to(where)
+        delta = refiner.pairs(scene_input(rgb, part), people[a : a + _CHUNK])
         out.append(refine(part, delta, combine).cpu().numpy())
     return np.concatenate(out) if out else np.zeros((0, *maps.shape[1:]), np.float32)
 

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, overload
@@ -16,12 +17,12 @@ from typing import Any, overload
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from gazepipe import compute
 from gazepipe.enrol import load_gallery
 from gazepipe.errors import ConfigError, NothingToDoError, StimulusError
 from gazepipe.images import read_rgb, resized_rgb
+from gazepipe.inference import FastRefiner, People
 from gazepipe.models import load_refiner, model_recipe
 from gazepipe.profiling import profiled
 from gazepipe.refiner import refine, scene_input
@@ -34,6 +35,9 @@ __all__ = ["Predictor"]
 F32 = npt.NDArray[np.float32]
 U8 = npt.NDArray[np.uint8]
 Image = Path | str | npt.NDArray[Any]
+
+#: People whose kernels are kept (0.15 MB each), unless a single call asks for more.
+_KEPT = 256
 
 
 class Predictor:
@@ -70,11 +74,13 @@ class Predictor:
         section = settings(study).refiner
         self.method, self.combine = section.method, section.combine
         self.refiner = None if self.method == "profile" else load_refiner(study, self.gallery.model, self.where)
+        if self.refiner is not None:
+            self._fast = FastRefiner(self.refiner.net)
         self.size = (study.config.psm.height, study.config.psm.width)
         self._usm = usm
         self._lock = threading.Lock()
         self._sources = {usm: UniversalSource(study, usm, self.where)}
-        self._kernels: dict[str, Tensor] = {}
+        self._kernels: OrderedDict[tuple[str, ...], People] = OrderedDict()
 
     @classmethod
     def open(
@@ -167,22 +173,25 @@ class Predictor:
         if self.refiner is None:
             profiles = [torch.from_numpy(self.vector(user)) for user in users]
             return np.stack([profiled(usm[None], profile)[0] for profile in profiles])
-        net = self.refiner.net
-        kernels = torch.cat([self._kernels_of(user) for user in users])
         universal = torch.from_numpy(np.ascontiguousarray(usm, np.float32))[None].to(self.where)
-        rgb = torch.from_numpy(small[None]).to(self.where) if net.channels == 4 else None
-        features = net.features(scene_input(rgb, universal))
-        reduced, n = net.reduce(features), len(users)
-        delta = net.personalise(features.expand(n, -1, -1, -1), reduced.expand(n, -1, -1, -1), kernels)[2]
-        found: F32 = refine(universal.expand(n, -1, -1), delta, self.combine).float().cpu().numpy()
+        rgb = torch.from_numpy(small[None]).to(self.where) if self.refiner.net.channels == 4 else None
+        delta = self._fast(scene_input(rgb, universal), self._kernels_of(tuple(users)))[0]  # (n, 15, 20)
+        found: F32 = refine(universal.expand(len(delta), -1, -1), delta, self.combine).cpu().numpy()
         return found
 
-    def _kernels_of(self, user: str) -> Tensor:
-        if user not in self._kernels:
-            assert self.refiner is not None
-            embedding = torch.from_numpy(self.gallery[user].embedding[None]).to(self.where)
-            self._kernels[user] = self.refiner.net.kernels(embedding)
-        return self._kernels[user]
+    def _kernels_of(self, users: tuple[str, ...]) -> People:
+        """Kernels of some people, kept until others have been asked for since."""
+        with self._lock:
+            if users in self._kernels:
+                self._kernels.move_to_end(users)
+                return self._kernels[users]
+        embeddings = torch.from_numpy(np.stack([self.gallery[user].embedding for user in users])).to(self.where)
+        made = self._fast.people(embeddings)
+        with self._lock:
+            self._kernels[users] = made
+            while len(self._kernels) > 1 and sum(map(len, self._kernels.values())) > _KEPT:
+                self._kernels.popitem(last=False)
+        return made
 
     def _source(self, choice: str) -> UniversalSource:
         with self._lock:

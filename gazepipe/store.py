@@ -34,6 +34,7 @@ __all__ = [
     "ENCODINGS",
     "Contents",
     "encoding_of",
+    "everything",
     "load",
     "lock",
     "recipe_of",
@@ -263,6 +264,33 @@ def load(path: Path, encoding: str, *, only: tuple[str, ...] | None = None) -> C
     except (OSError, RuntimeError, KeyError, UnicodeDecodeError) as error:
         msg = f"{path}: damaged or not a gazepipe store ({error}); delete it and run the stage that makes it again."
         raise StoreError(msg) from None
+
+
+def everything(path: Path) -> Iterator[tuple[str, Any, bool]]:
+    """Every attribute and data set of any HDF5 file as it stands, unchecked, for searching through it.
+
+    Yields
+    ------
+    tuple
+        Where it is (``"attribute title of samples"``, ``"data of samples/x"``), the value, and whether it is an
+        attribute.
+
+    Raises
+    ------
+    OSError, RuntimeError, KeyError
+        Whatever the HDF5 library says of what it cannot read.
+    """
+    import h5py
+
+    with h5py.File(path, "r", locking="best-effort") as file:
+        names = ["/"]
+        file.visit(names.append)
+        for name in names:
+            item = file[name]
+            for key, value in item.attrs.items():
+                yield f"attribute {key} of {name}", value, True
+            if isinstance(item, h5py.Dataset):
+                yield f"data of {name}", item[()], False
 
 
 def _read(dataset: Any) -> Array:

@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gazepipe.store import everything
+
 __all__ = ["Hit", "Scan", "Traces", "scan", "windows_of"]
 
 #: Numbers in a window, and how many of them must differ.
@@ -224,39 +226,23 @@ def _plain_json(text: str) -> Any:
 
 
 def _hdf5(path: Path, traces: Traces, found: Scan) -> Iterator[tuple[str, str]]:
-    import h5py
-
-    hits: list[tuple[str, str]] = []
-
-    def attributes(name: str, item: Any) -> None:
-        for key in item.attrs:
+    for place, value, is_attribute in everything(path):
+        if is_attribute:
             found.attributes += 1
-            value = item.attrs[key]
-            place = f"attribute {key} of {name or '/'}"
             text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
             if isinstance(text, str):
-                if not key.endswith("version") and traces.in_json(_plain_json(text)):
-                    hits.append((place, "name"))
+                if not place.partition(" of ")[0].endswith("version") and traces.in_json(_plain_json(text)):
+                    yield place, "name"
             elif traces.in_bytes(np.asarray(value).tobytes()):
-                hits.append((place, "numbers"))
-
-    def visit(name: str, item: Any) -> None:
-        attributes(name, item)
-        if not isinstance(item, h5py.Dataset):
-            return
+                yield place, "numbers"
+            continue
         found.datasets += 1
-        values = item[()]
-        raw = np.ascontiguousarray(values).tobytes() if not np.asarray(values).dtype.hasobject else b""
+        array = np.asarray(value)
+        raw = b"" if array.dtype.hasobject else np.ascontiguousarray(array).tobytes()
         found.decoded_bytes += len(raw)
         if what := traces.in_bytes(raw):
-            hits.append((f"data of {name}", what))
-        array = np.asarray(values)
+            yield place, what
         if array.dtype.kind in "SO":
             texts = {v.decode("utf-8", "replace") if isinstance(v, bytes) else str(v) for v in array.ravel()}
             if any(map(traces.in_text, texts)):
-                hits.append((f"text of {name}", "name"))
-
-    with h5py.File(path, "r", locking="best-effort") as file:
-        attributes("", file)
-        file.visititems(visit)
-    yield from hits
+                yield place, "name"

@@ -379,3 +379,16 @@ def test_what_the_package_offers() -> None:
     assert issubclass(NothingToDoError, GazepipeError)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = package.nothing
+
+
+def test_predictor_with_many_sets_of_people(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernels of a set that made way for others are made again, the same."""
+    monkeypatch.setattr("gazepipe.predictor._KEPT", 3)
+    predictor = Predictor.open(folder / "study", threads=1)
+    image = folder / "study" / "stimuli" / "scene03.png"
+    sets = [predictor.users[:2], predictor.users[2:4], predictor.users[:5], predictor.users[1:2]]
+    first = [predictor(image, user=users) for users in sets]
+    for users, maps in zip(sets, first, strict=True):
+        np.testing.assert_array_equal(predictor(image, user=users), maps)
+        assert sum(len(kept) for kept in predictor._kernels.values()) <= max(3, len(users))
+    np.testing.assert_allclose(first[2][:2], first[0], atol=1e-6)

@@ -48,6 +48,7 @@ class Encoder:
                 )
                 raise ConfigError(msg)
             self.images = torch.from_numpy(corpus.images).to(self.where)
+        self._made: tuple[list[int], FastEncoder] | None = None
         self.usm = self.count = None
         self.in_reference = torch.zeros(len(corpus.users), dtype=torch.bool, device=self.where)
         if net.inputs.endswith("discrepancy") or net.inputs == "descriptors" or net.registration:
@@ -127,10 +128,19 @@ class Encoder:
         there = self.usable(user, chosen)
         by = self.offset(user, chosen[there]) if self.net.registration and len(there) else None
         size = chunk if self.where.type == "cpu" else 2048
-        fast = FastEncoder(self.net, self.dtype) if isinstance(self.net, EmbeddingNet) else None
+        fast = self._fast()
         for a in range(0, there.size, size):
             rows = there[a : a + size]
             s = torch.from_numpy(chosen[rows]).to(self.where)
             shift = None if by is None else by.expand(len(s), 2)
             out[rows] = self.features(torch.full_like(s, user), s, by=shift, fast=fast).cpu().numpy()
         return out
+
+    def _fast(self) -> FastEncoder | None:
+        """The network's fast form, made again when its weights or statistics have changed."""
+        if not isinstance(self.net, EmbeddingNet):
+            return None
+        version = [tensor._version for tensor in itertools.chain(self.net.parameters(), self.net.buffers())]
+        if self._made is None or self._made[0] != version:
+            self._made = version, FastEncoder(self.net, self.dtype)
+        return self._made[1]

@@ -14,13 +14,17 @@ import numpy as np
 import pytest
 from process import Nursery, command
 
+from gazepipe.audit import AUDIT, problems
 from gazepipe.integrity import check_store
 from gazepipe.study import Study
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals are POSIX")
 
-#: Files that hold times or paths, and so are never the same twice.
-_TIMED = ("folds", "models", "evaluation", "predictions", "tables", "gallery.h5", "checksums.txt", "train.json")
+#: Files that hold times, paths or a salt, and so are never the same twice.
+_TIMED = (
+    *("folds", "models", "evaluation", "predictions", "tables", "gallery.h5", "checksums.txt", "train.json"),
+    *(AUDIT, "manifest/subjects.json"),
+)
 
 
 def contents(study: Study) -> dict[str, bytes]:
@@ -82,6 +86,7 @@ def test_kill_minus_nine_and_again(whole: Study, stage: str, nursery: Nursery, r
         code, errors = nursery.run(*line)
         assert code in (0, 3), errors  # 3: the recording that is broken
         assert check_store(whole).findings == [], attempt
+        assert problems(whole) == [], attempt
         assert contents(whole) == expected, attempt
         survived += 1
     print(f"survived/tried: {survived}/{tried}, {killed} of them killed before they were done")
