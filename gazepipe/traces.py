@@ -245,4 +245,4 @@ def _hdf5(path: Path, traces: Traces, found: Scan) -> Iterator[tuple[str, str]]:
         if array.dtype.kind in "SO":
             texts = {v.decode("utf-8", "replace") if isinstance(v, bytes) else str(v) for v in array.ravel()}
             if any(map(traces.in_text, texts)):
-                yield place, "name"
+                yield f"text of {place.removeprefix('data of ')}", "name"
