@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from gazepipe import compute, store
+from gazepipe import compute, descriptors, store
 from gazepipe.build import corpus_digest, load_corpus
 from gazepipe.config import StudyConfig
 from gazepipe.corpus import Corpus
@@ -149,6 +149,8 @@ def folder_of(study: Study, preset: str | None, maps: bool = True) -> Path:
 def _params(config: StudyConfig, maps: bool, minutes: float) -> dict[str, Any]:
     sections = ["split", "embedding", "evaluation", *(["refiner", "universal"] if maps else [])]
     params = {name: getattr(config, name).model_dump(mode="json") for name in sections}
+    if config.embedding.inputs == "descriptors":
+        params["embedding"]["descriptors"] = descriptors.VERSION
     # How maps are combined is a row of the table; pairs and pool are in `refiner`.
     for name in ("combine", "method"):
         params.get("refiner", {}).pop(name, None)

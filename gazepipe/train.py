@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from gazepipe import audit, compute, distributed, store
+from gazepipe import audit, compute, descriptors, distributed, store
 from gazepipe.build import corpus_digest, load_corpus
 from gazepipe.calibration import load_calibration, save_calibration, summarise
 from gazepipe.calibration_draws import observe
@@ -202,6 +202,8 @@ def _train(study: Study, where: torch.device, *, preset: str | None, force: bool
         )
 
     section = config.embedding.model_dump(mode="json")
+    if config.embedding.inputs == "descriptors":
+        section["descriptors"] = descriptors.VERSION
     recipe = Recipe("train-embedding", VERSION, {**common, "embedding": section}, data)
     stage("embedding", recipe, embedding)
     if first:
