@@ -28,8 +28,8 @@ __all__ = ["REPETITIONS", "observe"]
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
-#: (centre, whitening): features of descriptors under one fit.
-Fit = tuple[F64, F64]
+#: What `DescriptorNet.fit` found, ``(d, d)``: it turns features of an unfitted network into those of a fitted one.
+Fit = F64
 
 #: Random halves of the images; with registration, where each set of maps is moved anew, a fifth of that.
 REPETITIONS = 30
@@ -155,8 +155,7 @@ def _views(
     if not fitted_without:  # in the closed protocol, validation users are training users
         strangers = [row for row, u in enumerate(people) if u in split.users_validation]
     if strangers:
-        fit = (np.zeros(encoder.net.dimension), np.eye(encoder.net.dimension))
-        views.append(_View(strangers, encoder, fit))
+        views.append(_View(strangers, encoder, np.eye(encoder.net.dimension)))
     if fitted_without:
         for row in rng.permutation(known)[:_MOST_LEFT_OUT].tolist():
             others = tuple(u for u in split.users_train if u != people[row])
@@ -167,19 +166,19 @@ def _views(
 def _fit_without(
     tables: list[F32], usable: list[I64], people: list[int], rows: list[int], split: Split, config: EmbeddingConfig
 ) -> Fit:
-    """Centre and whitening from the training images of all training users but those in some rows."""
+    """The fit to the training images of all training users but those in some rows."""
     net = DescriptorNet()
     parts = [
-        torch.from_numpy(tables[k][np.isin(usable[k], split.images_train)])
+        torch.from_numpy(tables[k][np.isin(usable[k], split.images_train), :-1])
         for k, user in enumerate(people)
         if k not in rows and user in split.users_train
     ]
     net.fit([p[torch.isfinite(p[:, 0])] for p in parts], config.shrinkage)
-    return net.centre.numpy().astype(np.float64), net.whitening.numpy().astype(np.float64)
+    return net.affine.numpy().astype(np.float64)
 
 
 def _embeddings(means: F64, fit: Fit | None) -> F64:
-    """Unit vectors of means over sets of pairs ``(…, d)``; centring and whitening are linear, so means go through."""
-    features = means if fit is None else (means - fit[0]) @ fit[1].T
+    """Unit vectors of means over sets of pairs ``(…, d)``; a fit is linear, so means go through."""
+    features = means if fit is None else means @ fit.T
     unit: F64 = features / np.maximum(np.linalg.norm(features, axis=-1, keepdims=True), 1e-12)
     return unit

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from gazepipe import descriptors
 from gazepipe.build import corpus_digest, load_corpus
 from gazepipe.config import EmbeddingConfig
 from gazepipe.corpus import Corpus, Others, Split, make_split
@@ -23,7 +24,8 @@ __all__ = ["load_others", "others_digests", "settings_of", "unseen"]
 
 def settings_of(section: EmbeddingConfig) -> dict[str, Any]:
     """The section as recipes have it: where other studies lie does not matter, and what they hold is an input."""
-    return section.model_dump(mode="json", exclude={"studies"})
+    settings = section.model_dump(mode="json", exclude={"studies"})
+    return settings | ({"descriptors": descriptors.VERSION} if section.inputs == "descriptors" else {})
 
 
 def others_digests(study: Study, section: EmbeddingConfig) -> dict[str, str]:

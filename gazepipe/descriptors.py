@@ -20,17 +20,28 @@ what the mean over m pairs does; their natural scale is their covariance within 
 ===========================  =================================================================================
 
 Three more tell how widely looks spread: the logarithm of the map's mass (its maximum is one); and how far its entropy
-and the logarithm of its concentration Σp² are from those of the universal map.
+and the logarithm of its concentration Σp² are from those of the universal map. A fourth is log Σ√p.
+
+Four tell of single looks. The map of a repeat is scaled to a maximum of one, so that a place looked at once is the
+lower the oftener the favourite place was looked at. Of the map's peaks (cells above 0.08 that none of their eight
+neighbours exceeds) these are the logarithms of their number and of their mean, lowest and median height. No offset
+changes them.
+
+What a descriptor is on average depends on the image; `gazepipe.training.Encoder` takes that off.
 """
 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from gazepipe.registration import log_density
 
-__all__ = ["DESCRIPTORS", "descriptors"]
+__all__ = ["DESCRIPTORS", "VERSION", "descriptors"]
+
+#: Raised whenever embeddings made of descriptors change for the same data and settings.
+VERSION = 2
 
 #: Names of the descriptors, in order.
 DESCRIPTORS = (
@@ -38,12 +49,15 @@ DESCRIPTORS = (
     *("u", "v", "uu", "vv", "uv", "uuu", "vvv"),
     *("follow", "follow_squared", "follow_u", "follow_v", "follow_uu", "follow_vv"),
     *("flank_u", "flank_v", "flank", "bend_uu", "bend_vv", "bend_uv"),
-    *("mass", "entropy", "concentration"),
+    *("mass", "entropy", "concentration", "root"),
+    *("peaks", "peak_mean", "peak_lowest", "peak_median"),
 )
+#: A lower peak of a map whose highest is about one is a far flank of looks outside the image, not a look.
+_LEAST_PEAK = 0.08
 
 
 def descriptors(psm: Tensor, usm: Tensor) -> Tensor:
-    """Descriptors of pairs from their personal and universal maps ``(n, H, W)``: ``(n, 28)``, zero for an empty map."""
+    """Descriptors of pairs from their personal and universal maps ``(n, H, W)``: ``(n, 33)``, zero for an empty map."""
     height, width = psm.shape[1:]
     v = ((torch.arange(height, device=psm.device) + 0.5) / height * 2 - 1)[:, None].expand(height, width)
     u = ((torch.arange(width, device=psm.device) + 0.5) / width * 2 - 1)[None].expand(height, width)
@@ -66,12 +80,26 @@ def descriptors(psm: Tensor, usm: Tensor) -> Tensor:
             total.flatten().clamp(min=1e-9).log(),
             _entropy(p) - _entropy(q),
             (p * p).sum((1, 2)).clamp(min=1e-9).log() - (q * q).sum((1, 2)).clamp(min=1e-9).log(),
+            p.sqrt().sum((1, 2)).clamp(min=1e-9).log(),
         ],
         1,
     )
-    out = torch.cat([score[:, :6], where, score[:, 6:], spread], 1)
+    out = torch.cat([score[:, :6], where, score[:, 6:], spread, _peaks(psm)], 1)
     return torch.where(total.flatten()[:, None] > 0, out, 0.0)
 
 
 def _entropy(density: Tensor) -> Tensor:
     return -(density * density.clamp(min=1e-12).log()).sum((1, 2))
+
+
+def _peaks(psm: Tensor) -> Tensor:
+    """Logarithms of the number of peaks and of their mean, lowest and median height, ``(n, 4)``."""
+    around = F.max_pool2d(psm[:, None], 3, 1, 1)[:, 0]
+    peak = (psm >= around) & (psm > _LEAST_PEAK)
+    count = peak.sum((1, 2)).clamp(min=1)
+    mean = torch.where(peak, psm, 0.0).sum((1, 2)) / count
+    lowest = torch.where(peak, psm, torch.inf).amin((1, 2))
+    median = torch.where(peak, psm, torch.nan).flatten(1).nanmedian(1).values
+    heights = torch.stack([mean, lowest, median], 1)
+    known = peak.any(2).any(1)[:, None]
+    return torch.cat([count.float()[:, None].log(), torch.where(known, heights, 1.0).log()], 1)

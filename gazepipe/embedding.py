@@ -5,7 +5,7 @@ scaled to unit length: one embedding of 32 numbers. Channel widths and the 3 × 
 does not give them): 32, 64, 128, 256.
 
 `DescriptorNet` stands in the network's place where `inputs` is ``"descriptors"``: the descriptors of
-`gazepipe.descriptors`, centred and whitened by their scatter in the training users. It is ours, not the paper's.
+`gazepipe.descriptors`, whitened by their scatter in the training users. It is ours, not the paper's.
 
 References: Strohm et al. 2024 (arXiv 2403.13653); mining: Schroff et al. 2015, Hermans et al. 2017.
 """
@@ -24,6 +24,12 @@ from gazepipe.registration import coarse
 
 __all__ = ["CHANNELS", "DescriptorNet", "EmbeddingNet", "aggregate", "embedding_net", "pair_input", "triplet_loss"]
 
+#: How far the covariance between people is shrunk: a dozen of them cannot show all of it.
+_ISOTROPIC = 0.3
+#: No real person's pairs scatter by less than twice this in any descriptor; drawn ones do, and would count too much.
+_LEAST_SCATTER = 0.01
+#: Directions are weighed for embeddings of so many pairs; with fewer, the loss is small.
+_PAIRS = 32
 #: What the network sees → number of channels.
 CHANNELS = {"rgb+psm": 4, "psm": 1, "rgb+discrepancy": 4, "discrepancy": 1}
 
@@ -65,41 +71,63 @@ class EmbeddingNet(nn.Module):
 class DescriptorNet(nn.Module):
     """Closed-form descriptors of a pair, on the scale of their scatter within a person.
 
-    ``f = W (d − μ)`` with μ the mean over the training users and ``WᵀW`` the inverse of the covariance of d within
-    a user. The m features of a person are then averaged as ever, so that the squared distance of two such means is
-    that in standard deviations, and directions in which pairs of one person scatter widely count little.
+    ``f = A (d, 1)`` with d what a pair's descriptors are beyond what is expected of that image. A takes off the mean
+    over the training users, whitens by the covariance of d within a user, and weighs the directions by how much more
+    people differ in them than means over pairs of one person do; see `fit`. The m features of a person are then
+    averaged as ever. Their last number is the same for every pair. Without it, the directions of short vectors, which
+    are of people much like everybody, are chance; with it, short vectors are near each other and far from long ones.
     """
 
     inputs = "descriptors"
 
     def __init__(self, registration: bool = False) -> None:
         super().__init__()
-        self.dimension, self.registration = len(DESCRIPTORS), registration
-        self.register_buffer("centre", torch.zeros(self.dimension))
-        self.register_buffer("whitening", torch.eye(self.dimension))
+        self.dimension, self.registration = len(DESCRIPTORS) + 1, registration
+        self.register_buffer("affine", torch.eye(self.dimension))
 
     def describe(self, psm: Tensor, usm: Tensor) -> Tensor:
-        """Descriptors as they are: maps ``(n, H, W)`` → ``(n, dimension)``."""
+        """Descriptors as they are: maps ``(n, H, W)`` → ``(n, d)``."""
         return descriptors(coarse(psm), coarse(usm))
 
-    def forward(self, psm: Tensor, usm: Tensor) -> Tensor:
-        """Features of single pairs: maps ``(n, H, W)`` → ``(n, dimension)``, not yet of unit length."""
-        features: Tensor = (self.describe(psm, usm) - self.centre) @ self.whitening.T
+    def forward(self, psm: Tensor, usm: Tensor, expected: Tensor | float = 0.0) -> Tensor:
+        """Features of single pairs: maps ``(n, H, W)`` → ``(n, dimension)``, not yet of unit length.
+
+        `expected` is what the descriptors are on average for the image, ``(n, d)``. An unfitted network
+        gives the difference as it is, and one.
+        """
+        features: Tensor = F.pad(self.describe(psm, usm) - expected, (0, 1), value=1.0) @ self.affine.T
         return features
 
     def fit(self, tables: Sequence[Tensor], shrinkage: float) -> None:
-        """Take centre and whitening from descriptors of the training users, one ``(n_pairs, dimension)`` each.
+        """Take mean, whitening and weights from descriptors of the training users, one ``(n_pairs, d)`` each.
 
-        Every user counts alike. Correlations are shrunk: ``(1 − shrinkage) · R + shrinkage · I``.
+        Every user counts alike. Correlations within a user are shrunk: ``(1 − shrinkage) · R + shrinkage · I``. In the
+        whitened directions, the covariance B of users' means, less that of chance, is shrunk by `_ISOTROPIC` towards a
+        multiple of I; along its axes, with λ its values, features are weighed by ``√(λ / (λ + 1 / 2m))`` for m = 32:
+        it is what the likelihood ratio of same against different gives the product of two means over m pairs.
         """
         users = [table.double() for table in tables]
         centre = torch.stack([t.mean(0) for t in users]).mean(0)
         within = torch.stack([torch.cov(t.T) for t in users]).mean(0)
-        scale = within.diagonal().clamp(min=1e-12).sqrt()
+        scale = within.diagonal().sqrt().clamp(min=_LEAST_SCATTER)
         correlation = within / scale[:, None] / scale[None]
-        shrunk = (1 - shrinkage) * correlation + shrinkage * torch.eye(len(scale), dtype=torch.float64)
+        d = len(scale)
+        identity = torch.eye(d, dtype=torch.float64, device=scale.device)
+        shrunk = (1 - shrinkage) * correlation + shrinkage * identity
         root = torch.linalg.cholesky(torch.linalg.inv(shrunk)).T / scale[None]
-        self.centre, self.whitening = centre.float(), root.float()
+        apart = torch.stack([t.mean(0) - centre for t in users])
+        means = apart @ root.T  # (users, d)
+        chance = sum(1 / len(t) for t in users) / len(users)
+        between = means.T @ means / (len(users) - 1) - chance * identity
+        # Where people are not seen to differ, whitening is all there is.
+        level = (between.trace() / d).clamp(min=1 / (2 * _PAIRS))
+        variance, axes = torch.linalg.eigh(between)
+        variance = (1 - _ISOTROPIC) * variance.clamp(min=0) + _ISOTROPIC * level
+        root = (axes * (variance / (variance + 1 / (2 * _PAIRS))).sqrt()).T @ root
+        affine = torch.zeros(d + 1, d + 1, dtype=torch.float64, device=scale.device)
+        affine[:d, :d], affine[:d, d] = root, -root @ centre
+        affine[d, d] = (apart @ root.T).square().sum(1).mean().sqrt()  # as long as people's vectors are
+        self.affine = affine.float()
 
 
 def embedding_net(**arguments: Any) -> EmbeddingNet | DescriptorNet:

@@ -11,6 +11,7 @@ from gazepipe.descriptors import DESCRIPTORS, descriptors
 from gazepipe.embedding import DescriptorNet, embedding_net
 
 HEIGHT, WIDTH = 30, 40
+LINEAR = DESCRIPTORS.index("mass")
 
 
 def blob(u: float, v: float, sigma: float = 3.0) -> torch.Tensor:
@@ -24,11 +25,34 @@ def named(psm: torch.Tensor, usm: torch.Tensor) -> dict[str, float]:
 
 def test_the_average_person_has_no_descriptor() -> None:
     usm = blob(18, 14)
-    assert {k for k, value in named(usm, usm).items() if abs(value) > 1e-5} == {"mass"}
-    # The scale of a map tells nothing but its mass.
+    # These are not set against the universal map: `Encoder` takes their mean for the image off.
+    own = {"mass", "root", "peaks", "peak_mean", "peak_lowest", "peak_median"}
+    assert {k for k, value in named(usm, usm).items() if abs(value) > 1e-5} <= own
+    # The scale of a map tells nothing but its mass and the heights of its peaks.
     half, whole = named(usm * 0.5, usm), named(usm, usm)
-    assert half["mass"] - whole["mass"] == pytest.approx(-math.log(2))
-    assert half | {"mass": 0} == pytest.approx(whole | {"mass": 0}, abs=1e-5)
+    for name in ("mass", "peak_mean", "peak_lowest", "peak_median"):
+        assert half.pop(name) - whole.pop(name) == pytest.approx(-math.log(2))
+    assert half == pytest.approx(whole, abs=1e-5)
+
+
+def test_peaks_are_counted_and_measured() -> None:
+    # Looks at cell centres, far from each other; the first place was looked at twice, so that it is the maximum.
+    psm = blob(10.5, 8.5, 1.2) + 0.5 * blob(22.5, 20.5, 1.2) + 0.25 * blob(32.5, 9.5, 1.2)
+    got = named(psm, blob(20, 15, 6.0))
+    assert got["peaks"] == pytest.approx(math.log(3))
+    assert got["peak_mean"] == pytest.approx(math.log(1.75 / 3), abs=1e-4)
+    assert got["peak_lowest"] == pytest.approx(math.log(0.25), abs=1e-4)
+    assert got["peak_median"] == pytest.approx(math.log(0.5), abs=1e-4)
+    # No whole number of cells that everything is moved by changes them.
+    names = ("mass", "root", "peaks", "peak_mean", "peak_lowest", "peak_median")
+    moved = named(psm.roll((2, -3), (1, 2)), blob(20, 15, 6.0))
+    assert [moved[n] for n in names] == pytest.approx([got[n] for n in names], abs=1e-4)
+
+
+def test_the_root_tells_how_widely_looks_spread() -> None:
+    # Σ√p of a Gaussian is √(8 π) σ.
+    got = named(blob(20, 15, 2.5), blob(20, 15, 4.0))["root"]
+    assert got == pytest.approx(math.log(math.sqrt(8 * math.pi) * 2.5), abs=0.01)
 
 
 def test_a_move_is_seen_against_its_direction() -> None:
@@ -54,7 +78,7 @@ def test_the_scores_are_linear_in_the_looks() -> None:
     usm = blob(20, 15, 6.0)
     one, two = blob(12, 10) / blob(12, 10).sum(), blob(27, 20) / blob(27, 20).sum()
     mean = (descriptors(one, usm) + descriptors(two, usm)) / 2
-    torch.testing.assert_close(descriptors((one + two) / 2, usm)[:, :-3], mean[:, :-3], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(descriptors((one + two) / 2, usm)[:, :LINEAR], mean[:, :LINEAR], atol=1e-5, rtol=1e-4)
 
 
 def test_empty_maps_say_nothing() -> None:
@@ -62,21 +86,81 @@ def test_empty_maps_say_nothing() -> None:
     assert torch.isfinite(descriptors(blob(3, 3), torch.zeros(1, HEIGHT, WIDTH))).all()
 
 
-def test_whitened_features_have_unit_scatter_within_users() -> None:
-    generator = torch.Generator().manual_seed(0)
-    d = len(DESCRIPTORS)
+def features(net: DescriptorNet, table: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.pad(table, (0, 1), value=1.0) @ net.affine.T
+
+
+def people(shift: torch.Tensor, n: int = 4000, seed: int = 0) -> list[torch.Tensor]:
+    """Descriptors of pairs of some people, correlated within them; `shift` ``(people, d)`` is their mean."""
+    generator = torch.Generator().manual_seed(seed)
+    d = shift.shape[1]
     mix = torch.eye(d) + 0.1 * torch.randn(d, d, generator=generator)
-    tables = [torch.randn(4000, d, generator=generator) @ mix + k for k in range(3)]
+    return [(torch.randn(n, d, generator=generator) + s) @ mix for s in shift]
+
+
+def test_features_are_centred_and_uncorrelated_within_people() -> None:
+    d = len(DESCRIPTORS)
+    tables = people(torch.randn(6, d, generator=torch.Generator().manual_seed(1)))
     net = DescriptorNet()
     net.fit(tables, shrinkage=0.001)
-    features = [(t - net.centre) @ net.whitening.T for t in tables]
-    torch.testing.assert_close(torch.stack([f.mean(0) for f in features]).mean(0), torch.zeros(d), atol=1e-3, rtol=0)
-    within = torch.stack([torch.cov(f.T) for f in features]).mean(0)
-    assert float((within - torch.eye(d)).abs().max()) < 0.2
-    # Whatever linear change the descriptors undergo, distances stay: the scale they came in does not matter.
-    other = DescriptorNet()
+    made = [features(net, t) for t in tables]
+    means = torch.stack([f.mean(0) for f in made])
+    torch.testing.assert_close(means[:, :-1].mean(0), torch.zeros(d), atol=1e-3, rtol=0)
+    within = torch.stack([torch.cov(f[:, :-1].T) for f in made]).mean(0)
+    scale = within.diagonal().sqrt()
+    assert float((within / scale / scale[:, None] - torch.eye(d)).abs().max()) < 0.05
+    assert float(scale.max()) <= 1.01  # weights are at most one
+    # The last number is the same for every pair, and as long as people's vectors are on average.
+    assert {round(float(v), 4) for f in made for v in f[:, -1]} == {round(float(made[0][0, -1]), 4)}
+    assert float(made[0][0, -1]) == pytest.approx(float(means[:, :-1].square().sum(1).mean().sqrt()), rel=1e-3)
+
+
+def test_the_scale_descriptors_come_in_does_not_matter() -> None:
+    tables = people(torch.randn(6, len(DESCRIPTORS), generator=torch.Generator().manual_seed(1)))
+    one, other = DescriptorNet(), DescriptorNet()
+    one.fit(tables, shrinkage=0.001)
     other.fit([t * 100 for t in tables], shrinkage=0.001)
-    torch.testing.assert_close((tables[0] * 100 - other.centre) @ other.whitening.T, features[0], atol=1e-3, rtol=1e-3)
+    a, b = features(one, tables[0][:50]), features(other, tables[0][:50] * 100)
+    torch.testing.assert_close(a @ a.T, b @ b.T, atol=1e-2, rtol=1e-3)
+
+
+def test_directions_in_which_people_differ_weigh_more() -> None:
+    d = len(DESCRIPTORS)
+    shift = torch.zeros(30, d)
+    shift[:, 0] = 2 * torch.randn(30, generator=torch.Generator().manual_seed(2))
+    tables = people(shift, n=400)
+    generator = torch.Generator().manual_seed(0)
+    mix = torch.eye(d) + 0.1 * torch.randn(d, d, generator=generator)
+    net = DescriptorNet()
+    net.fit(tables, shrinkage=0.001)
+
+    def length(direction: int) -> float:
+        step = torch.zeros(1, d)
+        step[0, direction] = 1.0
+        return float((features(net, step @ mix) - features(net, torch.zeros(1, d))).norm())
+
+    # λ is about 4 there, and near its thirtieth part of it elsewhere: both weights by hand.
+    assert length(0) == pytest.approx(1.0, abs=0.1)
+    assert max(length(k) for k in range(1, d)) < 0.95 * length(0)
+
+
+def test_somebody_like_everybody_is_found_by_being_so() -> None:
+    """Without a common number, the direction of a short vector is chance, and an average person is never found."""
+    d = len(DESCRIPTORS)
+    shift = torch.randn(12, d, generator=torch.Generator().manual_seed(3)) * 0.5
+    shift -= shift.mean(0)
+    net = DescriptorNet()
+    net.fit(people(shift), shrinkage=0.01)
+    newcomers = people(torch.cat([shift * 0, shift[:6].flip(0)]), n=64, seed=0)[11:]  # the first of these is average
+    first, second = (
+        torch.nn.functional.normalize(torch.stack([features(net, t)[half].mean(0) for t in newcomers]), dim=1)
+        for half in (slice(0, 32), slice(32, 64))
+    )
+    cosines = first @ second.T
+    assert int(cosines[0].argmax()) == 0
+    bare = torch.nn.functional.normalize(first[:, :-1], dim=1) @ torch.nn.functional.normalize(second[:, :-1], dim=1).T
+    assert float(cosines[0, 0]) > 0.9
+    assert float(bare[0, 0]) < 0.6
 
 
 def test_net_comes_back_from_its_arguments() -> None:
@@ -84,5 +168,5 @@ def test_net_comes_back_from_its_arguments() -> None:
     net = embedding_net(**arguments)
     assert isinstance(net, DescriptorNet)
     assert net.registration
-    assert net(torch.rand(5, 120, 160).half(), torch.rand(5, 120, 160)).shape == (5, len(DESCRIPTORS))
+    assert net(torch.rand(5, 120, 160).half(), torch.rand(5, 120, 160)).shape == (5, len(DESCRIPTORS) + 1)
     assert embedding_net(**arguments | {"inputs": "psm", "widths": (2, 2, 2, 2)}).inputs == "psm"

@@ -10,6 +10,7 @@ import torch
 
 from gazepipe.config import EmbeddingConfig, RefinerConfig
 from gazepipe.corpus import Corpus, Split, make_split
+from gazepipe.embedding import DescriptorNet
 from gazepipe.errors import ConfigError
 from gazepipe.identification import precision_at_one
 from gazepipe.training import Encoder, Trained, embedding_pools, train_embedding, train_refiner
@@ -164,6 +165,28 @@ def test_pairs_that_no_training_user_saw_are_left_out(corpus: Corpus, split: Spl
     assert known.tolist() == [False, *([True] * (len(known) - 1))]
     # The only training user who saw an image has nobody to be set against.
     assert not np.isfinite(encoder.table(split.users_train[0], (pair,))).any()
+
+
+def test_what_an_image_does_to_everybody_is_taken_off(corpus: Corpus, split: Split) -> None:
+    """An unfitted network's features are descriptors less the mean over training users, without the user."""
+    encoder = Encoder(DescriptorNet(), corpus, split.users_train)
+    images = torch.tensor(split.images_train[:3])
+
+    def described(user: int, others: tuple[int, ...]) -> torch.Tensor:
+        usm = torch.from_numpy(corpus.usm(others)[0])[images]
+        return encoder.net.describe(torch.from_numpy(corpus.maps[corpus.index[user, images]]), usm)
+
+    known = split.users_train
+    own = {u: described(u, tuple(k for k in known if k != u)) for u in known}
+    stranger = split.users_test[0]
+    wanted = {
+        stranger: described(stranger, known) - torch.stack(list(own.values())).mean(0),
+        known[0]: own[known[0]] - torch.stack([own[k] for k in known[1:]]).mean(0),
+    }
+    for user, want in wanted.items():
+        table = torch.from_numpy(encoder.table(user, split.images_train[:3]))
+        torch.testing.assert_close(table[:, :-1], want, atol=2e-3, rtol=2e-3)
+        assert (table[:, -1] == 1).all()
 
 
 REFINER = RefinerConfig(widths=(8, 8, 16), personal=8, m=4, pool=20, batch=8, epochs=30)

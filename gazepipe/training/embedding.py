@@ -148,7 +148,7 @@ def fit_descriptors(
     where: torch.device,
     progress: Progress,
 ) -> Trained:
-    """Take centre and whitening of the descriptors from training users and training images; nothing is iterated.
+    """Take mean, whitening and weights of the descriptors from training users and training images; nothing is iterated.
 
     With registration, a user's maps are moved m at a time, so that the scatter of small sets' moves is part of what
     directions are scaled by. Of `others`, only how people and their pairs differ within a study counts: what all
@@ -189,7 +189,7 @@ def _centre(tables: dict[int, Tensor]) -> Tensor:
 def descriptor_tables(
     encoder: Encoder, split: Split, config: EmbeddingConfig, rng: np.random.Generator, progress: Progress | None = None
 ) -> dict[int, Tensor]:
-    """Features of training users' pairs on training images, ``{user: (n_pairs, d)}``, of users with two and more.
+    """Descriptors of training users' pairs on training images, ``{user: (n_pairs, d)}``, of users with two and more.
 
     With registration they are moved m at a time, see `fit_descriptors`.
     """
@@ -198,7 +198,7 @@ def descriptor_tables(
     for done, user in enumerate(split.users_train, 1):
         usable = rng.permutation(images[encoder.usable(user, images)])
         sets = np.array_split(usable, max(len(usable) // config.m, 1)) if config.registration else [usable]
-        table = torch.from_numpy(np.concatenate([encoder.table(user, part) for part in sets]))
+        table = torch.from_numpy(np.concatenate([encoder.table(user, part)[:, :-1] for part in sets]))
         if len(table) >= 2:
             tables[user] = table
         if progress:

@@ -55,6 +55,9 @@ class Encoder:
             usm, count = corpus.usm(reference_users)
             self.usm, self.count = torch.from_numpy(usm).to(self.where), torch.from_numpy(count).to(self.where)
             self.in_reference[list(reference_users)] = True
+        self.reference = torch.tensor(reference_users, device=self.where)
+        # What descriptors are on average is made image by image, when it is needed first.
+        self.typical: Tensor | None = None
 
     def pair_maps(self, users: Tensor, stimuli: Tensor) -> tuple[Tensor, Tensor | None]:
         """Personal and, where the network needs them, universal maps of pairs; ``(n, H, W)`` each."""
@@ -82,8 +85,10 @@ class Encoder:
         psm, usm = self.pair_maps(users, stimuli)
         if isinstance(self.net, DescriptorNet):
             assert usm is not None
-            small = coarse(psm)
-            return self.net(small if by is None else moved(small, by), coarse(usm))  # type: ignore[no-any-return]
+            small, expected = coarse(psm), self._expected(users, stimuli)
+            if by is not None:
+                small = moved(small, by)
+            return self.net(small, coarse(usm), expected)  # type: ignore[no-any-return]
         if by is not None:
             fine = by * by.new_tensor([psm.shape[2] / GRID[1], psm.shape[1] / GRID[0]])
             psm = moved(psm.float(), fine)
@@ -96,6 +101,37 @@ class Encoder:
         with torch.autocast(self.where.type, self.dtype, enabled=self.dtype is not None):
             out = self.net(pairs)
         return out.float()  # type: ignore[no-any-return]
+
+    def _expected(self, users: Tensor, stimuli: Tensor) -> Tensor:
+        """Mean descriptors of the training users, without the user, for the images of pairs ``(n,)``: ``(n, d)``.
+
+        Where there is nobody (the image was seen by one training user, whom nobody can be set against), the mean over
+        everybody and all images so far.
+        """
+        self._describe_reference(torch.unique(stimuli))
+        assert self.typical is not None
+        shown = self.typical[:, stimuli]  # (training users, n, d), NaN where there is nothing
+        others = (self.reference[:, None] != users[None])[..., None]
+        mean = torch.where(others, shown, torch.nan).nanmean(0)
+        return torch.where(mean.isfinite(), mean, self.typical.nanmean((0, 1)))
+
+    @torch.inference_mode()
+    def _describe_reference(self, stimuli: Tensor, chunk: int = 512) -> None:
+        """Descriptors of the training users' pairs on some images, unless they are known: kept in `typical`."""
+        assert isinstance(self.net, DescriptorNet)
+        if self.typical is None:
+            size = len(self.reference), len(self.corpus.stimuli), self.net.dimension - 1
+            self.typical = torch.full(size, torch.nan, device=self.where)
+            self.described = torch.zeros(len(self.corpus.stimuli), dtype=torch.bool, device=self.where)
+        new = stimuli[~self.described[stimuli]]
+        chosen = new.cpu().numpy()
+        rows = [(row, int(s)) for row, u in enumerate(self.reference.tolist()) for s in chosen[self.usable(u, chosen)]]
+        for a in range(0, len(rows), chunk):
+            row, shown = torch.tensor(rows[a : a + chunk], device=self.where).T
+            psm, usm = self.pair_maps(self.reference[row], shown)
+            assert usm is not None
+            self.typical[row, shown] = self.net.describe(psm, usm)
+        self.described[new] = True
 
     def offset(self, user: int, stimuli: npt.NDArray[np.int64], chunk: int = 256) -> Tensor:
         """How far all of a user's maps of some stimuli must be moved to fit the universal maps, ``(2,)``."""
