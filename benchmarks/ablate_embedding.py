@@ -6,8 +6,8 @@
 
 Protocol. Users are cut into `--folds` parts. In each fold one part is tested, the next one is the validation part, and
 all others train; a tenth of the images, another in each fold, is tested, another tenth validates, all others train.
-Universal maps, centre and whitening come from training users and training images; nothing is tuned on test users or
-images. Test images are halved at random: galleries are drawn from one half and probes from the other. The gallery
+Universal maps and what descriptors are weighed by come from training users and training images; nothing is tuned on test
+users or images. Test images are halved at random: galleries are drawn from one half and probes from the other. The gallery
 holds *all* users of the data set, training and validation ones too; probes are those of the test users alone, so that
 over all folds each user is identified once as somebody unseen among everybody. "Own part": the same probes, but the
 gallery holds test users only. The interval is Student's 95 % over folds.
@@ -52,7 +52,9 @@ VARIANTS = {
     "without places": tuple(d for d in DESCRIPTORS if d not in ("u", "v", "uu", "vv", "uv", "uuu", "vvv")),
     "without follow": tuple(d for d in DESCRIPTORS if not d.startswith("follow")),
     "without flank and bend": tuple(d for d in DESCRIPTORS if not d.startswith(("flank", "bend"))),
-    "without spread": tuple(d for d in DESCRIPTORS if d not in ("mass", "entropy", "concentration")),
+    "without spread": tuple(d for d in DESCRIPTORS if d not in ("mass", "entropy", "concentration", "root")),
+    "without peaks": tuple(d for d in DESCRIPTORS if not d.startswith("peak")),
+    "peaks and spread alone": ("mass", "entropy", "concentration", "root", *(d for d in DESCRIPTORS if "peak" in d)),
     "moves alone": MOVES[:2],
 }
 
@@ -193,6 +195,21 @@ class Describer:
         self.usm = sum(looks.maps(torch.full_like(everything, int(u)), everything) for u in fold.train) / self.n
         self.training = torch.zeros(looks.u.shape[0], dtype=torch.bool)
         self.training[fold.train] = True
+        self.reference = torch.from_numpy(fold.train)
+        self.typical: Tensor | None = None
+
+    def expected(self, users: Tensor, images: Tensor) -> Tensor:
+        """Mean of what training users, the user left out, have on each image: ``(n, d)``."""
+        if self.typical is None:
+            everything = torch.arange(self.looks.u.shape[1])
+            self.typical = torch.stack(
+                [
+                    torch.cat([self._pairs(u.repeat(len(part)), part, None, None)[0] for part in everything.split(512)])
+                    for u in self.reference
+                ]
+            )
+        others = (self.reference[:, None] != users[None])[..., None]
+        return torch.where(others, self.typical[:, images], torch.nan).nanmean(0)
 
     def of_sets(self, users: Tensor, images: Tensor, by: Tensor | None, registered: bool) -> Tensor:
         """Descriptors of sets of pairs: users ``(k,)``, images ``(k, m)``, moves ``(k, 2)`` → ``(k, m, d)``."""
@@ -201,25 +218,31 @@ class Describer:
         step = max(512 // m, 1)
         for a in range(0, len(users), step):
             shown = images[a : a + step]
-            k = len(shown)
-            who, what = users[a : a + k].repeat_interleave(m), shown.reshape(-1)
-            move = None if by is None else by[a : a + k].repeat_interleave(m, 0)
+            who, what = users[a : a + len(shown)].repeat_interleave(m), shown.reshape(-1)
+            move = None if by is None else by[a : a + len(shown)].repeat_interleave(m, 0)
+            columns, usm = self._pairs(who, what, move, None)
+            if registered:
+                side = 2 * REACH + 1
+                found = match(self.looks.maps(who, what, move), usm).view(-1, m, side, side).sum(1)
+                by_found = offset(found).repeat_interleave(m, 0)
+                columns, _ = self._pairs(who, what, by_found if move is None else move + by_found, usm)
+            out.append((columns - self.expected(who, what)).view(len(shown), m, -1))
+        return torch.cat(out)
+
+    def _pairs(self, who: Tensor, what: Tensor, move: Tensor | None, usm: Tensor | None) -> tuple[Tensor, Tensor]:
+        """All columns of pairs ``(n, d)``, and their universal maps, which are made where they are not given."""
+        if usm is None:
             usm = self.usm[what]
             if self.training[who].any():
                 own = self.looks.maps(who, what)
                 others = (self.n * usm - own).clamp(min=0) / (self.n - 1)
                 usm = torch.where(self.training[who][:, None, None], others, usm)
-            psm = self.looks.maps(who, what, move)
-            if registered:
-                side = 2 * REACH + 1
-                found = offset(match(psm, usm).view(k, m, side, side).sum(1)).repeat_interleave(m, 0)
-                psm = self.looks.maps(who, what, found if move is None else move + found)
-            columns = [descriptors(psm, usm), self.looks.scanpath(who, what)]
-            if self.things is not None:
-                more = psm / psm.sum((1, 2), keepdim=True).clamp(min=1e-9) - usm / usm.sum((1, 2), keepdim=True)
-                columns.append(torch.einsum("nhw,nkhw->nk", more, self.things[what]))
-            out.append(torch.cat(columns, 1).view(k, m, -1))
-        return torch.cat(out)
+        psm = self.looks.maps(who, what, move)
+        columns = [descriptors(psm, usm), self.looks.scanpath(who, what)]
+        if self.things is not None:
+            more = psm / psm.sum((1, 2), keepdim=True).clamp(min=1e-9) - usm / usm.sum((1, 2), keepdim=True)
+            columns.append(torch.einsum("nhw,nkhw->nk", more, self.things[what]))
+        return torch.cat(columns, 1), usm
 
 
 def disc(looks: Looks, n: int, rng: np.random.Generator) -> Tensor:
@@ -253,7 +276,7 @@ def main() -> None:
     parser.add_argument("--m", type=int, nargs="+", default=(8, 32))
     parser.add_argument("--per-user", type=int, default=10, help="embeddings of each user in gallery and probes")
     parser.add_argument("--repetitions", type=int, default=2, help="halvings of the test images")
-    parser.add_argument("--train-pairs", type=int, default=384, help="pairs of each training user, for the whitening")
+    parser.add_argument("--train-pairs", type=int, default=384, help="pairs of each training user, for the fit")
     parser.add_argument("--shrinkage", type=float, default=0.03)
     parser.add_argument("--pretrained", type=Path, help="file of image features, written where there is none")
     parser.add_argument("--network", nargs="*", default=(), help="inputs of networks to train in place of descriptors")
@@ -341,7 +364,8 @@ def _descriptors(
 
         def embed(who: Tensor, sets: Tensor, by: Tensor | None, nets: Any = nets, registered: bool = registered) -> Any:
             mean = describe.of_sets(who, sets, by, registered).mean(1)
-            return {name: (mean[:, columns] - net.centre) @ net.whitening.T for name, (net, columns) in nets.items()}
+            one = torch.ones(len(mean), 1)
+            return {name: torch.cat([mean[:, c], one], 1) @ net.affine.T for name, (net, c) in nets.items()}
 
         _measure(results, looks, fold, embed, rng, options)
 
