@@ -6,8 +6,8 @@
 
 Protocol. Users are cut into `--folds` parts. In each fold one part is tested, the next one is the validation part, and
 all others train; a tenth of the images, another in each fold, is tested, another tenth validates, all others train.
-Universal maps and what descriptors are weighed by come from training users and training images; nothing is tuned on test
-users or images. Test images are halved at random: galleries are drawn from one half and probes from the other. The gallery
+Universal maps and what descriptors are weighed by come from training users and training images; nothing is tuned on
+test users or images. Test images are halved at random: galleries come from one half, probes from the other. The gallery
 holds *all* users of the data set, training and validation ones too; probes are those of the test users alone, so that
 over all folds each user is identified once as somebody unseen among everybody. "Own part": the same probes, but the
 gallery holds test users only. The interval is Student's 95 % over folds.
