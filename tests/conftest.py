@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from gazepipe.config import template
+from gazepipe.config import EmbeddingConfig, load_config, template
 from gazepipe.study import Study
 
 #: One look: x and y in screen pixels, and how many milliseconds.
@@ -80,6 +80,38 @@ class SmallStudy:
 
     def open(self, **options: Any) -> Study:
         return Study.open(self.root, **options)
+
+
+@pytest.fixture(scope="session")
+def whole_sections() -> dict[str, Mapping[str, Any]]:
+    """Sections for `simulated`, so that a study goes through all stages in seconds."""
+    return {
+        "split": {"users": [0.5, 0.25, 0.25], "images": [0.5, 0.25, 0.25]},
+        "psm": {"width": 40, "height": 30},
+        "evaluation": {"m": [2], "repetitions": 2, "embeddings_per_user": 4},
+    }
+
+
+@pytest.fixture(scope="session")
+def simulated() -> Callable[..., Study]:
+    """Simulates a study, recorded at 125 Hz, with descriptors and networks that are trained in a moment.
+
+    Sections of the configuration are given by name: keys in them replace those of the simulation.
+    """
+    from gazepipe.simulate import simulate_study
+
+    def make(root: Path, *, users: int, images: int, seconds: float, seed: int, **sections: Mapping[str, Any]) -> Study:
+        simulate_study(root, users=users, images=images, rate_hz=125, seconds=seconds, seed=seed)
+        config = load_config(root / "gazepipe.toml").model_dump(mode="json")
+        config["embedding"] = EmbeddingConfig(inputs="descriptors").model_dump(mode="json")
+        config["refiner"] |= {"widths": [4, 4, 8], "personal": 4, "m": 2, "pool": 4, "epochs": 1}
+        config["universal"] |= {"epochs": 1}
+        for name, values in sections.items():
+            config[name] |= values
+        (root / "gazepipe.toml").write_text(template(**config), encoding="utf-8")
+        return Study.open(root)
+
+    return make
 
 
 @pytest.fixture

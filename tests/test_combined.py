@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,6 @@ from gazepipe.embedding import DescriptorNet
 from gazepipe.errors import ConfigError
 from gazepipe.ingest import ingest
 from gazepipe.models import load_model
-from gazepipe.simulate import simulate_study
 from gazepipe.study import Study
 from gazepipe.train import settings, train
 from gazepipe.training import train_embedding
@@ -106,19 +105,20 @@ def test_names_that_are_tested_here_are_left_out_there() -> None:
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def built(tmp_path_factory: pytest.TempPathFactory, simulated: Callable[..., Study]) -> Path:
     """Two studies beside each other, of other people and other images."""
     root = tmp_path_factory.mktemp("combined")
     for name, seed in (("here", 3), ("there", 4)):
-        simulate_study(root / name, users=8, images=20, rate_hz=125, seconds=1, seed=seed)
-        config = load_config(root / name / "gazepipe.toml").model_dump(mode="json")
-        config["split"] |= {"users": [0.5, 0.25, 0.25], "images": [0.6, 0.2, 0.2]}
-        config["embedding"] |= {"inputs": "descriptors", "m": 2}
-        config["refiner"] |= {"widths": [4, 4, 8], "personal": 4, "m": 2, "pool": 4, "epochs": 1}
-        config["universal"] |= {"epochs": 1}
-        config["evaluation"] |= {"m": [2], "embeddings_per_user": 4, "repetitions": 3, "offset_deg": 0}
-        (root / name / "gazepipe.toml").write_text(template(**config), encoding="utf-8")
-        study = Study.open(root / name)
+        study = simulated(
+            root / name,
+            users=8,
+            images=20,
+            seconds=1,
+            seed=seed,
+            split={"users": [0.5, 0.25, 0.25], "images": [0.6, 0.2, 0.2]},
+            embedding={"m": 2},
+            evaluation={"m": [2], "embeddings_per_user": 4, "repetitions": 3, "offset_deg": 0},
+        )
         ingest(study)
         build_psm(study)
     return root

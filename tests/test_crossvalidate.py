@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +18,24 @@ from gazepipe.corpus import Corpus, Split
 from gazepipe.crossvalidate import crossvalidate, folder_of
 from gazepipe.errors import ConfigError
 from gazepipe.ingest import ingest
-from gazepipe.simulate import simulate_study
 from gazepipe.study import Study
 from gazepipe.training import train_embedding, train_refiner
 from gazepipe.universal_maps import train_predictor
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def built(tmp_path_factory: pytest.TempPathFactory, simulated: Callable[..., Study]) -> Path:
     folder = tmp_path_factory.mktemp("folds") / "study"
-    simulate_study(folder, users=8, images=20, rate_hz=125, seconds=1, seed=3)
-    config = load_config(folder / "gazepipe.toml").model_dump(mode="json")
-    config["split"] |= {"users": [0.5, 0.25, 0.25], "images": [0.6, 0.2, 0.2]}
-    config["embedding"] |= {"inputs": "descriptors", "m": 2}
-    config["refiner"] |= {"widths": [4, 4, 8], "personal": 4, "m": 2, "pool": 4, "epochs": 1}
-    config["universal"] |= {"epochs": 1}
-    config["evaluation"] |= {"m": [2], "embeddings_per_user": 4, "repetitions": 3, "offset_repetitions": 1}
-    (folder / "gazepipe.toml").write_text(template(**config), encoding="utf-8")
-    study = Study.open(folder)
+    study = simulated(
+        folder,
+        users=8,
+        images=20,
+        seconds=1,
+        seed=3,
+        split={"users": [0.5, 0.25, 0.25], "images": [0.6, 0.2, 0.2]},
+        embedding={"m": 2},
+        evaluation={"m": [2], "embeddings_per_user": 4, "repetitions": 3, "offset_repetitions": 1},
+    )
     ingest(study)
     build_psm(study)
     return folder

@@ -12,7 +12,9 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -22,30 +24,24 @@ from click.testing import CliRunner, Result
 import gazepipe
 from gazepipe import store
 from gazepipe.cli import main
-from gazepipe.config import load_config, template
+from gazepipe.config import template
 from gazepipe.enrol import enrol, load_gallery, take_in
 from gazepipe.evaluate import write_tables
 from gazepipe.forget import forget, outlook, plan_of
 from gazepipe.integrity import check_store
 from gazepipe.pipeline import run
-from gazepipe.simulate import simulate_study
 from gazepipe.study import Study
 from gazepipe.traces import Traces, scan, windows_of
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(
+    tmp_path_factory: pytest.TempPathFactory, simulated: Callable[..., Study], whole_sections: dict[str, Any]
+) -> Path:
     """A study through all stages with a guest enrolled, and one in which somebody is called like part of another."""
     root = tmp_path_factory.mktemp("forget") / "study"
-    simulate_study(root, users=9, images=16, rate_hz=125, seconds=1.5, seed=3)
-    config = load_config(root / "gazepipe.toml").model_dump(mode="json")
-    config["split"] |= {"users": [0.5, 0.25, 0.25], "images": [0.5, 0.25, 0.25]}
-    config["embedding"] = {"inputs": "descriptors"}
-    config["refiner"] |= {"widths": [4, 4, 8], "personal": 4, "m": 2, "pool": 4, "epochs": 1}
-    config["universal"] |= {"epochs": 1}
-    config["psm"] |= {"width": 40, "height": 30}
-    config["evaluation"] |= {"m": [2], "repetitions": 2, "embeddings_per_user": 4}
-    (root / "gazepipe.toml").write_text(template(**config), encoding="utf-8")
+    study = simulated(root, users=9, images=16, seconds=1.5, seed=3, **whole_sections)
+    config = study.config.model_dump(mode="json")
     (root / "new").mkdir()
     for path in root.rglob("sim09*"):
         if path.is_file():

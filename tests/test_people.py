@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from click.testing import CliRunner, Result
 import gazepipe as package
 from gazepipe import GazepipeError, Predictor, Study
 from gazepipe.cli import main
-from gazepipe.config import EnrolConfig, load_config, template
+from gazepipe.config import EnrolConfig
 from gazepipe.enrol import enrol as enrol_stage
 from gazepipe.errors import ConfigError, NothingToDoError, StimulusError
 from gazepipe.images import read_rgb
@@ -33,19 +34,14 @@ def gazepipe(*arguments: object) -> Result:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(tmp_path_factory: pytest.TempPathFactory, simulated: Callable[..., Study]) -> Path:
     """`study`, trained and with its own ten people in the gallery, and recordings of two others in `new`."""
     folder = tmp_path_factory.mktemp("people")
-    simulate_study(folder / "study", users=12, images=24, rate_hz=125, seconds=1.5, seed=5)
+    split = {"users": [0.6, 0.2, 0.2], "images": [0.7, 0.15, 0.15]}
+    simulated(folder / "study", users=12, images=24, seconds=1.5, seed=5, split=split)
     (folder / "new").mkdir()
     for path in [*(folder / "study").glob("sim11*"), *(folder / "study").glob("sim12*")]:
         shutil.move(path, folder / "new" / path.name)
-    config = load_config(folder / "study" / "gazepipe.toml").model_dump(mode="json")
-    config["split"] |= {"users": [0.6, 0.2, 0.2], "images": [0.7, 0.15, 0.15]}
-    config["embedding"] = {"inputs": "descriptors"}
-    config["refiner"] |= {"widths": [4, 4, 8], "personal": 4, "m": 2, "pool": 4, "epochs": 1}
-    config["universal"] |= {"epochs": 1}
-    (folder / "study" / "gazepipe.toml").write_text(template(**config), encoding="utf-8")
     for stage in ("ingest", "build-psm", "train"):
         result = gazepipe(stage, folder / "study")
         assert result.exit_code == 0, result.output
