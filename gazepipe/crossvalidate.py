@@ -150,7 +150,7 @@ def folder_of(study: Study, preset: str | None, maps: bool = True) -> Path:
 
 
 def _params(study: Study, config: StudyConfig, maps: bool, minutes: float) -> dict[str, Any]:
-    sections = ["split", "embedding", "evaluation", *(["refiner", "universal"] if maps else [])]
+    sections = ["split", "evaluation", *(["refiner", "universal"] if maps else [])]
     params = {name: getattr(config, name).model_dump(mode="json") for name in sections}
     params["embedding"] = settings_of(config.embedding)
     # How maps are combined is a row of the table; pairs and pool are in `refiner`.

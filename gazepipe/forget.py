@@ -21,12 +21,15 @@ import numpy as np
 
 from gazepipe import audit, consent, store
 from gazepipe.dag import FOLDER
-from gazepipe.documents import CHECKSUMS, read_json, strike, write_json
+from gazepipe.documents import CHECKSUMS, strike, write_json, write_listed
 from gazepipe.errors import GazepipeError, NothingToDoError, StorageError
+from gazepipe.integrity import ASIDE
+from gazepipe.predicted import SUMMARY, predicted_rows
 from gazepipe.recipe import Recipe
 from gazepipe.study import Study, check_label
 from gazepipe.subjects import allow_again, mark_forgotten, subject_id
 from gazepipe.traces import Hit, Scan, Traces, scan, windows_of
+from gazepipe.weights_header import weights_header
 
 __all__ = ["Forgotten", "Plan", "forget", "let_in_again", "outlook", "plan_of", "rebuild", "receipt_text"]
 
@@ -37,7 +40,6 @@ RECEIPTS = "receipts"
 _WINDOWS_A_FILE = 8
 #: Derived from everybody in training, weights and what they made; the maps of the images themselves are not.
 _OF_NETWORKS = ("models", "folds", "tables", "figures", "predictions")
-_SUMMARY = "summary.json"
 
 Show = Callable[[int, int, str], None]
 
@@ -114,11 +116,11 @@ def _plan(study: Study, user: str) -> Plan:
     plan = Plan(user, _trained_on(study, user), sorted({*mine, *(p.stem for p in files)}), files)
     plan.remove += [p for p in (study.psm_file(user),) if p.is_file()]
     plan.remove += _below(study.store / "predictions" / user)
-    plan.remove += _below(study.store / "damaged")
+    plan.remove += _below(study.store / ASIDE)
     if plan.trained_on:
         derived = [study.usm_file, *sorted(study.store.glob("evaluation.*"))]
         derived += [p for name in _OF_NETWORKS for p in _below(study.store / name)]
-        plan.remove += [p for p in derived if p.is_file() and p.name != _SUMMARY]
+        plan.remove += [p for p in derived if p.is_file() and p.name != SUMMARY]
         plan.rebuild = _rebuild(study)
     if plan.remove:  # logs of the engine and manifests of shards name people; nothing is lost with them
         plan.remove += _below(study.store / FOLDER) + sorted((study.store / "manifest").glob("*-of-*.json"))
@@ -166,8 +168,7 @@ def _users_of_weights(path: Path) -> set[str]:
     """Users in the metadata; torch is not needed to read them."""
     try:
         with path.open("rb") as file:
-            size = int.from_bytes(file.read(8), "little")
-            about = json.loads(json.loads(file.read(min(size, 100 << 20)))["__metadata__"]["gazepipe"])
+            about = json.loads(weights_header(file, path.stat().st_size)[0]["gazepipe"])
         return {str(u) for key, users in about.items() if key.startswith("users_") for u in users}
     except (OSError, ValueError, KeyError, TypeError):
         return set()
@@ -196,17 +197,9 @@ def _rebuild(study: Study) -> list[str]:
             found.append(f"{what} (gazepipe evaluate{option})")
     if _below(study.store / "folds"):
         found.append("cross-validation (gazepipe crossvalidate)")
-    if _rows(study):
-        found.append(f"{len(_rows(study))} predicted maps (gazepipe predict)")
+    if predicted := predicted_rows(study.store / "predictions"):
+        found.append(f"{len(predicted)} predicted maps (gazepipe predict)")
     return found
-
-
-def _rows(study: Study) -> list[dict[str, Any]]:
-    try:
-        rows: list[dict[str, Any]] = read_json(study.store / "predictions" / _SUMMARY, "predict again")["predictions"]
-    except (OSError, GazepipeError, KeyError):
-        return []
-    return rows
 
 
 def _originals(study: Study, user: str, rows: Iterable[dict[str, Any]]) -> list[Path]:
@@ -255,17 +248,13 @@ def forget(study: Study, user: str, *, recordings: bool = False, show: Show | No
         removed_originals = _delete_originals(study, plan, journal) if recordings else []
         others = {str(row["user"]) for row in study.known_recordings().values()} | set(study.known_recordings())
         traces = Traces(journal["names"], others, map(bytes.fromhex, journal["windows"]))
-        skip = (study.store / "manifest" / f"{_JOURNAL}.json",)
-        found = scan(study.store, traces, skip=skip, show=show)
+        found = scan(study.store, traces, skip=[study.manifest_file(_JOURNAL)], show=show)
         receipt = _receipt(study, plan, journal, traces, found, removed_originals)
-        path = (
-            study.store
-            / RECEIPTS
-            / f"{receipt['time'].replace(':', '').replace('+0000', 'Z')}-{receipt['id'][:8]}.json"
-        )
+        stamp = receipt["time"].replace(":", "").replace("+0000", "Z")
+        path = study.store / RECEIPTS / f"{stamp}-{receipt['id'][:8]}.json"
         write_json(path, receipt)
         audit.record(study, "forget", users=[user], files=len(journal["removed"]), traces=len(found.hits))
-        skip[0].unlink()
+        study.manifest_file(_JOURNAL).unlink()
     return Forgotten(plan, receipt, path, found.hits)
 
 
@@ -336,14 +325,12 @@ def _rewrite(study: Study, plan: Plan, journal: dict[str, Any]) -> None:
         others = Traces(journal["names"], set(study.known_recordings()), ())
         kept = [line for line in lines if not _names_in(line, others)]
         if kept != lines:
-            from gazepipe.documents import write_listed
-
             write_listed(study.store, {failures: "".join(f"{line}\n" for line in kept).encode()})
-    summary = study.store / "predictions" / _SUMMARY
-    rows = _rows(study)
+    summary = study.store / "predictions" / SUMMARY
     if summary.is_file():
         # Maps of the others went with the weights that made them.
-        left = [] if plan.trained_on else [r for r in rows if r["user"] != plan.user]
+        rows = {} if plan.trained_on else predicted_rows(summary.parent)
+        left = [row for row in rows.values() if row["user"] != plan.user]
         if left:
             write_json(summary, {"predictions": left})
         else:
@@ -397,7 +384,7 @@ def _delete(study: Study, plan: Plan) -> None:
     # What shards left that were never gathered names everybody in them; a shard that runs again finds its files done.
     for path in (study.store / "manifest").glob("*-of-*.json"):
         _unlink(path)
-    for name in ("damaged", *_OF_NETWORKS):
+    for name in (ASIDE, *_OF_NETWORKS):
         folders = [p for p in (study.store / name).rglob("*") if p.is_dir()]
         for folder in [*sorted(folders, reverse=True), study.store / name]:
             with contextlib.suppress(OSError):

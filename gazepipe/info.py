@@ -11,6 +11,7 @@ from gazepipe import store
 from gazepipe.documents import read_json
 from gazepipe.errors import ConfigError, NothingToDoError, StoreError
 from gazepipe.study import Study
+from gazepipe.weights_header import weights_header
 
 __all__ = ["file_info", "file_text", "store_info", "store_text"]
 
@@ -166,16 +167,10 @@ def _tensors(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def _header(path: Path) -> tuple[dict[str, str], dict[str, Any]]:
-    """Metadata and tensors of a safetensors file: 8 bytes of length, then JSON. No torch is needed to look at them."""
     try:
         with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if length > path.stat().st_size:
-                msg = "its header is cut short"
-                raise ValueError(msg)
-            header = json.loads(file.read(length))
-        return header.pop("__metadata__", {}), header
-    except (OSError, ValueError, AttributeError) as error:
+            return weights_header(file, path.stat().st_size)
+    except (OSError, ValueError) as error:
         raise _no_weights(path, error) from None
 
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gazepipe import audit, consent, parallel, store
+from gazepipe import audit, compute, consent, parallel, store
 from gazepipe.config import CONFIG_NAME, IngestConfig, StudyConfig
 from gazepipe.errors import ConfigError, GazepipeError, NothingToDoError, RecordingError, StorageError, StoreError
 from gazepipe.readers import find_reader, is_companion, is_recording_folder, recordings_in_archive, unpacked
@@ -305,23 +305,25 @@ def conclude(study: Study, planned: list[Job], elsewhere: dict[str, dict[str, An
     root = str(study.recordings.resolve())
     for row in report.recordings.values():
         row["root"] = root
-    _remove_gone(study, planned, report, root)
+    before = study.manifest("ingest").get("recordings", {})
+    _remove_gone(study, planned, before, report, root)
     others = {k: v for k, v in elsewhere.items() if v["origin"] == "ingest"}
     users = user_quality({name: row["user"] for name, row in report.recordings.items()}, report.quality)
-    before = study.manifest("ingest").get("recordings", {}).keys()
     study.write_manifest("ingest", {"recordings": others | report.recordings, "users": users})
-    dropped = len(before - {*others, *report.recordings})
+    dropped = len(before.keys() - {*others, *report.recordings})
     if report.written or dropped:
         audit.record(study, "ingest", written=len(report.written), dropped=dropped, failed=report.failed)
     report.warnings += unmatched_stimuli(study, report.stimuli, whole=not elsewhere)
     study.write_failures("ingest", report.failures)
 
 
-def _remove_gone(study: Study, planned: list[Job], report: IngestReport, root: str) -> None:
+def _remove_gone(
+    study: Study, planned: list[Job], before: dict[str, dict[str, Any]], report: IngestReport, root: str
+) -> None:
     """Files come before the manifest, so that a run which is killed in between finds the rest the next time."""
     here = {fold(job.recording) for job in planned}
     refused = {failure.source for failure in report.failures}  # they are there, whatever is wrong with them
-    for name, row in study.manifest("ingest").get("recordings", {}).items():
+    for name, row in before.items():
         if row.get("root") == root and fold(name) not in here and row["source"] not in refused:
             study.recording_file(name).unlink(missing_ok=True)
             report.removed.append(name)
@@ -406,8 +408,7 @@ def workers(count: int) -> int:
     """A worker takes about two seconds to start, so a few files are read in this process."""
     if count < 16:
         return 1
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, count)
+    return min(compute.cores(), count)
 
 
 Outcomes = Generator[tuple[Job, Any], None, None]

@@ -18,6 +18,7 @@ from gazepipe.audit import AUDIT
 from gazepipe.dag import FOLDER
 from gazepipe.documents import CHECKSUMS, digest_bytes, has_digest, listed, read_json
 from gazepipe.errors import GazepipeError, NothingToDoError, StorageError, StoreError, plain
+from gazepipe.predicted import predicted_rows
 from gazepipe.recipe import Recipe
 from gazepipe.study import Study
 
@@ -25,8 +26,6 @@ __all__ = ["ASIDE", "Finding", "Integrity", "check_store", "set_aside"]
 
 #: Folder of the store that damaged files are moved to.
 ASIDE = "damaged"
-
-_SUMMARY = "predictions/summary.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,11 +131,10 @@ def _expected(root: Path, report: Integrity) -> tuple[dict[str, str], dict[str, 
         report.findings.append(Finding(CHECKSUMS, "damaged", str(error)))
     predicted: dict[str, str] = {}
     try:
-        summary = read_json(root / _SUMMARY, "predict again") if (root / _SUMMARY).is_file() else {}
-        for row in summary.get("predictions", []):
+        for row in predicted_rows(root / "predictions").values():
             for what, digest in row.get("digests", {}).items():
                 predicted[f"predictions/{row[what]}"] = str(digest)
-    except (StoreError, KeyError, TypeError, AttributeError):
+    except (KeyError, AttributeError):
         predicted = {}  # the summary itself is reported as damaged
     return digests, predicted
 

@@ -111,14 +111,28 @@ def model_recipe(path: Path) -> str | None:
         return None
 
 
-def _info(path: Path) -> tuple[dict[str, Any], str, str]:
-    """Metadata, the text they stood in, and the digest that was written with them ("" for older files)."""
-    from safetensors import SafetensorError, safe_open
+def _metadata(path: Path) -> tuple[str, str | None]:
+    """Text of the metadata, and the digest that was written with it (None in older files)."""
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata() or {}
+    return metadata["gazepipe"], metadata.get("digest")
+
+
+def _check_digest(path: Path, digest: str | None, text: str, weights: Mapping[str, torch.Tensor]) -> None:
+    if digest is not None and digest != weights_digest(text, weights):
+        msg = f"{path}: damaged (its content is not what was written); delete it and run `gazepipe train` again."
+        raise StoreError(msg)
+
+
+def _info(path: Path) -> tuple[dict[str, Any], str, str | None]:
+    """Metadata, the text they stood in, and the digest that was written with them (None in older files)."""
+    from safetensors import SafetensorError
 
     try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-        info: dict[str, Any] = json.loads(metadata["gazepipe"])
+        text, digest = _metadata(path)
+        info: dict[str, Any] = json.loads(text)
     except (SafetensorError, KeyError, ValueError) as error:
         msg = f"{path}: damaged or not weights of gazepipe ({error}); delete it and run `gazepipe train` again."
         raise StoreError(msg) from None
@@ -126,7 +140,7 @@ def _info(path: Path) -> tuple[dict[str, Any], str, str]:
         found = info.get("format_version")
         msg = f"{path}: weights of version {found}; this gazepipe reads {FORMAT_VERSION}; run `gazepipe train` again."
         raise StoreError(msg)
-    return info, metadata["gazepipe"], metadata.get("digest", "")
+    return info, text, digest
 
 
 def load_model(study: Study, name: str, where: torch.device | None = None) -> Model:
@@ -168,9 +182,7 @@ def read_model(path: Path, name: str, where: torch.device | None = None) -> Mode
     except (SafetensorError, RuntimeError, KeyError, TypeError) as error:
         msg = f"{path}: damaged ({error}); delete it and run `gazepipe train` again."
         raise StoreError(msg) from None
-    if digest and digest != weights_digest(text, weights):
-        msg = f"{path}: damaged (its content is not what was written); delete it and run `gazepipe train` again."
-        raise StoreError(msg)
+    _check_digest(path, digest, text, weights)
     net = net.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Model(net.to(where) if where else net, info)
 
@@ -183,19 +195,16 @@ def check_weights(path: Path) -> None:
     StoreError
         If they are damaged.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-        whole = metadata.get("digest") in (None, weights_digest(metadata["gazepipe"], load_file(path)))
+        text, digest = _metadata(path)
+        weights = load_file(path)
     except (SafetensorError, KeyError, ValueError) as error:
         msg = f"{path}: damaged or not weights of gazepipe ({error}); delete it and run `gazepipe train` again."
         raise StoreError(msg) from None
-    if not whole:
-        msg = f"{path}: damaged (its content is not what was written); delete it and run `gazepipe train` again."
-        raise StoreError(msg)
+    _check_digest(path, digest, text, weights)
 
 
 def load_refiner(study: Study, embedding: str, where: torch.device | None = None) -> Model:

@@ -16,12 +16,13 @@ import numpy.typing as npt
 import torch
 
 from gazepipe import store
-from gazepipe.documents import digest_bytes, read_json, write_json
-from gazepipe.errors import ConfigError, GazepipeError, NothingToDoError, StoreError
+from gazepipe.documents import digest_bytes, write_json
+from gazepipe.errors import ConfigError, GazepipeError, NothingToDoError
 from gazepipe.figures import overlay_png
 from gazepipe.images import read_rgb
 from gazepipe.inference import FastRefiner
 from gazepipe.models import load_model
+from gazepipe.predicted import SUMMARY, predicted_rows
 from gazepipe.predictor import Predictor
 from gazepipe.recipe import digest_file, digest_json
 from gazepipe.refiner import RefinerNet, refine, scene_input
@@ -30,8 +31,6 @@ from gazepipe.study import Failure, Study
 
 __all__ = ["Prediction", "predict", "predict_maps", "test_images_of"]
 
-#: What was predicted, for whom and of what; up-to-date outputs are known by it.
-SUMMARY = "summary.json"
 
 F32 = npt.NDArray[np.float32]
 U8 = npt.NDArray[np.uint8]
@@ -161,7 +160,7 @@ def _predict(
     files = _image_files(images)
     root = to or predictor.study.store / "predictions"
     folders = {p.user: root if to is not None and isinstance(users, str) else root / p.user for p in people}
-    kept = {} if force else _summary(root)
+    kept = {} if force else predicted_rows(root)
     common = [predictor.gallery.model, *predictor.recipe]
     vectors = {p.user: _digest(predictor.vector(p.user)) for p in people}
     done: list[Prediction] = []
@@ -196,7 +195,7 @@ def _predict(
             failures.append(Failure("predict", str(path), str(error)))
         if show:
             show(count, len(files), path.name)
-    kept = _summary(root)
+    kept = predicted_rows(root)
     if to is None:
         kept = _of_the_gallery(root, kept, {p.user for p in predictor.gallery.people})
     if rows:
@@ -228,15 +227,6 @@ def _key(root: Path, path: Path) -> str:
 
 def _digest(array: F32) -> str:
     return hashlib.blake2b(np.ascontiguousarray(array).tobytes(), digest_size=16).hexdigest()
-
-
-def _summary(root: Path) -> dict[str, dict[str, Any]]:
-    """Array file → row of the summary there; empty where there is none or it is damaged."""
-    try:
-        content = read_json(root / SUMMARY, "predict again")
-        return {str(row["array"]): row for row in content["predictions"]}
-    except (OSError, StoreError, KeyError, TypeError):
-        return {}
 
 
 def _stored(kept: dict[str, dict[str, Any]], root: Path, outputs: tuple[Path, Path], recipe: str) -> F32 | None:

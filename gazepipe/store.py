@@ -247,19 +247,26 @@ def load(path: Path, encoding: str, *, only: tuple[str, ...] | None = None) -> C
     StoreError
         If it is damaged, foreign, or of a version this gazepipe cannot read.
     """
+    with _opened(path, "no such file; run the stage that makes it first") as file:
+        attrs = _attributes(file)
+        _check(path, encoding, attrs)
+        arrays: dict[str, Array] = {}
+        for name in _dataset_names(file):
+            if only is None or name.startswith(only):
+                arrays[name] = _read(file[name])
+        return Contents(path, arrays, attrs)
+
+
+@contextlib.contextmanager
+def _opened(path: Path, missing: str) -> Iterator[Any]:
+    """Open a stored file; whatever goes wrong while it is open is one sentence, `missing` if there is none."""
     import h5py
 
     try:
         with h5py.File(path, "r", locking="best-effort") as file:
-            attrs = _attributes(file)
-            _check(path, encoding, attrs)
-            arrays: dict[str, Array] = {}
-            for name in _dataset_names(file):
-                if only is None or name.startswith(only):
-                    arrays[name] = _read(file[name])
-            return Contents(path, arrays, attrs)
+            yield file
     except FileNotFoundError:
-        msg = f"{path}: no such file; run the stage that makes it first."
+        msg = f"{path}: {missing}."
         raise NothingToDoError(msg) from None
     except (OSError, RuntimeError, KeyError, UnicodeDecodeError) as error:
         msg = f"{path}: damaged or not a gazepipe store ({error}); delete it and run the stage that makes it again."
@@ -348,17 +355,8 @@ def encoding_of(path: Path) -> str:
     StoreError
         If it is damaged or nothing that gazepipe knows.
     """
-    import h5py
-
-    try:
-        with h5py.File(path, "r", locking="best-effort") as file:
-            found = str(_plain(file.attrs["encoding-type"]))
-    except FileNotFoundError:
-        msg = f"{path}: no such file."
-        raise NothingToDoError(msg) from None
-    except (OSError, RuntimeError, KeyError, UnicodeDecodeError) as error:
-        msg = f"{path}: damaged or not a gazepipe store ({error}); delete it and run the stage that makes it again."
-        raise StoreError(msg) from None
+    with _opened(path, "no such file") as file:
+        found = str(_plain(file.attrs["encoding-type"]))
     if found not in ENCODINGS:
         msg = f"{path}: holds {found!r}; expected one of {', '.join(ENCODINGS)}. Update gazepipe, or make it again."
         raise StoreError(msg)

@@ -149,6 +149,10 @@ class Study:
 
     # ---- manifests -----------------------------------------------------------------------------------------------
 
+    def manifest_file(self, stage: str) -> Path:
+        """Where a stage keeps what it left."""
+        return self.store / "manifest" / f"{stage}.json"
+
     def manifest(self, stage: str) -> dict[str, Any]:
         """What a stage last left; empty if it never ran.
 
@@ -157,16 +161,15 @@ class Study:
         StoreError
             If the manifest is damaged.
         """
-        path = self.store / "manifest" / f"{stage}.json"
         try:
-            return read_json(path, f"delete it and run `gazepipe {stage}` again")
+            return read_json(self.manifest_file(stage), f"delete it and run `gazepipe {stage}` again")
         except FileNotFoundError:
             return {}
 
     def write_manifest(self, stage: str, content: Mapping[str, Any]) -> None:
         """Replace what a stage left."""
         in_order = json.loads(json.dumps(content, sort_keys=True, default=str))
-        write_json(self.store / "manifest" / f"{stage}.json", in_order)
+        write_json(self.manifest_file(stage), in_order)
 
     def write_failures(self, stage: str, failures: Iterable[Failure]) -> None:
         """Replace this stage's lines in `failures.jsonl`."""

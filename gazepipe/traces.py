@@ -8,6 +8,7 @@ not come about twice by chance.
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import re
 import zlib
@@ -20,13 +21,13 @@ import numpy as np
 import numpy.typing as npt
 
 from gazepipe.store import everything
+from gazepipe.weights_header import weights_header
 
 __all__ = ["Hit", "Scan", "Traces", "scan", "windows_of"]
 
 #: Numbers in a window, and how many of them must differ.
 _WINDOW, _DIFFERENT = 8, 6
 _TEXT = (".md", ".csv", ".tsv", ".txt", ".svg", ".log", ".toml")
-_LONGEST_HEADER = 100 << 20
 #: A shorter name comes about by chance in binary data, and is looked for only in what was decoded.
 _RAW_NAME = 6
 
@@ -208,10 +209,7 @@ def _decoded(path: Path, data: bytes, traces: Traces, found: Scan) -> Iterator[t
             ):
                 yield f"line {number}", "name"
     elif suffix in (".safetensors", ".checkpoint"):
-        length = int.from_bytes(data[:8], "little")
-        if length > min(len(data), _LONGEST_HEADER):
-            raise ValueError
-        metadata = json.loads(data[8 : 8 + length]).get("__metadata__", {})
+        metadata, _ = weights_header(io.BytesIO(data), len(data))
         if any(traces.in_json(_plain_json(value)) for value in metadata.values()):
             yield "its metadata", "name"
     elif suffix == ".h5":

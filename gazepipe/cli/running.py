@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import time
 from pathlib import Path
@@ -124,7 +123,6 @@ def _graph(
     from gazepipe.dag import engine, folder_of, picture
     from gazepipe.dag.inputs import note_left, start_again, write_inputs
     from gazepipe.dag.report import GraphReport, failures_in
-    from gazepipe.study import Failure
 
     engine.check_engine(request.profile)
     if dag is not None:
@@ -168,5 +166,4 @@ def _graph(
     if report is not None:
         engine.html_report(call, report)
         say(ctx, f"run: Snakemake's report is in {report}.")
-    known = {f.name for f in dataclasses.fields(Failure)}
-    finish(ctx, [Failure(**{k: v for k, v in row.items() if k in known}) for row in done.failures], study.store)
+    finish(ctx, done.failures, study.store)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
-import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import gazepipe
+from gazepipe import compute
 from gazepipe.config import CONFIG_NAME
 from gazepipe.dag import folder_of, node_names
 from gazepipe.dag.report import NodeRun, run_of
@@ -126,7 +127,7 @@ def _cores(profile: Path) -> int:
     executors = {line.split(":", 1)[1].split("#")[0].strip(" '\"") for line in lines if line.startswith("executor:")}
     if executors - {"local"}:
         return 1
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return compute.cores()
 
 
 def _study_options(study: Study, request: Request) -> list[str]:
@@ -174,9 +175,7 @@ def graph(call: Order) -> str:
 
 def planned(call: Order) -> list[str]:
     """Return the nodes that would run."""
-    said = subprocess.run([*call.base, "--dry-run", "--quiet", "rules"], capture_output=True, text=True)
-    if said.returncode:
-        raise _told(call, said.stderr)
+    _captured(call, "--dry-run", "--quiet", "rules")  # tells of what is wrong, which a summary does not
     listing = _captured(call, "--summary").splitlines()
     head, rows = listing[0].split("\t"), [line.split("\t") for line in listing[1:]]
     file, plan = head.index("output_file"), head.index("plan")
@@ -208,12 +207,11 @@ def run_nodes(call: Order, show: Callable[[NodeRun], None]) -> list[NodeRun]:
     request = call.request
     names = node_names(call.study, request.shards, request.images)
     _log(call).parent.mkdir(parents=True, exist_ok=True)
-    with _log(call).open("w", encoding="utf-8") as log, _Child(call.base, log) as engine:
+    with _log(call).open("w", encoding="utf-8") as log, _engine(call.base, log) as engine:
         while True:
             ended = engine.poll() is not None
             for node in names:
-                done = run_of(folder_of(call.study), node, started)
-                if done is not None and node not in seen:
+                if node not in seen and (done := run_of(folder_of(call.study), node, started)):
                     seen.add(node)
                     show(done)
             if ended:
@@ -232,27 +230,17 @@ def _waits(run: NodeRun, complete: Path) -> bool:
     return run.state == "up to date" and not (complete / f"{run.node}.json").is_file()
 
 
-class _Child:
-    """The engine as a child that gets Ctrl-C from the terminal, as we do, and is ended with us by a polite kill."""
-
-    def __init__(self, command: Sequence[str], log: Any) -> None:
-        self.command, self.log = command, log
-
-    def __enter__(self) -> subprocess.Popen[bytes]:
-        self.before = signal.signal(signal.SIGTERM, _as_interrupt)
-        self.child = subprocess.Popen(self.command, stdout=self.log, stderr=subprocess.STDOUT)
-        return self.child
-
-    def __exit__(self, *_: object) -> None:
-        if self.child.poll() is None:
-            self.child.send_signal(signal.SIGINT)  # it ends its jobs, cluster jobs too, and gives its lock back
+@contextlib.contextmanager
+def _engine(command: Sequence[str], log: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """The engine as a child that gets Ctrl-C from the terminal, as we do, and is ended with us."""
+    child = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        yield child
+    finally:
+        if child.poll() is None:
+            child.send_signal(signal.SIGINT)  # it ends its jobs, cluster jobs too, and gives its lock back
             try:
-                self.child.wait(60)
+                child.wait(60)
             except (subprocess.TimeoutExpired, KeyboardInterrupt):
-                self.child.kill()
-                self.child.wait()
-        signal.signal(signal.SIGTERM, self.before)
-
-
-def _as_interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
+                child.kill()
+                child.wait()

@@ -146,7 +146,7 @@ def _left(study: Study) -> dict[str, Signature]:
         "evaluate": [study.store / f"evaluation.{suffix}" for suffix in ("h5", "json", "md")],
     }
     for stage in ("ingest", "build-psm", "train"):
-        files[stage].append(study.store / "manifest" / f"{stage}.json")
+        files[stage].append(study.manifest_file(stage))
     return {stage: {p.relative_to(study.store).as_posix(): _stat(p) for p in paths} for stage, paths in files.items()}
 
 

@@ -6,12 +6,12 @@ import datetime
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from gazepipe.documents import read_json, write_json
 from gazepipe.errors import StoreError
 from gazepipe.record import versions
 from gazepipe.store import write_atomically
+from gazepipe.study import Failure
 
 __all__ = ["GraphReport", "NodeRun", "failures_in", "run_of"]
 
@@ -73,7 +73,7 @@ class GraphReport:
     started: str
     seconds: float
     nodes: list[NodeRun]
-    failures: list[dict[str, Any]] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
 
     @property
     def failed(self) -> list[NodeRun]:
@@ -99,7 +99,7 @@ class GraphReport:
             figures = f"{n.seconds:.1f} | {n.cpu_seconds:.1f} | {n.peak_memory_mb:.0f}" if n.host else " | | "
             lines.append(f"| {n.node} | {n.state} | {figures} | {n.host} | {_cell(n.said)} |")
         lines += ["", f"## Inputs not used, or not fully: {len(self.failures)}", ""]
-        lines += [f"* {f['stage']}: {_cell(f['message'])}" for f in self.failures]
+        lines += [f"* {f.stage}: {_cell(f.message)}" for f in self.failures]
         lines += ["", "## Versions", "", ", ".join(f"{k} {v}" for k, v in versions().items())]
         return "\n".join(lines) + "\n"
 
@@ -108,13 +108,13 @@ def _cell(text: str) -> str:
     return text.replace("|", r"\|").replace("\n", " ")
 
 
-def failures_in(path: Path) -> list[dict[str, Any]]:
+def failures_in(path: Path) -> list[Failure]:
     """Rows of `failures.jsonl`; lines that are damaged are left out."""
     rows = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
         try:
             row = json.loads(line)
-            rows.append({k: row[k] for k in ("stage", "source", "message", "partial")})
+            rows.append(Failure(row["stage"], row["source"], row["message"], row["partial"]))
         except (ValueError, KeyError, TypeError):
             continue
     return rows

@@ -56,8 +56,11 @@ class Encoder:
             self.usm, self.count = torch.from_numpy(usm).to(self.where), torch.from_numpy(count).to(self.where)
             self.in_reference[list(reference_users)] = True
         self.reference = torch.tensor(reference_users, device=self.where)
-        # What descriptors are on average is made image by image, when it is needed first.
-        self.typical: Tensor | None = None
+        if isinstance(net, DescriptorNet):
+            # Descriptors of the training users, made image by image when they are needed first.
+            shape = len(reference_users), len(corpus.stimuli)
+            self.typical = torch.full((*shape, net.dimension - 1), torch.nan, device=self.where)
+            self.described = torch.zeros(len(corpus.stimuli), dtype=torch.bool, device=self.where)
 
     def pair_maps(self, users: Tensor, stimuli: Tensor) -> tuple[Tensor, Tensor | None]:
         """Personal and, where the network needs them, universal maps of pairs; ``(n, H, W)`` each."""
@@ -109,20 +112,16 @@ class Encoder:
         everybody and all images so far.
         """
         self._describe_reference(torch.unique(stimuli))
-        assert self.typical is not None
         shown = self.typical[:, stimuli]  # (training users, n, d), NaN where there is nothing
         others = (self.reference[:, None] != users[None])[..., None]
         mean = torch.where(others, shown, torch.nan).nanmean(0)
-        return torch.where(mean.isfinite(), mean, self.typical.nanmean((0, 1)))
+        known = mean.isfinite()
+        return mean if known.all() else torch.where(known, mean, self.typical.nanmean((0, 1)))
 
     @torch.inference_mode()
     def _describe_reference(self, stimuli: Tensor, chunk: int = 512) -> None:
         """Descriptors of the training users' pairs on some images, unless they are known: kept in `typical`."""
         assert isinstance(self.net, DescriptorNet)
-        if self.typical is None:
-            size = len(self.reference), len(self.corpus.stimuli), self.net.dimension - 1
-            self.typical = torch.full(size, torch.nan, device=self.where)
-            self.described = torch.zeros(len(self.corpus.stimuli), dtype=torch.bool, device=self.where)
         new = stimuli[~self.described[stimuli]]
         chosen = new.cpu().numpy()
         rows = [(row, int(s)) for row, u in enumerate(self.reference.tolist()) for s in chosen[self.usable(u, chosen)]]

@@ -1,0 +1,30 @@
+"""The header of a safetensors file: 8 bytes of length, then JSON. torch is not needed to look at it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, BinaryIO
+
+__all__ = ["weights_header"]
+
+#: The format allows no longer one.
+_LONGEST = 100 << 20
+
+
+def weights_header(file: BinaryIO, size: int) -> tuple[dict[str, str], dict[str, Any]]:
+    """Metadata of a file of `size` bytes, and its tensors: name → type, shape and place.
+
+    Raises
+    ------
+    ValueError
+        If there is no such header.
+    """
+    length = int.from_bytes(file.read(8), "little")
+    if length > min(size, _LONGEST):
+        msg = "its header is cut short"
+        raise ValueError(msg)
+    header = json.loads(file.read(length))
+    if not isinstance(header, dict):
+        msg = "its header is no JSON object"
+        raise ValueError(msg)
+    return header.pop("__metadata__", {}), header
