@@ -39,18 +39,21 @@ class Camera:
         Coefficients as OpenCV orders them: k1, k2, p1, p2, k3, k4, k5, k6; none: no distortion.
     px
         Width and height of the picture.
+    calibrated
+        Whether `matrix` was measured.
     """
 
     matrix: F64
     distortion: F64
     px: tuple[int, int]
+    calibrated: bool = True
 
     @classmethod
     def ideal(cls, px: tuple[int, int] = _NEON_PX) -> Camera:
         """A camera without distortion, for pictures that are straightened already; its focal length means nothing."""
         width, height = px
         matrix = np.array([[width, 0, (width - 1) / 2], [0, width, (height - 1) / 2], [0, 0, 1]], np.float64)
-        return cls(matrix, np.zeros(0), px)
+        return cls(matrix, np.zeros(0), px, calibrated=False)
 
     def undistort(self, points: npt.ArrayLike) -> F64:
         """Pixels of the picture → pixels of one without distortion, ``(n, 2)``; NaN where there is no such place.
@@ -94,9 +97,7 @@ class Camera:
         over, under = 1 + r2 * (k1 + r2 * (k2 + r2 * k3)), 1 + r2 * (k4 + r2 * (k5 + r2 * k6))
         radial = over / under
         bent = rays * radial[:, None]
-        bent += np.column_stack(
-            [2 * p1 * x * y + p2 * (r2 + 2 * x * x), p1 * (r2 + 2 * y * y) + 2 * p2 * x * y]
-        )
+        bent += np.column_stack([2 * p1 * x * y + p2 * (r2 + 2 * x * x), p1 * (r2 + 2 * y * y) + 2 * p2 * x * y])
         growth = k1 + r2 * (2 * k2 + 3 * k3 * r2) - radial * (k4 + r2 * (2 * k5 + 3 * k6 * r2))
         growth = 2 * growth / under  # of `radial` with r2, times two
         cross = growth * x * y + 2 * (p1 * x + p2 * y)

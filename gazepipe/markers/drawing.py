@@ -29,8 +29,7 @@ def modules(number: int) -> U8:
         msg = f"there is no marker {number}; expected a number from 0 to {LARGEST_ID}."
         raise ConfigError(msg)
     dictionary = cv2.aruco.getPredefinedDictionary(cv2.aruco.DICT_APRILTAG_36h11)
-    found: U8 = cv2.aruco.generateImageMarker(dictionary, number, MODULES) // 255
-    return found
+    return np.asarray(cv2.aruco.generateImageMarker(dictionary, number, MODULES) // 255, np.uint8)
 
 
 def marker(number: int, tag_px: int) -> U8:
@@ -120,7 +119,8 @@ def _cell(number: int, size: float, x: float, y: float) -> str:
     step = size / MODULES
     quiet, side = step * QUIET, size + 2 * step * QUIET
     black = "".join(
-        f"M{c * step:.4f} {r * step:.4f}h{step:.4f}v{step:.4f}h{-step:.4f}z" for r, c in np.argwhere(modules(number) == 0)
+        f"M{c * step:.4f} {r * step:.4f}h{step:.4f}v{step:.4f}h{-step:.4f}z"
+        for r, c in np.argwhere(modules(number) == 0)
     )
     return (
         f'<g transform="translate({x:.4f} {y:.4f})">'

@@ -65,11 +65,10 @@ class TagProcess:
         try:
             if self._child is None:
                 self._start()
-            child = self._child
-            assert child is not None and child.stdin is not None
-            child.stdin.write(HEAD.pack(*grey.shape))
-            child.stdin.write(np.ascontiguousarray(grey).tobytes())
-            child.stdin.flush()
+            pipe: Any = self._child.stdin if self._child else None
+            pipe.write(HEAD.pack(*grey.shape))
+            pipe.write(np.ascontiguousarray(grey).tobytes())
+            pipe.flush()
             rows = self._answers.get(timeout=self.timeout_s)
         except (OSError, ValueError, queue.Empty):
             rows = None
@@ -104,9 +103,7 @@ class TagProcess:
         self.close()
 
     def _start(self) -> None:
-        child = subprocess.Popen(
-            self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-        )
+        child = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         self._child, self._answers = child, queue.Queue()
         threading.Thread(target=_listen, args=(child, self._answers), daemon=True).start()
         if self._answers.get(timeout=_START_S) is None:
@@ -115,10 +112,10 @@ class TagProcess:
 
 def _listen(child: subprocess.Popen[bytes], answers: queue.Queue[list[Any] | None]) -> None:
     """Put each answer into the queue, and None when the process is gone: a pipe cannot be waited for everywhere."""
-    assert child.stdout is not None
+    pipe: Any = child.stdout
     with contextlib.suppress(OSError, ValueError, struct.error):
         while True:
-            (count,) = struct.unpack("<i", read_exactly(child.stdout, 4))
-            data = read_exactly(child.stdout, max(count, 0) * 72)
+            (count,) = struct.unpack("<i", read_exactly(pipe, 4))
+            data = read_exactly(pipe, max(count, 0) * 72)
             answers.put(np.frombuffer(data, "<f8").reshape(-1, 9).tolist())
     answers.put(None)

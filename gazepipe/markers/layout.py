@@ -120,7 +120,9 @@ class MarkerScreen:
             )
             raise ConfigError(msg)
         # As many along each side as gives the most even distances.
-        sides = range(max(0, count // 2 - _fit(span[0], size + quiet)), min(count // 2 - 2, _inner(span[1], size, quiet)) + 1)
+        sides = range(
+            max(0, count // 2 - _fit(span[0], size + quiet)), min(count // 2 - 2, _inner(span[1], size, quiet)) + 1
+        )
         side = min(sides, key=lambda n: (max(span[0] / (count // 2 - n - 1), span[1] / (n + 1)), n))
         across = count // 2 - side
         corners = [(round(span[0] * k / (across - 1)), y) for y in (0, span[1]) for k in range(across)]
@@ -154,7 +156,8 @@ def _inner(span: float, size: int, quiet: int) -> int:
 def _reach(corners: F64, sign: int) -> F64:
     """The corner of a marker's box, quiet zone included, to the top left (-1) or the bottom right (1)."""
     quiet = math.sqrt(abs(signed_area(corners))) / MODULES * QUIET
-    return corners.min(0) - quiet if sign < 0 else corners.max(0) + quiet
+    found: F64 = corners.min(0) - quiet if sign < 0 else corners.max(0) + quiet
+    return found
 
 
 def _checked(tags: Mapping[int, Any]) -> dict[int, F64]:
@@ -165,7 +168,10 @@ def _checked(tags: Mapping[int, Any]) -> dict[int, F64]:
         except (TypeError, ValueError):
             number, corners = -1, np.zeros(0)
         if not 0 <= number <= LARGEST_ID or corners.shape != (4, 2) or not np.isfinite(corners).all():
-            msg = f"marker {key!r} has the corners {str(value)[:80]}; expected a number from 0 to {LARGEST_ID} and four points x, y."
+            msg = (
+                f"marker {key!r} has the corners {str(value)[:80]}; expected a number from 0 to {LARGEST_ID} and four "
+                "points x, y."
+            )
             raise ConfigError(msg)
         if not _is_square(corners):
             msg = (

@@ -45,11 +45,13 @@ class Lens:
         for _ in range(12):
             off = self.bend(rays) - pixels
             e = 1e-6
-            dx = (self.bend(rays + [e, 0]) - self.bend(rays - [e, 0])) / (2 * e)
-            dy = (self.bend(rays + [0, e]) - self.bend(rays - [0, e])) / (2 * e)
+            dx, dy = ((self.bend(rays + d) - self.bend(rays - d)) / (2 * e) for d in e * np.eye(2))
             det = dx[:, 0] * dy[:, 1] - dy[:, 0] * dx[:, 1]
             rays = rays - np.column_stack(
-                [(off[:, 0] * dy[:, 1] - off[:, 1] * dy[:, 0]) / det, (off[:, 1] * dx[:, 0] - off[:, 0] * dx[:, 1]) / det]
+                [
+                    (off[:, 0] * dy[:, 1] - off[:, 1] * dy[:, 0]) / det,
+                    (off[:, 1] * dx[:, 0] - off[:, 0] * dx[:, 1]) / det,
+                ]
             )
         return rays
 
