@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from gazepipe import __version__
-from gazepipe.cli import people, privacy, recordings, running, setting_up, stages, stores
+from gazepipe.cli import people, privacy, recordings, running, screens, setting_up, stages, stores
 from gazepipe.cli._shared import PathArgument
 from gazepipe.errors import GazepipeError
 from gazepipe.record import record
@@ -85,6 +85,8 @@ for _command in (
     setting_up.init,
     setting_up.simulate,
     setting_up.import_,
+    screens.markers,
+    screens.map_screen,
     recordings.ingest,
     recordings.quality,
     recordings.export,
