@@ -62,16 +62,7 @@ class TagProcess:
         """Tags in a picture: number → corners ``(4, 2)`` as OpenCV orders and counts them; none if the process died."""
         if not self.usable:
             return {}
-        try:
-            if self._child is None:
-                self._start()
-            pipe: Any = self._child.stdin if self._child else None
-            pipe.write(HEAD.pack(*grey.shape))
-            pipe.write(np.ascontiguousarray(grey).tobytes())
-            pipe.flush()
-            rows = self._answers.get(timeout=self.timeout_s)
-        except (OSError, ValueError, queue.Empty):
-            rows = None
+        rows = self._ask(grey)
         if rows is None:
             self.close()
             self.deaths += 1
@@ -80,9 +71,29 @@ class TagProcess:
         self._in_a_row = 0
         found: dict[int, F64] = {}
         for number, *corners in rows:
-            # Counter-clockwise from the bottom left, and counted from a pixel's edge instead of its middle.
+            # Counter-clockwise from the bottom left of a marker that OpenCV has upside down, and counted from a
+            # pixel's edge instead of its middle.
             found[int(number)] = np.roll(np.array(corners).reshape(4, 2)[::-1], 2, 0) - 0.5
         return found
+
+    def _ask(self, grey: npt.NDArray[np.uint8]) -> list[Any] | None:
+        """Rows of the answer, or None if there was none in time."""
+        try:
+            if self._child is None:
+                self._start()
+            child: Any = self._child
+            # A process that hangs does not take the picture either, and writing to its pipe would wait for ever.
+            watch = threading.Timer(self.timeout_s, child.kill)
+            watch.start()
+            try:
+                child.stdin.write(HEAD.pack(*grey.shape))
+                child.stdin.write(np.ascontiguousarray(grey).tobytes())
+                child.stdin.flush()
+                return self._answers.get(timeout=self.timeout_s)
+            finally:
+                watch.cancel()
+        except (OSError, ValueError, queue.Empty):
+            return None
 
     def close(self) -> None:
         """End the process."""

@@ -123,7 +123,9 @@ def find_markers(
         if second is not None and second.deaths:
             warnings.append(f"the second detector died {second.deaths} times; those pictures count as without markers")
     table = np.array(rows, np.int64).reshape(-1, 2)
-    return Seen(np.array(times, np.int64), table[:, 0], table[:, 1], np.array(corners).reshape(-1, 4, 2)), warnings
+    # As exact as they are stored, so that gaze is the same whether or not the video was looked at.
+    exact = np.array(corners, np.float32).reshape(-1, 4, 2).astype(np.float64)
+    return Seen(np.array(times, np.int64), table[:, 0], table[:, 1], exact), warnings
 
 
 def map_recording(
@@ -186,7 +188,7 @@ def map_recording(
     x, y, flags = map_gaze(series, screen, camera, ns, eye.x_px, eye.y_px, mode=mode, longest_gap_ms=longest_gap_ms)
     worn = recording.columns.get("worn")
     if worn is not None:
-        flags[~worn.astype(bool)] |= SampleFlag.NOT_WORN
+        flags[~worn.astype(bool)] |= np.uint8(SampleFlag.NOT_WORN)
     result = _summary(out, series, seen, x, y, flags, warnings)
     _write(out, recording, ns, x / screen.px[0], y / screen.px[1], flags)
     _store(out / "markers.npz", seen, seen_of)
@@ -208,10 +210,10 @@ def _summary(
         pictures=seen.time_ns.size,
         with_screen=float(series.seen.mean()) if series.time_ns.size else 0.0,
         markers=float(np.median(counts)) if counts.size else 0.0,
-        on_screen=float(np.count_nonzero(np.isfinite(x) & ((flags & SampleFlag.OFF_SCREEN) == 0)) / n),
+        on_screen=float(np.count_nonzero(np.isfinite(x) & ((flags & np.uint8(SampleFlag.OFF_SCREEN)) == 0)) / n),
         warnings=warnings,
     )
-    result.flags = {flag.name.lower(): np.count_nonzero(flags & flag) / n for flag in _FLAGS if flag.name}
+    result.flags = {flag.name.lower(): np.count_nonzero(flags & np.uint8(flag)) / n for flag in _FLAGS if flag.name}
     if not series.seen.any():
         most = Counter(seen.number.tolist()).most_common(5)
         which = ", ".join(f"{k} in {count}" for k, count in most) if most else "none of its markers"

@@ -48,6 +48,16 @@ LONGEST_GAP_MS = 200.0
 _MISSING = 1.5
 #: Gaze is extrapolated if it is further outside of what the markers seen span than this share of it.
 _OUTSIDE = 0.5
+_NO_GAZE, _NO_TAGS, _EXTRAPOLATED, _OFF_SCREEN, _INTERPOLATED = (
+    np.uint8(flag)
+    for flag in (
+        SampleFlag.NO_GAZE,
+        SampleFlag.NO_TAGS,
+        SampleFlag.EXTRAPOLATED,
+        SampleFlag.OFF_SCREEN,
+        SampleFlag.INTERPOLATED,
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -171,10 +181,10 @@ def map_gaze(
     time = np.asarray(time_ns, np.int64).reshape(-1)
     gaze = np.column_stack([np.asarray(v, np.float64).reshape(-1) for v in (x_px, y_px)])
     flags = np.zeros(time.size, np.uint8)
-    flags[~np.isfinite(gaze).all(1)] |= SampleFlag.NO_GAZE
+    flags[~np.isfinite(gaze).all(1)] |= _NO_GAZE
     there = np.flatnonzero(series.seen)
     if not there.size:
-        return np.full(time.size, np.nan), np.full(time.size, np.nan), flags | np.uint8(SampleFlag.NO_TAGS)
+        return np.full(time.size, np.nan), np.full(time.size, np.nan), flags | _NO_TAGS
     at, longest = series.time_ns[there], longest_gap_ms * 1e6
     step = series.step_ns or longest
     after = np.searchsorted(at, time, "right")
@@ -184,18 +194,18 @@ def map_gaze(
     share = np.zeros(time.size)
     if mode == "last":
         first, too_far = before, ~has_before
-        flags[has_before & (since > _MISSING * step)] |= SampleFlag.EXTRAPOLATED
+        flags[has_before & (since > _MISSING * step)] |= _EXTRAPOLATED
     else:
         both = has_before & has_later & (since + until <= longest)
         too_far = ~(has_before | has_later)
         first = np.where(has_before & (~has_later | (since <= until)), before, later)
-        close = np.where(first == before, since, until) <= step / 2
-        flags[both & ~close & (since + until > _MISSING * step)] |= SampleFlag.INTERPOLATED
-        flags[~both & ~close & ~too_far] |= SampleFlag.EXTRAPOLATED
+        close = np.abs(time - at[first]) <= step / 2
+        flags[both & ~close & (since + until > _MISSING * step)] |= _INTERPOLATED
+        flags[~both & ~close & ~too_far] |= _EXTRAPOLATED
         if mode == "interpolated":
             first = np.where(both, before, first)
             share = np.where(both, since / np.maximum(since + until, 1.0), 0.0)
-    flags[too_far] |= SampleFlag.NO_TAGS
+    flags[too_far] |= _NO_TAGS
     place = _through(series, there, screen, camera, gaze, first, later, share)
     with np.errstate(invalid="ignore"):
         width, height = screen.px
@@ -203,13 +213,13 @@ def map_gaze(
         # Where the lens leads nowhere, or the plane does, gaze is certainly not on the screen.
         off |= np.isfinite(gaze).all(1) & ~too_far & ~np.isfinite(place).all(1)
     place[too_far] = np.nan
-    flags[off & ~too_far] |= SampleFlag.OFF_SCREEN
+    flags[off & ~too_far] |= _OFF_SCREEN
     span = series.span[there[first]]
     low, high = span[:, :2], span[:, 2:]
     margin = _OUTSIDE * (high - low)
     with np.errstate(invalid="ignore"):
         far = (place < low - margin).any(1) | (place > high + margin).any(1)
-    flags[far] |= SampleFlag.EXTRAPOLATED
+    flags[far] |= _EXTRAPOLATED
     return place[:, 0], place[:, 1], flags
 
 
@@ -282,7 +292,7 @@ class LiveMapper:
         time = np.asarray(device_ns, np.int64)
         if self._last is None:
             none = np.full(time.size, np.nan, np.float32)
-            return none, none.copy(), np.full(time.size, SampleFlag.NO_TAGS, np.uint8)
+            return none, none.copy(), np.full(time.size, _NO_TAGS, np.uint8)
         at = int(self._last.time_ns[0])
         x, y, flags = map_gaze(
             self._last,
@@ -295,7 +305,7 @@ class LiveMapper:
             longest_gap_ms=self.longest_gap_ms,
         )
         old = np.abs(time - at) > _MISSING * self._step_ns()
-        flags[old & ((flags & SampleFlag.NO_TAGS) == 0)] |= SampleFlag.EXTRAPOLATED
+        flags[old & ((flags & _NO_TAGS) == 0)] |= _EXTRAPOLATED
         return x.astype(np.float32), y.astype(np.float32), flags
 
     def series(self) -> PlaneSeries:

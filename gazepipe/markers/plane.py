@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import combinations, islice
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,8 @@ from gazepipe.markers.layout import FEWEST, MarkerScreen, signed_area
 __all__ = ["ScreenPlane", "apply", "fit_plane", "plane_from_corners", "screen_corners"]
 
 F64 = npt.NDArray[np.float64]
-_OUTLIER_PX = 3.0  # of the camera; a corner is exact to a tenth of a pixel, in a blurred picture to a whole one
+_OUTLIER_PX = 2.0  # of the camera; a corner is exact to a tenth of a pixel, in a blurred picture to a whole one
+_MOST_PAIRS = 100
 _ASPECT, _SKEW = 1.25, 0.2
 
 
@@ -87,8 +89,6 @@ def fit_plane(corners: Mapping[int, F64], screen: MarkerScreen, camera: Camera) 
     screen, camera
         Where the markers stand, and what the lens does.
     """
-    import cv2
-
     layout = screen.layout
     numbers = [k for k in corners if k in layout]
     if len(numbers) < FEWEST:
@@ -98,24 +98,16 @@ def fit_plane(corners: Mapping[int, F64], screen: MarkerScreen, camera: Camera) 
     seen = seen[np.isfinite(seen).all((1, 2))]
     if len(numbers) < FEWEST:
         return None
-    there = np.array([layout[k] for k in numbers])
     # Numbers around 1, as sums of squares of pixels would lose digits.
     size = float(max(screen.px))
-    matrix: Any = cv2.findHomography(there.reshape(-1, 2) / size, seen.reshape(-1, 2), cv2.RANSAC, _OUTLIER_PX)[0]
-    for _ in range(3):
-        if matrix is None:
-            return None
-        off = np.linalg.norm(apply(_facing(matrix), there.reshape(-1, 2) / size).reshape(-1, 4, 2) - seen, axis=2)
-        sound = np.nan_to_num(off, nan=np.inf).max(1) < _OUTLIER_PX
-        if np.count_nonzero(sound) < FEWEST:
-            return None
-        if sound.all():
-            break
-        numbers = [k for k, ok in zip(numbers, sound, strict=True) if ok]
-        there, seen = there[sound], seen[sound]
-        matrix = cv2.findHomography(there.reshape(-1, 2) / size, seen.reshape(-1, 2), 0)[0]
-    else:
+    there = np.array([layout[k] for k in numbers]) / size
+    kept = _agreeing(there, seen)
+    if np.count_nonzero(kept) < FEWEST:
         return None
+    numbers, there, seen = [k for k, ok in zip(numbers, kept, strict=True) if ok], there[kept], seen[kept]
+    matrix = _least_squares(there, seen)
+    off = _distances(matrix, there, seen)
+    there = there * size
     if _in_one_line(there):
         return None
     final = _facing(matrix @ np.diag([1 / size, 1 / size, 1]))
@@ -124,6 +116,45 @@ def fit_plane(corners: Mapping[int, F64], screen: MarkerScreen, camera: Camera) 
     low, high = there.min((0, 1)), there.max((0, 1))
     residual = float(np.sqrt(np.mean(off**2)))
     return ScreenPlane(final, tuple(numbers), residual, (float(low[0]), float(low[1]), float(high[0]), float(high[1])))
+
+
+def _agreeing(there: F64, seen: F64) -> npt.NDArray[np.bool_]:
+    """Which markers, shape ``(n,)``, lie on one plane; most often all.
+
+    If not all do, the planes of any two of them are tried: the one that most others agree with counts, and of those
+    with as many the one that fits best. All corners of a marker have to fit, for a marker is right or wrong as a whole.
+    """
+    n = len(there)
+    everything = np.ones(n, bool)
+    if _distances(_least_squares(there, seen), there, seen).max() < _OUTLIER_PX:
+        return everything
+    best, fit = np.zeros(n, bool), np.inf
+    for pair in islice(combinations(range(n), 2), _MOST_PAIRS):
+        kept = np.isin(np.arange(n), pair)
+        for _ in range(3):  # two markers alone are inexact at a distance: those that agree are taken in
+            off = _distances(_least_squares(there[kept], seen[kept]), there, seen).max(1)
+            kept, before = off < _OUTLIER_PX, kept
+            if np.count_nonzero(kept) < 2 or np.array_equal(kept, before):
+                break
+        count, rest = np.count_nonzero(kept), float(off[kept].sum())
+        if count > np.count_nonzero(best) or (count == np.count_nonzero(best) and rest < fit):
+            best, fit = kept, rest
+    if not best.any() or _distances(_least_squares(there[best], seen[best]), there, seen)[best].max() >= _OUTLIER_PX:
+        return np.zeros(n, bool)
+    return best
+
+
+def _least_squares(there: F64, seen: F64) -> F64:
+    import cv2
+
+    found: Any = cv2.findHomography(there.reshape(-1, 2), seen.reshape(-1, 2), 0)[0]
+    return np.eye(3) if found is None else _facing(found)
+
+
+def _distances(matrix: F64, there: F64, seen: F64) -> F64:
+    """Of each corner from its place by the plane, ``(n, 4)``; infinite behind the camera."""
+    off = np.linalg.norm(apply(matrix, there).reshape(-1, 4, 2) - seen, axis=2)
+    return np.asarray(np.nan_to_num(off, nan=np.inf))
 
 
 def _facing(matrix: F64) -> F64:

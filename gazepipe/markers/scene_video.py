@@ -1,7 +1,7 @@
 """The scene camera's pictures in a recording, each with its time on the recording's clock.
 
-* Neon and Invisible, native: ``Neon Scene Camera v1 ps1.mp4`` (``PI world v1 ps1.mp4``), of each part one, and ``….time``
-  beside it with a time for each picture.
+* Neon and Invisible, native: ``Neon Scene Camera v1 ps1.mp4`` (``PI world v1 ps1.mp4``), one for each part, and beside
+  it ``….time`` with a time for each picture.
 * Pupil Cloud's Timeseries download with scene video: one ``.mp4`` in the folder, and ``world_timestamps.csv``.
 """
 
@@ -86,7 +86,9 @@ def frames(video: SceneVideo, warnings: list[str]) -> Iterator[tuple[int, npt.ND
     with video.path.open("rb") as file:
         head = file.read(32)
     if head[4:8] != b"ftyp":  # FFmpeg would print a line of its own
-        found = "it is only a Git LFS pointer to the video" if head.startswith(b"version https") else "it is no MP4 file"
+        found = (
+            "it is only a Git LFS pointer to the video" if head.startswith(b"version https") else "it is no MP4 file"
+        )
         raise RecordingError(video.path, found, expected="the scene camera's video", remedy=_REMEDY)
     capture: Any = cv2.VideoCapture(str(video.path))
     try:
