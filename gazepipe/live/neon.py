@@ -162,7 +162,7 @@ class NeonSource:
                     while len(answer) < 16:
                         part = link.recv(16 - len(answer))
                         if not part:
-                            raise ConnectionError("closed")  # noqa: EM101, TRY301
+                            raise ConnectionError("closed")  # noqa: EM101
                         answer += part
                     received[i] = host_ns()
                     device[i] = struct.unpack("!QQ", answer)[1] * _MS

@@ -315,7 +315,8 @@ class FakeNeon:
                 elif method == "DESCRIBE":
                     body = (
                         "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=fake\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\na=recvonly\r\n"
-                        f"m=application 0 RTP/AVP 99\r\na=rtpmap:99 com.pupillabs.gaze1/{RTP_HZ}\r\na=control:streamid=0\r\n"
+                        f"m=application 0 RTP/AVP 99\r\na=rtpmap:99 com.pupillabs.gaze1/{RTP_HZ}\r\n"
+                        "a=control:streamid=0\r\n"
                     )
                     answer = [f"Content-Base: {url}", "Content-Type: application/sdp", f"Content-Length: {len(body)}"]
                 elif method == "SETUP":
@@ -338,11 +339,11 @@ class FakeNeon:
             self._writers.discard(writer)
             writer.close()
 
-    async def _transport(
-        self, wanted: str, writer: asyncio.StreamWriter
-    ) -> tuple[str, Callable[[int, bytes], None]]:
+    async def _transport(self, wanted: str, writer: asyncio.StreamWriter) -> tuple[str, Callable[[int, bytes], None]]:
         if "interleaved" in wanted:
-            return wanted, lambda channel, packet: writer.write(struct.pack("!cBH", b"$", channel, len(packet)) + packet)
+            return wanted, lambda channel, packet: writer.write(
+                struct.pack("!cBH", b"$", channel, len(packet)) + packet
+            )
         ports = [int(p) for p in wanted.split("client_port=")[1].split(";")[0].split("-")]
         loop, ends = asyncio.get_running_loop(), []
         for _ in range(2):
