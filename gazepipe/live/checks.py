@@ -67,7 +67,6 @@ def preflight(recorder: Recorder, seconds: float) -> Report:
     """Look at the device, at `seconds` of its gaze, at the clock, the tags and the disk."""
     source = recorder.source
     status = source.status()
-    from gazepipe.live.source import host_ns
 
     begin = host_ns()
     until = time.monotonic() + seconds

@@ -7,7 +7,7 @@ import itertools
 import math
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from gazepipe import consent
 from gazepipe.errors import ConfigError, InputError
@@ -30,6 +31,7 @@ from gazepipe.subjects import check_not_forgotten
 if TYPE_CHECKING:
     import pandas as pd
 
+    from gazepipe.events import Events
     from gazepipe.live.presenter import Presenter
     from gazepipe.live.stream import StreamingFixations
 
@@ -152,6 +154,8 @@ class LabSession:
         self._options: dict[str, Any] = {"clock_s": clock_s, "echoes": echoes, "silence_s": silence_s}
         self.recorder: Recorder
         self.stream: StreamingFixations | None = None
+        self.watched_from_ns = self._watched_to_ns = 0
+        self._heard: Callable[[Events], Any] = lambda _: None
         self.device_recording = ""
         self._events = itertools.count(1)
         self._open = False
@@ -227,9 +231,32 @@ class LabSession:
         except Exception as error:  # the disk is full, say: the recorder has met it, too
             self.recorder.failure = self.recorder.failure or error
 
-    def _listen(self, host: Any, x: Any, y: Any) -> None:
-        if self.stream is not None:
-            self.stream.push(host, x, y)
+    def watch(self, heard: Callable[[Events], Any]) -> None:
+        """Have `heard` called with the fixations that are final, from now on, in the recorder's thread.
+
+        Their times are ms from `watched_from_ns`, their samples are counted from the first one watched. Samples that
+        overtook others on the way are not looked at again (they are in the recording).
+
+        Raises
+        ------
+        ConfigError
+            If [ivt] does not allow it (`gazepipe.live.stream`).
+        """
+        from gazepipe.live.stream import StreamingFixations
+
+        self.watched_from_ns = self._watched_to_ns = host_ns()
+        self.stream, self._heard = StreamingFixations(self.screen, self.study.config.ivt), heard
+
+    def _listen(self, host: npt.NDArray[np.int64], x: npt.NDArray[np.float32], y: npt.NDArray[np.float32]) -> None:
+        if self.stream is None:
+            return
+        later = host > np.maximum.accumulate(np.append(self._watched_to_ns, host[:-1]))
+        if later.any():
+            host, x, y = host[later], x[later], y[later]
+            self._watched_to_ns = int(host[-1])
+            found = self.stream.push((host - self.watched_from_ns) / 1e6, x, y)
+            if len(found):
+                self._heard(found)
 
     # ---- what happens ------------------------------------------------------------------------------------------------
 

@@ -1,9 +1,6 @@
 from __future__ import annotations
 
-import time
-
 import numpy as np
-import pytest
 
 from gazepipe import store
 from gazepipe.build import build_psm
