@@ -202,7 +202,7 @@ class Recorder:
         waited = np.diff(received, prepend=first[1])
         gap = step > 1.5e9 / self.source.rate_hz
         self.gaps += int(np.count_nonzero(gap))
-        # Late samples come in a row, with the device's usual step; only a clock that was set leaps ahead of their arrival.
+        # Late samples come with the device's usual step; only a clock that was set leaps ahead of their arrival.
         leap = (step - waited > STEP_NS) | (step < -STEP_NS)
         self._last = int(device[-1]), int(received[-1])
         if self.source.own_clock and leap.any():

@@ -343,7 +343,9 @@ class StreamingFixations:
         if groups:
             kernel.describe(x, y, sample, value, events, span, self._geometry, means, counts)
         limits = np.array([(a.onset_ms, b.offset_ms) for a, b, _ in groups]).reshape(-1, 2)
-        return Events(*limits.T, *means[:, :2].T, span[:, 0] + base, span[:, 1] + base - 1, counts, *means[:, 2:].T)
+        (onset, offset), (cx, cy, rms, std) = limits.T, means.T
+        first, last = span[:, 0] + base, span[:, 1] + base - 1
+        return Events(onset, offset, cx, cy, first, last, counts, rms, std)
 
 
 def joined(parts: list[Events]) -> Events:
