@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from gazepipe import __version__
-from gazepipe.cli import people, privacy, recordings, running, screens, setting_up, stages, stores
+from gazepipe.cli import live, people, privacy, recordings, running, screens, setting_up, stages, stores
 from gazepipe.cli._shared import PathArgument
 from gazepipe.errors import GazepipeError
 from gazepipe.record import record
@@ -87,6 +87,7 @@ for _command in (
     setting_up.import_,
     screens.markers,
     screens.map_screen,
+    live.session,
     recordings.ingest,
     recordings.quality,
     recordings.export,
