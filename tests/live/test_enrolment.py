@@ -43,13 +43,15 @@ def by_trial(contents: store.Contents) -> list[tuple[str, store.Contents]]:
     out = []
     for row in range(len(trials)):
         one, found = trials.iloc[[row]], fixations[fixations["trial"] == row].assign(trial=0)
-        arrays = {f"trials/{c}": one[c].to_numpy() for c in one} | {f"fixations/{c}": found[c].to_numpy() for c in found}
+        arrays = {f"trials/{c}": one[c].to_numpy() for c in one} | {
+            f"fixations/{c}": found[c].to_numpy() for c in found
+        }
         out.append((str(one["stimulus"].iloc[0]), store.Contents(Path("t"), arrays, contents.attrs)))
     return out
 
 
 def test_image_by_image_it_is_the_embedding_of_all(trained: Study) -> None:
-    name, row = next((k, v) for k, v in trained.known_recordings().items() if v["user"] == "sim08")
+    name = next(k for k, v in trained.known_recordings().items() if v["user"] == "sim08")
     contents = store.load(trained.recording_file(name), "gazepipe.recording")
     presentations = by_trial(contents)
     live = LiveEnrolment(trained, "guest", [image for image, _ in presentations], target=0.5, least=3, threads=1)

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import numpy as np
+from conftest import SmallStudy
+from fake_neon import FakeNeon, Faults, Trace
+from scene import HalfSize
 
 from gazepipe import store
 from gazepipe.build import build_psm
@@ -9,9 +12,6 @@ from gazepipe.live.neon import NeonSource
 from gazepipe.live.presenter import SilentPresenter
 from gazepipe.live.session import LabSession
 from gazepipe.readers import read_recording
-from tests.conftest import SmallStudy
-from tests.live.conftest import HalfSize
-from tests.live.fake_neon import FakeNeon, Faults, Trace
 
 
 def test_from_the_wire_to_maps(small_study: SmallStudy) -> None:
