@@ -28,15 +28,13 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from gazepipe.live.source import SampleFlag, SceneFrame
+from gazepipe.live.source import SampleFlag
 from gazepipe.markers.camera import Camera
-from gazepipe.markers.detection import MarkerDetector
 from gazepipe.markers.layout import MarkerScreen
-from gazepipe.markers.plane import ScreenPlane, fit_plane, plane_from_corners, screen_corners
+from gazepipe.markers.plane import ScreenPlane, plane_from_corners, screen_corners
 
-__all__ = ["LONGEST_GAP_MS", "LiveMapper", "Mode", "PlaneSeries", "map_gaze"]
+__all__ = ["LONGEST_GAP_MS", "MISSING", "Mode", "PlaneSeries", "map_gaze"]
 
-F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
 U8 = npt.NDArray[np.uint8]
@@ -45,7 +43,7 @@ Mode = Literal["last", "nearest", "interpolated"]
 #: A head at rest keeps the screen where it was; one that turns by 30° a second moves it by 6° in this time.
 LONGEST_GAP_MS = 200.0
 #: Pictures further apart than so many of their usual steps have others missing between them.
-_MISSING = 1.5
+MISSING = 1.5
 #: Gaze is extrapolated if it is further outside of what the markers seen span than this share of it.
 _OUTSIDE = 0.5
 _NO_GAZE, _NO_TAGS, _EXTRAPOLATED, _OFF_SCREEN, _INTERPOLATED = (
@@ -194,13 +192,13 @@ def map_gaze(
     share = np.zeros(time.size)
     if mode == "last":
         first, too_far = before, ~has_before
-        flags[has_before & (since > _MISSING * step)] |= _EXTRAPOLATED
+        flags[has_before & (since > MISSING * step)] |= _EXTRAPOLATED
     else:
         both = has_before & has_later & (since + until <= longest)
         too_far = ~(has_before | has_later)
         first = np.where(has_before & (~has_later | (since <= until)), before, later)
         close = np.abs(time - at[first]) <= step / 2
-        flags[both & ~close & (since + until > _MISSING * step)] |= _INTERPOLATED
+        flags[both & ~close & (since + until > MISSING * step)] |= _INTERPOLATED
         flags[~both & ~close & ~too_far] |= _EXTRAPOLATED
         if mode == "interpolated":
             first = np.where(both, before, first)
@@ -245,78 +243,3 @@ def _through(
             point = np.where(before_camera, mapped[:, :2] / mapped[:, 2:], np.nan)
         place += np.where(weight[:, None] > 0, point * weight[:, None], 0)
     return place
-
-
-class LiveMapper:
-    """Maps gaze while a session runs (a `gazepipe.live.source.SceneMapper`), by the last picture with the screen.
-
-    Parameters
-    ----------
-    screen, camera
-        The layout, and what the lens does.
-    detector
-        Finds the markers; of its own where none is given.
-    longest_gap_ms
-        How long the screen counts as being where it was last seen.
-    """
-
-    def __init__(
-        self,
-        screen: MarkerScreen,
-        camera: Camera,
-        detector: MarkerDetector | None = None,
-        *,
-        longest_gap_ms: float = LONGEST_GAP_MS,
-    ) -> None:
-        self.screen, self.camera, self.longest_gap_ms = screen, camera, longest_gap_ms
-        self.detector = detector or MarkerDetector(screen.layout)
-        self._time: list[int] = []
-        self._planes: list[ScreenPlane | None] = []
-        self._last: PlaneSeries | None = None
-
-    def see(self, frame: SceneFrame) -> int:
-        """Look for the screen in a picture; returns how many of its markers were found."""
-        found = self.detector.detect(frame.grey)
-        plane = fit_plane(found.corners, self.screen, self.camera)
-        self._time.append(frame.device_ns)
-        self._planes.append(plane)
-        if plane is not None:
-            self._last = PlaneSeries.of([frame.device_ns], [plane], self.screen)
-        return len(found.corners)
-
-    def to_screen(self, device_ns: I64, x_px: F32, y_px: F32) -> tuple[F32, F32, U8]:
-        """Map gaze by the last place of the screen: screen pixels, and `SampleFlag` bits. NaN where it is not known.
-
-        Gaze may be a little older than the picture, as pictures take longer to arrive.
-        """
-        time = np.asarray(device_ns, np.int64)
-        if self._last is None:
-            none = np.full(time.size, np.nan, np.float32)
-            return none, none.copy(), np.full(time.size, _NO_TAGS, np.uint8)
-        at = int(self._last.time_ns[0])
-        x, y, flags = map_gaze(
-            self._last,
-            self.screen,
-            self.camera,
-            at + np.abs(time - at),
-            x_px,
-            y_px,
-            mode="last",
-            longest_gap_ms=self.longest_gap_ms,
-        )
-        old = np.abs(time - at) > _MISSING * self._step_ns()
-        flags[old & ((flags & _NO_TAGS) == 0)] |= _EXTRAPOLATED
-        return x.astype(np.float32), y.astype(np.float32), flags
-
-    def series(self) -> PlaneSeries:
-        """All pictures so far, for mapping afterwards."""
-        return PlaneSeries.of(self._time, self._planes, self.screen)
-
-    def close(self) -> None:
-        """End the second detector's process."""
-        self.detector.close()
-
-    def _step_ns(self) -> float:
-        """Usual time between pictures; of the last ones, as a source may skip some."""
-        last = np.diff(self._time[-10:])
-        return float(np.median(last)) if last.size else self.longest_gap_ms * 1e6

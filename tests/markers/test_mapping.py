@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ from gazepipe.markers.camera import Camera
 from gazepipe.markers.detection import Found, MarkerDetector
 from gazepipe.markers.drawing import frame
 from gazepipe.markers.layout import MarkerScreen
-from gazepipe.markers.mapping import LiveMapper, PlaneSeries, map_gaze
+from gazepipe.markers.live import LiveMapper
+from gazepipe.markers.mapping import PlaneSeries, map_gaze
 from gazepipe.markers.plane import ScreenPlane, fit_plane, screen_corners
 
 SCREEN = MarkerScreen((1920, 1080), (531, 299), 8, 120)
@@ -263,8 +265,8 @@ class Detector:
         pass
 
 
-def live(poses: list[Pose | None]) -> LiveMapper:
-    return LiveMapper(SCREEN, CAMERA, Detector(poses))  # type: ignore[arg-type]
+def live(poses: list[Pose | None], **options: Any) -> LiveMapper:
+    return LiveMapper(SCREEN, CAMERA, Detector(poses), **options)  # type: ignore[arg-type]
 
 
 def test_live_gaze_is_mapped_by_the_last_screen_seen() -> None:
@@ -302,3 +304,31 @@ def test_what_was_seen_live_maps_afterwards() -> None:
     assert np.abs(x - 960).max() < 2
     assert not flags.any()
     mapper.close()
+
+
+def test_in_the_background_pictures_are_looked_at_one_by_one_and_the_newest_wins() -> None:
+    entered, go = threading.Event(), threading.Event()
+
+    class Slow(Detector):
+        def detect(self, picture: Any) -> Found:
+            entered.set()
+            go.wait(5)
+            return super().detect(picture)
+
+    mapper = LiveMapper(SCREEN, CAMERA, Slow([Pose()] * 9), background=True)  # type: ignore[arg-type]
+    picture = np.zeros((10, 10), np.uint8)
+    assert mapper.see(SceneFrame(0, picture)) == 0  # returns at once
+    assert entered.wait(5)
+    for k in range(1, 5):
+        assert mapper.see(SceneFrame(k * STEP, picture)) == 0
+    go.set()
+    assert mapper.wait()
+    assert mapper.series().time_ns.tolist() == [0, 4 * STEP]
+    assert mapper.see(SceneFrame(5 * STEP, picture)) == 8
+    gaze = BLANK.to_camera([[960, 540]], Pose()).astype(np.float32)
+    x, _, flags = mapper.to_screen(np.array([5 * STEP]), gaze[:, 0], gaze[:, 1])
+    assert abs(x[0] - 960) < 0.1
+    assert flags[0] == 0
+    mapper.close()
+    assert mapper._thread is not None
+    assert not mapper._thread.is_alive()
