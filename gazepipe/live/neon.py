@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import random
 import socket
 import struct
@@ -100,6 +101,8 @@ class NeonSource:
 
     def open(self) -> None:
         """Find the phone, ask how it is, and begin to receive gaze."""
+        # Importing the client takes a second and more, which must not count as the phone's.
+        importlib.import_module("pupil_labs.realtime_api.device")
         self.close()
         ready = threading.Event()
         self._loop = asyncio.new_event_loop()
@@ -175,7 +178,7 @@ class NeonSource:
 
     def send_event(self, name: str, device_ns: int) -> None:
         """Post an event with a time of ours."""
-        self._ask(self._device.send_event(name, device_ns), self.timeout_s)
+        self._ask(self._on_device("send_event", name, device_ns), self.timeout_s)
 
     def frames(self) -> list[SceneFrame]:
         """Return the newest pictures."""
@@ -185,11 +188,11 @@ class NeonSource:
 
     def start_recording(self) -> str:
         """Let the phone record."""
-        return str(self._ask(self._device.recording_start(), self.timeout_s))
+        return str(self._ask(self._on_device("recording_start"), self.timeout_s))
 
     def stop_recording(self) -> None:
         """Let the phone stop and keep its recording."""
-        self._ask(self._device.recording_stop_and_save(), self.timeout_s)
+        self._ask(self._on_device("recording_stop_and_save"), self.timeout_s)
 
     # ---- in the client's thread --------------------------------------------------------------------------------------
 
@@ -220,6 +223,12 @@ class NeonSource:
             said = error.args[-1] if error.args else type(error).__name__
             msg = f"{self._host or self.address}: {said}; check the phone and the network."
             raise SourceError(msg) from None
+
+    async def _on_device(self, method: str, *arguments: Any) -> Any:
+        if self._device is None:
+            msg = "the connection to the phone is closed."
+            raise SourceError(msg)
+        return await getattr(self._device, method)(*arguments)
 
     async def _connect(self) -> None:
         from pupil_labs.realtime_api.device import Device

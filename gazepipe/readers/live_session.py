@@ -172,11 +172,14 @@ def to_host(
 def _steps(device: I64, received: I64) -> I64:
     """First samples after the device's clock was set."""
     delay = received - device
+    leap = np.diff(delay)
     found: list[int] = []
-    for i in (np.flatnonzero(np.abs(np.diff(delay)) > STEP_NS // 2) + 1).tolist():
+    for i in (np.flatnonzero(np.abs(leap) > STEP_NS // 2) + 1).tolist():
         first = max(int(np.searchsorted(received, received[i - 1] - _SETTLED_NS)), found[-1] if found else 0)
         last = int(np.searchsorted(received, received[i] + _SETTLED_NS, "right"))
-        if abs(int(delay[i:last].min()) - int(delay[first:i].min())) > STEP_NS:
+        change = int(delay[i:last].min()) - int(delay[first:i].min())
+        # Samples that come late near a step would be taken for it, were it not for how far they leap themselves.
+        if abs(change) > STEP_NS and abs(int(leap[i - 1]) - change) < abs(change) / 2:
             found.append(i)
     return np.array(found, np.int64)
 
