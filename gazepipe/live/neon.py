@@ -23,7 +23,7 @@ import time
 from collections.abc import Coroutine
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
@@ -36,6 +36,9 @@ from gazepipe.live.source import (
     SourceError,
     host_ns,
 )
+
+if TYPE_CHECKING:
+    from gazepipe.markers.camera import Camera
 
 __all__ = ["NeonSource"]
 
@@ -185,6 +188,15 @@ class NeonSource:
         with self._arrived:
             got, self._frames = self._frames, []
         return got
+
+    def camera(self) -> Camera:
+        """Return the scene camera's lens, as the glasses were measured."""
+        from gazepipe.markers.camera import sound_camera
+
+        found = self._ask(self._on_device("get_calibration"), self.timeout_s)
+        matrix = np.asarray(found.scene_camera_matrix, np.float64).reshape(3, 3)
+        coefficients = np.asarray(found.scene_distortion_coefficients, np.float64).reshape(-1)
+        return sound_camera(matrix, coefficients, self.size_px, f"http://{self._host}/calibration.bin")
 
     def start_recording(self) -> str:
         """Let the phone record."""

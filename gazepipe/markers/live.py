@@ -142,6 +142,7 @@ class LiveMapper:
                 self._last = PlaneSeries.of([frame.device_ns], [plane], self.screen)
 
     def _run(self) -> None:
+        self.detector.prepare()
         while True:
             with self._changed:
                 self._busy = False

@@ -29,6 +29,18 @@ from gazepipe.readers import read_recording
 SIZE = (1920, 1080)
 
 
+def test_every_device_of_the_command_is_there(small_study: Any) -> None:
+    from gazepipe.cli import main
+    from gazepipe.live.devices import DEVICES, open_device
+
+    option = next(p for p in main.commands["session"].params if p.name == "device")
+    assert list(option.type.choices) == list(DEVICES)  # type: ignore[attr-defined]
+    recording = small_study.recording("p.csv", [("a.png", [(100.0, 100.0, 300.0)])])
+    for name in DEVICES:
+        source = open_device(name, small_study.open(), replay=recording)
+        assert (source.name, isinstance(source, GazeSource)) == (name, True)
+
+
 def drain(source: GazeSource, n: int, seconds: float = 5.0) -> SampleBatch:
     """Read until there are `n` samples."""
     got: list[SampleBatch] = []
@@ -169,6 +181,31 @@ def test_replays_at_no_speed_are_refused(tmp_path: Path) -> None:
     for speed in (0, -1, math.nan):
         with pytest.raises(SourceError, match="positive number"):
             ReplaySource(table(tmp_path / "p.csv"), speed=speed)
+
+
+# ---- Neon ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_lens_of_a_neon_comes_from_the_phone(data_dir: Path) -> None:
+    from fake_neon import FakeNeon, Trace
+
+    from gazepipe.live.neon import NeonSource
+    from gazepipe.markers.camera import camera_of_recording
+
+    folder = data_dir / "raw" / "neon_native" / "demo_recording"
+    if not folder.is_dir():
+        pytest.skip(f"no native recording in {folder}")
+    with FakeNeon(Trace.steady(4)) as phone:
+        phone.calibration = (folder / "calibration.bin").read_bytes()
+        source = NeonSource(phone.address)
+        source.open()
+        found = source.camera()
+        drain(source, 1)  # the client leaves sockets open where a stream ends before it has begun
+        source.close()
+    expected = camera_of_recording(folder)
+    np.testing.assert_array_equal(found.matrix, expected.matrix)
+    np.testing.assert_array_equal(found.distortion, expected.distortion)
+    assert found.px == (1600, 1200)
 
 
 # ---- mouse -----------------------------------------------------------------------------------------------------------

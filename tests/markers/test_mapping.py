@@ -261,6 +261,9 @@ class Detector:
         pose = self.poses.pop(0)
         return Found({} if pose is None else seen(pose))
 
+    def prepare(self) -> None:
+        pass
+
     def close(self) -> None:
         pass
 
