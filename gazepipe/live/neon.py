@@ -99,6 +99,7 @@ class NeonSource:
         self._samples: list[_Sample] = []
         self._frames: list[SceneFrame] = []
         self._lost = ""
+        self._datagrams: list[socket.socket] = []
 
     # ---- GazeSource --------------------------------------------------------------------------------------------------
 
@@ -307,7 +308,7 @@ class NeonSource:
     async def _gaze(self, url: str) -> None:
         from pupil_labs.realtime_api.streaming.gaze import receive_gaze_data
 
-        _bind_datagrams(self._host)
+        _bind_datagrams(self._host, self._datagrams)
         why = "the phone has ended the stream of gaze."
         try:
             async for datum in receive_gaze_data(url, run_loop=False, timeout=2 * self.timeout_s, log_level=50):
@@ -349,6 +350,7 @@ class NeonSource:
             await asyncio.sleep(1.0)
 
     async def _disconnect(self) -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)  # what still comes is of no interest
         # The client takes some cancellations for an end of its own iterators, and leaves tasks behind: ask again.
         for _ in range(5):
             left = [t for t in asyncio.all_tasks() if t is not asyncio.current_task()]
@@ -358,17 +360,21 @@ class NeonSource:
                 task.cancel()
             await asyncio.wait(left, timeout=self.timeout_s / 10)
         self._tasks = []
+        await asyncio.get_running_loop().shutdown_default_executor()
+        for end in self._datagrams:  # that were made for somebody who had gone already
+            end.close()
+        self._datagrams.clear()
         if self._device is not None:
             await self._device.close()
             self._device = None
         await asyncio.sleep(0.01)  # sockets close in the turn after the one in which they are told to
 
 
-def _bind_datagrams(device: str) -> None:
+def _bind_datagrams(device: str, made: list[socket.socket]) -> None:
     """Let the client receive gaze on the interface that leads to the device, and on no other.
 
     It would bind to every interface, where anybody in the lab's network could send it gaze; and it leaves sockets
-    open where the neighbouring port is taken.
+    open where the neighbouring port is taken. Those that it gets are added to `made`.
     """
     from aiortsp.transport.udp import UDPTransport
 
@@ -385,6 +391,7 @@ def _bind_datagrams(device: str) -> None:
                 port = first.getsockname()[1]
                 if port % 2 == 0:
                     second.bind((bind_address or own, port + 1))
+                    made.extend((first, second))
                     return first, second
             except OSError:
                 pass
