@@ -224,7 +224,7 @@ def maps_in_memory(
 ) -> tuple[store.Contents, list[str]]:
     """Build one person's maps of recordings that are in no store, and store nothing; what was left out comes second.
 
-    `recordings` is source → what `gazepipe.ingest.analyse` made of it, as it would be stored.
+    `recordings` is source → what `gazepipe.analyse.analyse` made of it, as it would be stored.
 
     Raises
     ------

@@ -16,9 +16,10 @@ import numpy.typing as npt
 from gazepipe import audit, compute, consent, store
 from gazepipe.build import build_psm, load_corpus, maps_in_memory
 from gazepipe.corpus import Corpus
+from gazepipe.discovery import Job
 from gazepipe.errors import ConfigError, InputError, NothingToDoError
 from gazepipe.identification import separation
-from gazepipe.ingest import Job, ingest_files
+from gazepipe.ingest import ingest_files
 from gazepipe.models import Model, load_model
 from gazepipe.person_recordings import PersonData, data_of, files_of, findings, read_in_memory, refuse, session_of
 from gazepipe.profiling import profiles_of

@@ -204,7 +204,7 @@ def _rebuild(study: Study) -> list[str]:
 
 def _originals(study: Study, user: str, rows: Iterable[dict[str, Any]]) -> list[Path]:
     """The person's own files and folders: what a manifest names, and what an ingest would take for theirs."""
-    from gazepipe.ingest import jobs_below
+    from gazepipe.discovery import jobs_below
 
     found = [Path(row["source"]) for row in rows if row["origin"] in ("ingest", "enrol")]
     with contextlib.suppress(GazepipeError):
