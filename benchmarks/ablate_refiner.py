@@ -24,11 +24,11 @@ from _fixation_maps import fixation_maps
 from scipy.stats import mannwhitneyu
 
 from gazepipe.baselines import multicnn_maps
-from gazepipe.build import load_corpus
 from gazepipe.config import RefinerConfig
 from gazepipe.corpus import Corpus, Split
 from gazepipe.metrics import METRICS, score
 from gazepipe.profile import FIT_SIZE, PARAMETERS, fit_profiles, map_loss, reshape_maps
+from gazepipe.stored_corpus import load_corpus
 from gazepipe.study import Study
 from gazepipe.training import train_multicnn
 

@@ -17,7 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from gazepipe import __version__, store
+from gazepipe import __version__
+from gazepipe.atomic import write_atomically
 from gazepipe.errors import LockedError, StorageError, StoreError
 from gazepipe.study import Study
 from gazepipe.subjects import subject_id
@@ -73,7 +74,7 @@ def record(study: Study, command: str, *, users: Iterable[str] = (), **detail: A
                 entry["who"] = getpass.getuser()
             line = json.dumps(entry | {"hash": _hash(entry)}, ensure_ascii=False)
             # The file is replaced rather than added to, so that a killed run or a full disk leaves no half line.
-            store.write_atomically(path, "".join(f"{text}\n" for text in [*lines, line]).encode())
+            write_atomically(path, "".join(f"{text}\n" for text in [*lines, line]).encode())
     except filelock.Timeout:
         msg = f"{path}: another gazepipe run is writing there; wait for it to end and run again."
         raise LockedError(msg) from None

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from gazepipe import descriptors
-from gazepipe.build import corpus_digest, load_corpus
 from gazepipe.config import EmbeddingConfig
-from gazepipe.corpus import Corpus, Others, Split, make_split
+from gazepipe.corpus import Corpus, Others, Split, draw_split
 from gazepipe.errors import ConfigError
 from gazepipe.stimuli import SUFFIXES
+from gazepipe.stored_corpus import corpus_digest, load_corpus
 from gazepipe.study import Study
 
 __all__ = ["load_others", "others_digests", "settings_of", "unseen"]
@@ -66,11 +66,7 @@ def load_others(study: Study, section: EmbeddingConfig, corpus: Corpus) -> list[
                 "`gazepipe build-psm` again."
             )
             raise ConfigError(msg)
-        s = other.config.split
-        split = make_split(
-            len(theirs.users), len(theirs.stimuli), users=s.users, images=s.images, protocol=s.protocol, seed=s.seed
-        )
-        found.append((theirs, split))
+        found.append((theirs, draw_split(theirs, other.config.split)))
     return found
 
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Corpus", "Others", "Split", "make_split"]
+if TYPE_CHECKING:
+    from gazepipe.config import SplitConfig
+
+__all__ = ["Corpus", "Others", "Split", "draw_split", "make_split"]
 
 F16 = npt.NDArray[np.float16]
 F32 = npt.NDArray[np.float32]
@@ -104,6 +108,18 @@ class Split:
 
 #: Corpora of other studies, and who and what of each is trained on.
 Others = Sequence[tuple[Corpus, Split]]
+
+
+def draw_split(corpus: Corpus, section: SplitConfig) -> Split:
+    """Draw the split of a study, as its `[split]` says."""
+    return make_split(
+        len(corpus.users),
+        len(corpus.stimuli),
+        users=section.users,
+        images=section.images,
+        protocol=section.protocol,
+        seed=section.seed,
+    )
 
 
 def make_split(

@@ -18,7 +18,6 @@ import numpy as np
 import torch
 
 from gazepipe import compute, store
-from gazepipe.build import corpus_digest, load_corpus
 from gazepipe.combined import load_others, others_digests, settings_of, unseen
 from gazepipe.config import StudyConfig
 from gazepipe.corpus import Corpus, Others
@@ -33,6 +32,7 @@ from gazepipe.metrics import METRICS
 from gazepipe.profiling import train_profile
 from gazepipe.readout import Features
 from gazepipe.recipe import Recipe
+from gazepipe.stored_corpus import corpus_digest, load_corpus
 from gazepipe.study import Study
 from gazepipe.train import with_preset
 from gazepipe.training import (

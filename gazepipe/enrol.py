@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gazepipe import audit, compute, consent, store
-from gazepipe.build import build_psm, load_corpus, maps_in_memory
+from gazepipe.build import build_psm, maps_in_memory
 from gazepipe.corpus import Corpus
 from gazepipe.discovery import Job
 from gazepipe.errors import ConfigError, InputError, NothingToDoError
@@ -24,6 +24,7 @@ from gazepipe.models import Model, load_model
 from gazepipe.person_recordings import PersonData, data_of, files_of, findings, read_in_memory, refuse, session_of
 from gazepipe.profiling import profiles_of
 from gazepipe.recipe import Recipe
+from gazepipe.stored_corpus import load_corpus
 from gazepipe.study import Failure, Study, check_label, fold
 from gazepipe.subjects import check_not_forgotten
 from gazepipe.training import Encoder

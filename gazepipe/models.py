@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from gazepipe import __version__, store
+from gazepipe import __version__
+from gazepipe.atomic import write_atomically
 from gazepipe.embedding import embedding_net
 from gazepipe.errors import NothingToDoError, StoreError
 from gazepipe.profile import ProfileNet
@@ -89,9 +90,7 @@ def save_model(
     }
     weights = {key: value.detach().cpu().contiguous() for key, value in trained.net.state_dict().items()}
     text = json.dumps(info, sort_keys=True)
-    store.write_atomically(
-        study.model_file(name), save(weights, {"gazepipe": text, "digest": weights_digest(text, weights)})
-    )
+    write_atomically(study.model_file(name), save(weights, {"gazepipe": text, "digest": weights_digest(text, weights)}))
 
 
 def weights_digest(text: str, weights: Mapping[str, torch.Tensor]) -> str:

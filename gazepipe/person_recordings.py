@@ -12,10 +12,10 @@ from typing import Any
 
 from gazepipe import store
 from gazepipe.analyse import analyse
-from gazepipe.build import fixations_on_images
 from gazepipe.config import EnrolConfig
 from gazepipe.discovery import Job, recordings_below
 from gazepipe.errors import InputError, NothingToDoError, QualityError, RecordingError
+from gazepipe.image_fixations import fixations_on_images
 from gazepipe.ingest import each
 from gazepipe.study import Failure, Study
 from gazepipe.trial_sources import name_pattern, trial_rows

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import torch
 
 from gazepipe import store
+from gazepipe.atomic import write_atomically
 from gazepipe.documents import digest_bytes, write_json
 from gazepipe.errors import ConfigError, GazepipeError, NothingToDoError
 from gazepipe.figures import overlay_png
@@ -247,7 +248,7 @@ def _write(overlay: Path, array: Path, picture: U8, psm: F32) -> dict[str, str]:
     np.save(buffer, psm)
     files = {"array": (array, buffer.getvalue()), "overlay": (overlay, overlay_png(picture, psm))}
     for path, data in files.values():
-        store.write_atomically(path, data)
+        write_atomically(path, data)
     return {name: digest_bytes(data) for name, (_, data) in files.items()}
 
 
