@@ -20,7 +20,7 @@ from gazepipe.discovery import Job
 from gazepipe.errors import ConfigError, InputError, NothingToDoError
 from gazepipe.identification import separation
 from gazepipe.ingest import ingest_files
-from gazepipe.models import Model, load_model
+from gazepipe.models import Model, load_model, model_info
 from gazepipe.person_recordings import PersonData, data_of, files_of, findings, read_in_memory, refuse, session_of
 from gazepipe.profiling import profiles_of
 from gazepipe.recipe import Recipe
@@ -168,7 +168,7 @@ def _content(study: Study, name: str) -> store.Contents:
 
 def _images_of(study: Study) -> set[str]:
     """Images that the people of the embedding network have seen."""
-    info = load_model(study, "embedding").info
+    info = model_info(study, "embedding")
     return {str(s) for part in ("train", "validation", "test") for s in info[f"images_{part}"]}
 
 

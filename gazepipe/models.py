@@ -31,6 +31,7 @@ __all__ = [
     "check_weights",
     "load_model",
     "load_refiner",
+    "model_info",
     "model_recipe",
     "read_model",
     "save_model",
@@ -152,11 +153,28 @@ def load_model(study: Study, name: str, where: torch.device | None = None) -> Mo
     StoreError
         If the file is damaged or of another version.
     """
+    return read_model(_trained(study, name), name, where)
+
+
+def model_info(study: Study, name: str) -> dict[str, Any]:
+    """What is known about a trained network (`Model.info`), without reading its weights.
+
+    Raises
+    ------
+    NothingToDoError
+        If it has not been trained.
+    StoreError
+        If the file is damaged or of another version.
+    """
+    return _info(_trained(study, name))[0]
+
+
+def _trained(study: Study, name: str) -> Path:
     path = study.model_file(name)
     if not path.is_file():
         msg = f"{path}: there is no trained {name} network; run `gazepipe train` first."
         raise NothingToDoError(msg)
-    return read_model(path, name, where)
+    return path
 
 
 def read_model(path: Path, name: str, where: torch.device | None = None) -> Model:

@@ -22,7 +22,7 @@ from gazepipe.errors import ConfigError, GazepipeError, NothingToDoError
 from gazepipe.figures import overlay_png
 from gazepipe.images import read_rgb
 from gazepipe.inference import FastRefiner
-from gazepipe.models import load_model
+from gazepipe.models import model_info
 from gazepipe.predicted import SUMMARY, predicted_rows
 from gazepipe.predictor import Predictor
 from gazepipe.recipe import digest_file, digest_json
@@ -207,7 +207,7 @@ def _predict(
 def test_images_of(study: Study, count: int) -> list[Path]:
     """Return files of the first test images of the embedding network, as many as there are up to a number."""
     known = stimulus_index(study.stimuli)
-    names = load_model(study, "embedding").info["images_test"]
+    names = model_info(study, "embedding")["images_test"]
     return [known[name.lower()] for name in names if name.lower() in known][:count]
 
 

@@ -27,7 +27,8 @@ from gazepipe.cli import main
 from gazepipe.config import template
 from gazepipe.enrol import enrol, load_gallery, take_in
 from gazepipe.evaluate import write_tables
-from gazepipe.forget import forget, outlook, plan_of
+from gazepipe.forget import forget
+from gazepipe.forget_plan import outlook, plan_of
 from gazepipe.integrity import check_store
 from gazepipe.pipeline import run
 from gazepipe.study import Study
