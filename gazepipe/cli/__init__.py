@@ -76,9 +76,12 @@ def main(ctx: click.Context, quiet: bool, show_traceback: bool, record_file: Pat
 
 
 def _end_in_order() -> None:
-    """Take SIGTERM, which clusters send before they kill, as Ctrl-C."""
+    """Take SIGTERM, which clusters send before they kill, as Ctrl-C; and the end of the terminal, too."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)
+        hangup = getattr(signal, "SIGHUP", None)  # not on Windows
+        if hangup is not None and signal.getsignal(hangup) is signal.SIG_DFL:
+            signal.signal(hangup, signal.default_int_handler)
 
 
 for _command in (
