@@ -56,7 +56,7 @@ def record(study: Study, command: str, *, users: Iterable[str] = (), **detail: A
 
     path = study.store / AUDIT
     try:
-        study.store.mkdir(parents=True, exist_ok=True)
+        store.make_folder(study.store)
         with filelock.FileLock(study.store / f".{AUDIT}.lock", timeout=30):
             lines = _lines(path)
             last = _last(path, lines)

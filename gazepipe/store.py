@@ -37,6 +37,7 @@ __all__ = [
     "everything",
     "load",
     "lock",
+    "make_folder",
     "recipe_of",
     "save",
     "to_frame",
@@ -199,7 +200,7 @@ def write_atomically(path: Path, data: bytes) -> None:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         with temporary.open("wb") as file:
             file.write(data)
             file.flush()
@@ -218,6 +219,14 @@ def write_atomically(path: Path, data: bytes) -> None:
         }.get(error.errno or 0, str(error.strerror or error))
         msg = f"{path}: could not be written, {reason}; nothing stored before was changed. Make room and run again."
         raise StorageError(msg) from error
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it; what is written into it is only safe when it is itself."""
+    made = [f for f in (folder, *folder.parents) if not f.is_dir()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for new in reversed(made):
+        _sync_folder(new.parent)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -399,7 +408,7 @@ def lock(store: Path, timeout_s: float = 2.0, *, part: str = "") -> Iterator[Non
 
     held = contextlib.ExitStack()
     try:
-        store.mkdir(parents=True, exist_ok=True)
+        make_folder(store)
         with contextlib.ExitStack() as begun:
             begun.enter_context(filelock.FileLock(store / ".lock", timeout=timeout_s))
             # A part begins under the store's own lock and goes on under one that only it holds; whoever wants the whole
