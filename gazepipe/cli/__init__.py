@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from gazepipe import __version__
-from gazepipe.cli import people, privacy, recordings, running, setting_up, stages, stores
+from gazepipe.cli import people, privacy, recordings, reporting, running, setting_up, stages, stores
 from gazepipe.cli._shared import PathArgument
 from gazepipe.errors import GazepipeError
 from gazepipe.record import record
@@ -96,6 +96,7 @@ for _command in (
     people.predict,
     stages.evaluate,
     stages.crossvalidate,
+    reporting.report,
     running.run,
     running.gather,
     stores.info,
