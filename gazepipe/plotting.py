@@ -231,7 +231,7 @@ def main_sequence(
     edges = np.geomspace(0.25, 32, 15)
     middle = np.sqrt(edges[:-1] * edges[1:])
     inside = [v[(a >= low) & (a < high)] for low, high in itertools.pairwise(edges)]
-    known = [k for k, part in enumerate(inside) if part.size >= 5]
+    known = [k for k, part in enumerate(inside) if part.size >= 20]
     axes.plot(middle[known], [np.median(inside[k]) for k in known], "o-", ms=3.5, lw=1.2, color=COLOURS[1])
     axes.set_xscale("log")
     axes.set_yscale("log")
@@ -270,6 +270,7 @@ def values_of_users(
     axes.spines["left"].set_visible(False)
     axes.set_xlabel(label)
     axes.margins(x=0.08)
+    axes.locator_params(axis="x", nbins=6)
     return axes
 
 

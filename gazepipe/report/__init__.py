@@ -18,10 +18,7 @@ from gazepipe.documents import write_listed
 from gazepipe.plotting import check_library, styled
 from gazepipe.study import Study
 
-__all__ = ["FILE_NAME", "write_report"]
-
-#: In the store, where no other place is given.
-FILE_NAME = "report.html"
+__all__ = ["write_report"]
 
 
 def write_report(
@@ -65,7 +62,7 @@ def write_report(
     """
     for library in ("jinja2", "matplotlib"):
         check_library(library, "a report needs")
-    from gazepipe.report.contents import FIGURES, gather
+    from gazepipe.report.contents import gather
     from gazepipe.report.drawings import group_figures
     from gazepipe.report.methods import methods
     from gazepipe.report.people import person_sections
@@ -77,7 +74,7 @@ def write_report(
     made = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
     page = render(
         c=contents,
-        figures=FIGURES,
+        figures=contents.figures,
         group=group,
         far={(o.user.anchor, o.name) for o in group["outliers"]},
         people=people,
@@ -86,7 +83,7 @@ def write_report(
         made=made,
     )
     if to is None:
-        to = study.store / FILE_NAME
+        to = study.report_file
         with store.lock(study.store):
             write_listed(study.store, {to: page.encode()})
     else:

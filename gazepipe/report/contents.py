@@ -115,6 +115,11 @@ class Contents:
             ("evaluation", bool(self.evaluation)),
         ]
 
+    @property
+    def figures(self) -> list[tuple[str, str, str, float, int]]:
+        """Those of `FIGURES` that at least one user has."""
+        return [f for f in FIGURES if any(np.isfinite(u.figures.get(f[0], np.nan)) for u in self.users)]
+
     def total(self, key: str) -> float:
         """Sum of a figure over users."""
         return float(np.nansum([u.figures.get(key, np.nan) for u in self.users]))

@@ -11,7 +11,7 @@ import numpy as np
 
 from gazepipe import plotting
 from gazepipe.errors import GazepipeError, NothingToDoError
-from gazepipe.report.contents import FIGURES, Contents, outliers
+from gazepipe.report.contents import Contents, outliers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,7 +46,13 @@ def drawn(axes: Axes, alt: str, caption: str = "", *, kind: str = "png", dpi: in
 
 def group_figures(contents: Contents) -> dict[str, Any]:
     """Everything that the group's section shows, by name of the place it has there."""
-    found: dict[str, Any] = {"outliers": outliers(contents), "strips": _strips(contents), "events": _events(contents)}
+    strips, equal = _strips(contents)
+    found: dict[str, Any] = {
+        "strips": strips,
+        "equal": equal,
+        "outliers": outliers(contents),
+        "events": _events(contents),
+    }
     for name, make in (("embedding", _embeddings), ("identification", _identification), ("training", _training)):
         found[name] = _or_note(contents, make)
     found["maps"] = _map_table(contents)
@@ -66,18 +72,22 @@ def _or_note(contents: Contents, make: Callable[[Contents], list[Drawn]]) -> lis
         return []
 
 
-def _strips(contents: Contents) -> list[Drawn]:
+def _strips(contents: Contents) -> tuple[list[Drawn], list[str]]:
+    """A picture of each figure of quality, and sentences about those that are the same for all users."""
     far = outliers(contents)
-    made = []
-    for key, name, unit, factor, _ in FIGURES:
+    made, equal = list[Drawn](), list[str]()
+    for key, name, unit, factor, digits in contents.figures:
         values = {u.label: u.figures.get(key, np.nan) * factor for u in contents.users}
         if sum(np.isfinite(v) for v in values.values()) < 2:
+            continue
+        if len(shown := {f"{v:.{digits}f}" for v in values.values() if np.isfinite(v)}) == 1:
+            equal.append(f"{name} {shown.pop()} {unit}".strip())
             continue
         marked = [o.user.label for o in far if o.name == name]
         text = f"{name} ({unit})" if unit else name
         axes = plotting.values_of_users(values, text, marked=marked)
         made.append(drawn(axes, f"{name} of each user; outliers: {', '.join(marked) or 'none'}"))
-    return made
+    return made, equal
 
 
 def _events(contents: Contents) -> list[Drawn]:

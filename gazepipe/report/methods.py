@@ -7,6 +7,7 @@ edition), Behavior Research Methods, 56, 4351-4357. What no file tells is said t
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -51,7 +52,7 @@ def methods(contents: Contents) -> Methods:
         *(_apparatus(contents, raw) if raw else _imported(contents)),
         *_analysis(contents, raw),
     ]
-    return Methods(_paragraph(contents, items), items)
+    return Methods(_paragraph(items), items)
 
 
 def _people(contents: Contents) -> list[Item]:
@@ -59,10 +60,12 @@ def _people(contents: Contents) -> list[Item]:
     left_out = [f for f in contents.failures if not f["partial"]]
     partly = len(contents.failures) - len(left_out)
     text = f"{len(left_out)} inputs (recordings or users) could not be used, {partly} only in part"
+    before = "exclusions before the data came to gazepipe"
     return [
-        Item("participants", f"{n} in the store"),
+        Item("participants", str(n)),
         Item("age, vision, recruitment, ethics approval", _UNKNOWN, False),
-        Item("exclusions", f"{text}; exclusions before the data came to gazepipe: {_UNKNOWN}", False),
+        Item("inputs left out", text),
+        Item(before, _UNKNOWN, False),
     ]
 
 
@@ -105,11 +108,10 @@ def _apparatus(contents: Contents, raw: list[User]) -> list[Item]:
         Item("lighting of the room", _UNKNOWN, False),
         Item(
             "calibration and validation",
-            f"{len(validations)} validations are in the files; points, targets and criterion of acceptance: {_UNKNOWN}"
-            if validations
-            else f"the files tell of none; {_UNKNOWN}",
-            False,
+            f"{len(validations)} validations of an eye are in the files" if validations else _UNKNOWN,
+            bool(validations),
         ),
+        Item("points and criterion of the calibration", _UNKNOWN, False),
         _measured(contents, "accuracy", "accuracy_deg", "{:.2f}", "°", "as the tracker's last validation states it"),
         _measured(
             contents, "precision, RMS-S2S", "rms_s2s_deg", "{:.3f}", "°", "sample to sample, median over fixations"
@@ -147,19 +149,19 @@ def _analysis(contents: Contents, raw: list[User]) -> list[Item]:
             Item("gaps and filters", f"gaps below {ivt.max_gap_ms:g} ms filled by a line; noise filter: {noise}"),
             Item("events", _events(ivt)),
         ]
+    scaled = "maximum" if psm.normalisation == "max" else "sum"
     first = "without" if psm.drop_first_fixation else "with"
     found.append(
         Item(
             "saliency maps",
             f"fixations weighted by {psm.weighting}, {first} the one already there at onset, on {psm.width} × "
-            f"{psm.height} "
-            f"cells, Gaussian of {psm.sigma_deg:g}°, maximum or sum of each repeat's map ({psm.normalisation}) set to one",
+            f"{psm.height} cells, Gaussian of {psm.sigma_deg:g}°, {scaled} of each repeat's map set to one",
         )
     )
     versions = ", ".join(
         f"{name} {v}" for name, v in contents.versions.items() if name in ("gazepipe", "python", "torch")
     )
-    found.append(Item("software of the analysis", f"{versions}; settings below"))
+    found.append(Item("software of the analysis", f"{versions}"))
     return found
 
 
@@ -179,15 +181,36 @@ def _events(ivt: Any) -> str:
     )
 
 
-def _paragraph(contents: Contents, items: Iterable[Item]) -> list[str]:
-    """Sentences of the items that are known, and one that lists the others."""
-    by_name = {i.name: i for i in items}
-    known = [i for i in by_name.values() if i.known]
-    sentences = [f"{i.name[0].upper()}{i.name[1:]}: {i.text}." for i in known]
-    missing = [i.name for i in by_name.values() if not i.known]
-    if missing:
-        sentences.append(f"[Not in the data, to be filled in: {'; '.join(missing)}.]")
-    return sentences
+#: Sentences of the paragraph: words around names of items, in braces.
+_SENTENCES = (
+    "The study has {participants} participants ({age, vision, recruitment, ethics approval}; {inputs left out}; "
+    "{exclusions before the data came to gazepipe}).",
+    "Gaze was recorded with {eye tracker} ({recording software and firmware}; {tracking mode and filters of the "
+    "tracker}) at a sampling rate of {sampling rate}; the eye used was {eye used}.",
+    "Gaze and head: {sampling rate and eyes}; {screen, distance and head support}; eye tracker {eye tracker}.",
+    "Stimuli were shown on a screen of {screen and distance}, refresh rate {refresh rate of the screen}, head support "
+    "{head support}, lighting {lighting of the room}.",
+    "The tracker was calibrated and validated as follows: {calibration and validation}; {points and criterion of the "
+    "calibration}.",
+    "Accuracy was {accuracy}; precision was, as RMS-S2S, {precision, RMS-S2S}, and as STD, {precision, STD}; data loss "
+    "was {data loss}.",
+    "There were {stimuli}, each shown for {time of presentation}; the task was {task and instructions}.",
+    "There were {stimuli}; the task was {task and instructions}.",
+    "Of the signal, {gaps and filters}; fixations were found by {events}.",
+    "Saliency maps were made of {saliency maps}.",
+    "The analysis was done with {software of the analysis}.",
+)
+
+
+def _paragraph(items: Iterable[Item]) -> list[str]:
+    """The sentences all of whose items there are, with a blank in brackets for what is not known."""
+    texts = {i.name: i.text if i.known else f"[{i.name}: to be filled in]" for i in items}
+    found = list[tuple[str, list[str]]]()
+    for sentence in _SENTENCES:
+        names = re.findall(r"{(.*?)}", sentence)
+        if all(name in texts for name in names) and not set(names) <= {n for s in found for n in s[1]}:
+            found.append((re.sub(r"{(.*?)}", lambda m: texts[m[1]], sentence), names))
+    return [text for text, _ in found]
 
 
 def _json(value: Any) -> dict[str, Any]:
