@@ -16,7 +16,18 @@ from typing import Any
 import click
 
 from gazepipe import __version__
-from gazepipe.cli import live, people, privacy, recordings, running, screens, setting_up, stages, stores
+from gazepipe.cli import (
+    live,
+    people,
+    privacy,
+    recordings,
+    reporting,
+    running,
+    screens,
+    setting_up,
+    stages,
+    stores,
+)
 from gazepipe.cli._shared import PathArgument
 from gazepipe.errors import GazepipeError, StorageError, plain
 from gazepipe.record import record
@@ -120,6 +131,7 @@ for _command in (
     people.predict,
     stages.evaluate,
     stages.crossvalidate,
+    reporting.report,
     running.run,
     running.gather,
     stores.info,

@@ -287,16 +287,22 @@ def test_a_full_disk_is_said_and_leaves_what_was_written(
             raise OSError(28, "No space left on device")
         return real(file, data)
 
-    with FakeNeon(Trace.steady(8)) as phone, pytest.raises(StorageError, match=r"No space left on device\\); free some"):
-        monkeypatch.setattr(os, "write", full)
-        with LabSession(study, user="u1", source=NeonSource(phone.address), mapper=HalfSize(), echoes=5) as session:
-            for _ in range(500):
-                time.sleep(0.01)
-                session.event("TARGET")
+    monkeypatch.setattr(os, "write", full)
+    with FakeNeon(Trace.steady(8)) as phone:
+        session = LabSession(study, user="u1", source=NeonSource(phone.address), mapper=HalfSize(), echoes=5)
+        with pytest.raises(StorageError, match=r"No space left on device\\); free some"):
+            _record_events(session, 500)
     monkeypatch.undo()
     recording = read_recording(session.folder, study.config)
     assert recording.n_samples > 50
     assert any("damaged" in w for w in recording.warnings)
+
+
+def _record_events(session: LabSession, count: int) -> None:
+    with session:
+        for _ in range(count):
+            time.sleep(0.01)
+            session.event("TARGET")
 
 
 def test_damaged_records_are_left_out(small_study: SmallStudy) -> None:

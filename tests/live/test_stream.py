@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from dataclasses import fields
 from pathlib import Path
 
@@ -58,7 +59,7 @@ def stream(
 ) -> Events:
     live, parts = StreamingFixations(SCREEN, config), []
     edges = sorted({*cuts, *blocks, len(time)})
-    for a, b in zip(edges[:-1], edges[1:], strict=True):
+    for a, b in itertools.pairwise(edges):
         parts.append(live.push(time[a:b], x[a:b], y[a:b]))
         if b in blocks or b == len(time):
             parts.append(live.finish())
