@@ -40,7 +40,7 @@ def markers(
     `gazepipe map-screen` needs; sheet-1.svg …, the markers to print at 100 %; and marker-0.png …, each by itself.
     Pixels and size come from the [screen] of the study in FOLDER, or from --px and --mm.
     """
-    from gazepipe import store
+    from gazepipe.atomic import write_atomically
     from gazepipe.markers import drawing
     from gazepipe.markers.layout import MarkerScreen
 
@@ -55,7 +55,7 @@ def markers(
     files |= {f"marker-{k}.png": drawing.png(drawing.marker(k, tag_px)) for k in screen.layout}
     files["layout.json"] = screen.to_json().encode()
     for name, data in files.items():
-        store.write_atomically(out / name, data)
+        write_atomically(out / name, data)
     rect = " ".join(f"{v:g}" for v in screen.free_px)
     say(ctx, f'{len(files)} files written to {out}. Free for images: [trials] placement = "rect {rect}".')
 

@@ -22,12 +22,13 @@ import numpy as np
 import numpy.typing as npt
 
 from gazepipe import compute, consent, store
-from gazepipe.build import load_corpus, maps_in_memory
+from gazepipe.build import maps_in_memory
 from gazepipe.enrol import Enrolment
 from gazepipe.errors import InputError, NothingToDoError, StimulusError
 from gazepipe.models import load_model
 from gazepipe.profiling import profiles_of
 from gazepipe.recording import EyeSamples, Recording
+from gazepipe.stored_corpus import load_corpus
 from gazepipe.training import Encoder
 
 if TYPE_CHECKING:

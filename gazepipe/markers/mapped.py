@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gazepipe import store
+from gazepipe.atomic import write_atomically
 from gazepipe.config import StudyConfig
 from gazepipe.documents import digest_bytes, read_json, write_json
 from gazepipe.errors import RecordingError, StoreError
@@ -269,7 +269,7 @@ def _store(path: Path, seen: Seen, digest: str) -> None:
         number=seen.number.astype(np.uint16),
         corners=seen.corners.astype(np.float32),
     )
-    store.write_atomically(path, buffer.getvalue())
+    write_atomically(path, buffer.getvalue())
 
 
 def _write(out: Path, recording: Recording, ns: I64, x: F64, y: F64, flags: npt.NDArray[np.uint8]) -> None:
@@ -314,4 +314,4 @@ def _table(path: Path, head: list[str], rows: Iterable[Sequence[Any]]) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(head)
     writer.writerows(rows)
-    store.write_atomically(path, text.getvalue().encode())
+    write_atomically(path, text.getvalue().encode())
