@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gazepipe.errors import StorageError
 
-__all__ = ["write_atomically"]
+__all__ = ["make_folder", "write_atomically"]
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -22,7 +22,7 @@ def write_atomically(path: Path, data: bytes) -> None:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         with temporary.open("wb") as file:
             file.write(data)
             file.flush()
@@ -41,6 +41,14 @@ def write_atomically(path: Path, data: bytes) -> None:
         }.get(error.errno or 0, str(error.strerror or error))
         msg = f"{path}: could not be written, {reason}; nothing stored before was changed. Make room and run again."
         raise StorageError(msg) from error
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it; what is written into it is only safe when it is itself."""
+    made = [f for f in (folder, *folder.parents) if not f.is_dir()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for new in reversed(made):
+        _sync_folder(new.parent)
 
 
 def _sync_folder(folder: Path) -> None:

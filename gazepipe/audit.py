@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from gazepipe import __version__
-from gazepipe.atomic import write_atomically
+from gazepipe.atomic import make_folder, write_atomically
 from gazepipe.errors import LockedError, StorageError, StoreError
 from gazepipe.study import Study
 from gazepipe.subjects import subject_id
@@ -57,7 +57,7 @@ def record(study: Study, command: str, *, users: Iterable[str] = (), **detail: A
 
     path = study.store / AUDIT
     try:
-        study.store.mkdir(parents=True, exist_ok=True)
+        make_folder(study.store)
         with filelock.FileLock(study.store / f".{AUDIT}.lock", timeout=30):
             lines = _lines(path)
             last = _last(path, lines)

@@ -40,6 +40,8 @@ class Corpus:
         ``(n_stimuli, H, W, 3)`` uint8 RGB, or None where the stimuli have no pixels.
     degree
         Cells in a degree of visual angle, along the width and along the height; the median over maps.
+    scanpath
+        How each map's fixations follow one another, ``(n_maps, 9)``, see `gazepipe.scanpath`; None: not known.
     """
 
     users: tuple[str, ...]
@@ -50,6 +52,7 @@ class Corpus:
     fixation_start: I64
     images: U8 | None
     degree: tuple[float, float] = (float("nan"), float("nan"))
+    scanpath: F32 | None = None
 
     @property
     def size(self) -> tuple[int, int]:

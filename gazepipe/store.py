@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gazepipe import __version__
-from gazepipe.atomic import write_atomically
+from gazepipe.atomic import make_folder, write_atomically
 from gazepipe.errors import LockedError, NothingToDoError, StorageError, StoreError
 from gazepipe.recipe import Recipe, digest_json
 
@@ -356,7 +356,7 @@ def lock(store: Path, timeout_s: float = 2.0, *, part: str = "") -> Iterator[Non
 
     held = contextlib.ExitStack()
     try:
-        store.mkdir(parents=True, exist_ok=True)
+        make_folder(store)
         with contextlib.ExitStack() as begun:
             begun.enter_context(filelock.FileLock(store / ".lock", timeout=timeout_s))
             # A part begins under the store's own lock and goes on under one that only it holds; whoever wants the whole

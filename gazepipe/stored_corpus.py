@@ -6,11 +6,13 @@ import json
 from collections.abc import Iterable
 
 import numpy as np
+import numpy.typing as npt
 
 from gazepipe import store
 from gazepipe.corpus import Corpus
 from gazepipe.errors import NothingToDoError
 from gazepipe.recipe import digest_json
+from gazepipe.scanpath import scanpath_descriptors
 from gazepipe.study import Study
 
 __all__ = ["corpus_digest", "load_corpus", "read_corpus"]
@@ -67,7 +69,7 @@ def read_corpus(
     stimuli = sorted({str(s) for f in files for s in f.arrays["table/stimulus"]})
     column = {s: i for i, s in enumerate(stimuli)}
     index = np.full((len(users), len(stimuli)), -1, np.int64)
-    cells, counts, n = [], [], 0
+    cells, counts, scanpaths, n = [], [], [], 0
     for row, file in enumerate(files):
         names = file.arrays["table/stimulus"]
         index[row, [column[str(s)] for s in names]] = np.arange(n, n + len(names))
@@ -76,6 +78,7 @@ def read_corpus(
         v = np.minimum(file.arrays["fixations/v"].astype(np.int64), height - 1)
         cells.append(v * width + np.minimum(file.arrays["fixations/u"].astype(np.int64), width - 1))
         counts.append(file.arrays["table/n_fixations"])
+        scanpaths.append(_scanpath(file))
     images = None
     if pack is not None and len(pack.arrays["images"]):
         there = {str(s): i for i, s in enumerate(pack.arrays["table/stimulus"])}
@@ -90,16 +93,28 @@ def read_corpus(
         fixation_start=np.append(0, np.cumsum(np.concatenate(counts))),
         images=images,
         degree=degree,
+        scanpath=np.concatenate(scanpaths),
     )
 
 
 def _cells_per_degree(files: list[store.Contents]) -> tuple[float, float]:
-    """Median over maps, along the width and the height, from the standard deviations that maps were blurred with."""
-    across, down = (
-        np.concatenate([f.arrays[f"table/sigma_{axis}"] / json.loads(f.attrs["params"])["sigma_deg"] for f in files])
-        for axis in "uv"
-    )
+    """Median over maps, along the width and the height."""
+    across, down = np.concatenate([_degrees(f) for f in files]).T
     return (float(np.median(across)), float(np.median(down))) if len(across) else (float("nan"), float("nan"))
+
+
+def _degrees(maps: store.Contents) -> npt.NDArray[np.float64]:
+    """Cells in a degree of each map, ``(n_maps, 2)``, from the standard deviations that maps were blurred with."""
+    sigma = np.stack([maps.arrays["table/sigma_u"], maps.arrays["table/sigma_v"]], 1)
+    degrees: npt.NDArray[np.float64] = sigma / json.loads(maps.attrs["params"])["sigma_deg"]
+    return degrees
+
+
+def _scanpath(maps: store.Contents) -> npt.NDArray[np.float32]:
+    """Eye movements of each map's fixations, ``(n_maps, 9)``."""
+    u, v, duration, repeat = (maps.arrays[f"fixations/{column}"] for column in ("u", "v", "duration_ms", "repeat"))
+    first = np.append(0, np.cumsum(maps.arrays["table/n_fixations"]))
+    return scanpath_descriptors(u, v, duration, repeat, first, _degrees(maps))
 
 
 def _only(maps: store.Contents, wanted: set[str]) -> store.Contents:

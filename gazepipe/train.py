@@ -47,8 +47,8 @@ VERSION = 1
 #: Named settings for [embedding] and [refiner]. The defaults are the paper's but for how the maps are combined.
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {"embedding": EmbeddingConfig(), "refiner": RefinerConfig(combine="add")},
-    "best": {"embedding": EmbeddingConfig(inputs="descriptors"), "refiner": {"method": "profile"}},
-    "registered": {"embedding": EmbeddingConfig(inputs="descriptors", registration=True)},
+    "best": {"embedding": EmbeddingConfig(inputs="descriptors+scanpath"), "refiner": {"method": "profile"}},
+    "registered": {"embedding": EmbeddingConfig(inputs="descriptors+scanpath", registration=True)},
 }
 
 _SECTIONS: dict[str, type[Section]] = {"embedding": EmbeddingConfig, "refiner": RefinerConfig}

@@ -178,8 +178,10 @@ class SplitConfig(Section):
 class EmbeddingConfig(Section):
     """The embedding network and its training (defaults: the paper's)."""
 
-    inputs: Literal["rgb+psm", "psm", "rgb+discrepancy", "discrepancy", "descriptors"] = Field(
-        "rgb+psm", description="discrepancy is PSM − USM of the training users; descriptors take the network's place"
+    inputs: Literal["rgb+psm", "psm", "rgb+discrepancy", "discrepancy", "descriptors", "descriptors+scanpath"] = Field(
+        "rgb+psm",
+        description="discrepancy is PSM − USM of the training users; descriptors take the network's place; "
+        "scanpath: order and durations of fixations, which no map tells",
     )
     registration: bool = Field(
         False, description="move each person's maps as one onto the universal ones; takes calibration offsets out"
