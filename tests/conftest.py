@@ -91,7 +91,7 @@ def whole_sections() -> dict[str, Mapping[str, Any]]:
     return {
         "split": {"users": [0.5, 0.25, 0.25], "images": [0.5, 0.25, 0.25]},
         "psm": {"width": 40, "height": 30},
-        "evaluation": {"m": [2], "repetitions": 2, "embeddings_per_user": 4},
+        "evaluation": {"m": [2], "repetitions": 2, "embeddings_per_user": 4, "offset_repetitions": 1},
     }
 
 

@@ -174,7 +174,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config["embedding"] |= {"widths": [4, 4, 8, 8], "m": 2, "steps": 4, "validate_every": 2}
     config["refiner"] |= {"m": 2, "pool": 4, "epochs": 1}
     config["universal"] |= {"epochs": 1}
-    config["evaluation"] |= {"m": [1], "embeddings_per_user": 2, "repetitions": 2}
+    config["evaluation"] |= {"m": [1], "embeddings_per_user": 2, "repetitions": 2, "offset_repetitions": 1}
+    config["psm"] |= {"width": 40, "height": 30}
     (folder / "gazepipe.toml").write_text(template(**config), encoding="utf-8")
     result = gazepipe("run", folder, "--threads", "1", "--images", "2")
     assert result.exit_code == 0, result.output
@@ -282,7 +283,7 @@ def test_prediction_is_an_overlay_and_an_array(study: Path, tmp_path: Path) -> N
         ["summary.json", *(name for i in images for name in (f"{i.stem}.npy", f"{i.stem}.png"))]
     )
     saliency = np.load(tmp_path / "out" / f"{images[0].stem}.npy")
-    assert saliency.shape == (120, 160)
+    assert saliency.shape == (30, 40)
     assert saliency.min() >= 0
     assert read_rgb(tmp_path / "out" / f"{images[0].stem}.png").shape == read_rgb(images[0]).shape
 
