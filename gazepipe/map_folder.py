@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from gazepipe.errors import ConfigError, GazepipeError, StimulusError
 from gazepipe.images import read_rgb
+from gazepipe.parallel import Aside
 from gazepipe.recipe import digest_folder
 from gazepipe.stimuli import SUFFIXES
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from gazepipe import __version__, store
 from gazepipe.embedding import embedding_net
-from gazepipe.errors import NothingToDoError, StoreError
+from gazepipe.errors import NothingToDoError, StoreError, plain
 from gazepipe.profile import ProfileNet
 from gazepipe.recipe import Recipe
 from gazepipe.refiner import MultiCnn, RefinerNet
@@ -133,7 +133,7 @@ def _info(path: Path) -> tuple[dict[str, Any], str, str | None]:
     try:
         text, digest = _metadata(path)
         info: dict[str, Any] = json.loads(text)
-    except (SafetensorError, KeyError, ValueError) as error:
+    except (SafetensorError, KeyError, ValueError, RecursionError) as error:
         msg = f"{path}: damaged or not weights of gazepipe ({error}); delete it and run `gazepipe train` again."
         raise StoreError(msg) from None
     if str(info.get("format_version", "")).split(".")[0] != FORMAT_VERSION.split(".")[0]:
@@ -176,15 +176,26 @@ def read_model(path: Path, name: str, where: torch.device | None = None) -> Mode
         msg = f"{path}: weights of the {info['network']} network; expected those of the {name} one."
         raise StoreError(msg)
     try:
-        net: nn.Module = _NETWORKS[name](**info["arguments"])
         weights = load_file(path)
+        net = _network(name, info["arguments"], weights)
         net.load_state_dict(weights)
-    except (SafetensorError, RuntimeError, KeyError, TypeError) as error:
-        msg = f"{path}: damaged ({error}); delete it and run `gazepipe train` again."
+    except (SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
+        msg = f"{path}: damaged ({plain(str(error))}); delete it and run `gazepipe train` again."
         raise StoreError(msg) from None
     _check_digest(path, digest, text, weights)
     net = net.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Model(net.to(where) if where else net, info)
+
+
+def _network(name: str, arguments: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) -> nn.Module:
+    """Build a network of the size that its weights have: what the file says of it could fill the memory."""
+    with torch.device("meta"):
+        sizes = {key: value.shape for key, value in _NETWORKS[name](**arguments).state_dict().items()}
+    if sizes != {key: value.shape for key, value in weights.items()}:
+        msg = "its weights are not those of the network that it describes"
+        raise ValueError(msg)
+    net: nn.Module = _NETWORKS[name](**arguments)
+    return net
 
 
 def check_weights(path: Path) -> None:
@@ -201,7 +212,7 @@ def check_weights(path: Path) -> None:
     try:
         text, digest = _metadata(path)
         weights = load_file(path)
-    except (SafetensorError, KeyError, ValueError) as error:
+    except (SafetensorError, KeyError, ValueError, RecursionError) as error:
         msg = f"{path}: damaged or not weights of gazepipe ({error}); delete it and run `gazepipe train` again."
         raise StoreError(msg) from None
     _check_digest(path, digest, text, weights)

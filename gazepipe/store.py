@@ -24,7 +24,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gazepipe import __version__
-from gazepipe.errors import LockedError, NothingToDoError, StorageError, StoreError
+from gazepipe.errors import LockedError, NothingToDoError, StorageError, StoreError, plain
+from gazepipe.hdf5_audit import Refused, audited
 from gazepipe.recipe import Recipe, digest_json
 
 if TYPE_CHECKING:
@@ -248,12 +249,10 @@ def load(path: Path, encoding: str, *, only: tuple[str, ...] | None = None) -> C
         If it is damaged, foreign, or of a version this gazepipe cannot read.
     """
     with _opened(path, "no such file; run the stage that makes it first") as file:
+        datasets, _ = audited(file)
         attrs = _attributes(file)
         _check(path, encoding, attrs)
-        arrays: dict[str, Array] = {}
-        for name in _dataset_names(file):
-            if only is None or name.startswith(only):
-                arrays[name] = _read(file[name])
+        arrays = {n: _read(d) for n, d in datasets.items() if only is None or n.startswith(only)}
         return Contents(path, arrays, attrs)
 
 
@@ -268,13 +267,17 @@ def _opened(path: Path, missing: str) -> Iterator[Any]:
     except FileNotFoundError:
         msg = f"{path}: {missing}."
         raise NothingToDoError(msg) from None
-    except (OSError, RuntimeError, KeyError, UnicodeDecodeError) as error:
-        msg = f"{path}: damaged or not a gazepipe store ({error}); delete it and run the stage that makes it again."
+    except Refused as error:
+        msg = f"{path}: {plain(str(error))}; gazepipe writes no such file and does not read it, delete it."
+        raise StoreError(msg) from None
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError, MemoryError) as error:
+        found = plain(str(error)) or type(error).__name__
+        msg = f"{path}: damaged or not a gazepipe store ({found}); delete it and run the stage that makes it again."
         raise StoreError(msg) from None
 
 
 def everything(path: Path) -> Iterator[tuple[str, Any, bool]]:
-    """Every attribute and data set of any HDF5 file as it stands, unchecked, for searching through it.
+    """Every attribute and data set of an HDF5 file as it stands, for searching through it.
 
     Yields
     ------
@@ -284,36 +287,28 @@ def everything(path: Path) -> Iterator[tuple[str, Any, bool]]:
 
     Raises
     ------
-    OSError, RuntimeError, KeyError
-        Whatever the HDF5 library says of what it cannot read.
+    OSError, RuntimeError, KeyError, ValueError
+        What no store has, or whatever the HDF5 library says of what it cannot read.
     """
     import h5py
 
     with h5py.File(path, "r", locking="best-effort") as file:
-        names = ["/"]
-        file.visit(names.append)
-        for name in names:
-            item = file[name]
+        datasets, groups = audited(file)
+        for name, item in (groups | datasets).items():
             for key, value in item.attrs.items():
                 yield f"attribute {key} of {name}", value, True
-            if isinstance(item, h5py.Dataset):
+            if name in datasets:
                 yield f"data of {name}", item[()], False
 
 
 def _read(dataset: Any) -> Array:
-    if dataset.attrs.get("text"):
+    from h5py import h5a
+
+    if h5a.exists(dataset.id, b"text") and dataset.attrs["text"]:
         raw: Array = dataset[()]
         return np.array([v.decode() for v in raw.ravel()], dtype=object).reshape(raw.shape)
     values: Array = dataset[()]
     return values
-
-
-def _dataset_names(file: Any) -> list[str]:
-    import h5py
-
-    names: list[str] = []
-    file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
-    return names
 
 
 def _attributes(file: Any) -> dict[str, Any]:
@@ -370,7 +365,7 @@ def recipe_of(path: Path) -> str | None:
     try:
         with h5py.File(path, "r", locking="best-effort") as file:
             return str(_plain(file.attrs["recipe_digest"]))
-    except (OSError, KeyError, RuntimeError):
+    except (OSError, KeyError, RuntimeError, TypeError, ValueError):
         return None
 
 

@@ -23,8 +23,16 @@ def weights_header(file: BinaryIO, size: int) -> tuple[dict[str, str], dict[str,
     if length > min(size, _LONGEST):
         msg = "its header is cut short"
         raise ValueError(msg)
-    header = json.loads(file.read(length))
+    try:
+        header = json.loads(file.read(length))
+    except RecursionError:
+        msg = "its header is nested too deeply"
+        raise ValueError(msg) from None
     if not isinstance(header, dict):
         msg = "its header is no JSON object"
         raise ValueError(msg)
-    return header.pop("__metadata__", {}), header
+    metadata = header.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
+        msg = "its metadata are no texts"
+        raise ValueError(msg)
+    return metadata, header
