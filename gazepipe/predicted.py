@@ -15,7 +15,7 @@ SUMMARY = "summary.json"
 
 
 def predicted_rows(folder: Path) -> dict[str, dict[str, Any]]:
-    """Array file → row of the summary in a folder; empty where there is none, or it is damaged or names other places."""
+    """Array file → row of the summary in a folder; empty where there is none or it is not to be trusted."""
     try:
         rows = {str(row["array"]): row for row in read_json(folder / SUMMARY, "predict again")["predictions"]}
         names = [name for row in rows.values() for name in (str(row["array"]), str(row["overlay"]))]
