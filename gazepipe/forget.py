@@ -22,14 +22,15 @@ import numpy as np
 from gazepipe import audit, consent, store
 from gazepipe.dag import FOLDER
 from gazepipe.documents import CHECKSUMS, strike, write_json, write_listed
-from gazepipe.errors import GazepipeError, NothingToDoError, StorageError
+from gazepipe.errors import GazepipeError, NothingToDoError, StorageError, StoreError
 from gazepipe.integrity import ASIDE
 from gazepipe.predicted import SUMMARY, predicted_rows
 from gazepipe.recipe import Recipe
+from gazepipe.sealing import destroy_key
 from gazepipe.study import Study, check_label
 from gazepipe.subjects import allow_again, mark_forgotten, subject_id
 from gazepipe.traces import Hit, Scan, Traces, scan, windows_of
-from gazepipe.weights_header import weights_header
+from gazepipe.weights_header import header_of
 
 __all__ = ["Forgotten", "Plan", "forget", "let_in_again", "outlook", "plan_of", "rebuild", "receipt_text"]
 
@@ -167,10 +168,9 @@ def _users_of_maps(study: Study) -> list[str]:
 def _users_of_weights(path: Path) -> set[str]:
     """Users in the metadata; torch is not needed to read them."""
     try:
-        with path.open("rb") as file:
-            about = json.loads(weights_header(file, path.stat().st_size)[0]["gazepipe"])
+        about = json.loads(header_of(path)[0]["gazepipe"])
         return {str(u) for key, users in about.items() if key.startswith("users_") for u in users}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, StoreError):
         return set()
 
 
@@ -244,12 +244,14 @@ def forget(study: Study, user: str, *, recordings: bool = False, show: Show | No
         mark_forgotten(study, user)
         _rewrite(study, plan, journal)
         _delete(study, plan)
+        key_destroyed = _destroy_key(study, user)
         consent.remove(study, user)
         removed_originals = _delete_originals(study, plan, journal) if recordings else []
         others = {str(row["user"]) for row in study.known_recordings().values()} | set(study.known_recordings())
         traces = Traces(journal["names"], others, map(bytes.fromhex, journal["windows"]))
         found = scan(study.store, traces, skip=[study.manifest_file(_JOURNAL)], show=show)
         receipt = _receipt(study, plan, journal, traces, found, removed_originals)
+        receipt["key_destroyed"] = key_destroyed
         stamp = receipt["time"].replace(":", "").replace("+0000", "Z")
         path = study.store / RECEIPTS / f"{stamp}-{receipt['id'][:8]}.json"
         write_json(path, receipt)
@@ -404,6 +406,14 @@ def _unlink(path: Path) -> None:
         raise StorageError(msg) from None
 
 
+def _destroy_key(study: Study, user: str) -> bool:
+    try:
+        return destroy_key(study.store, user)
+    except OSError as error:
+        msg = f"{study.store}: the person's key cannot be deleted ({error.strerror or error}); run again to go on."
+        raise StorageError(msg) from None
+
+
 def _delete_originals(study: Study, plan: Plan, journal: dict[str, Any]) -> list[str]:
     """Delete what is theirs alone; a file in an archive, and what several people share, is not."""
     from gazepipe.readers import is_recording_folder
@@ -484,6 +494,8 @@ def receipt_text(receipt: dict[str, Any]) -> str:
     """Return a receipt for people."""
     seen, sought = receipt["looked_through"], receipt["looked_for"]
     lines = [f"{len(receipt['removed'])} files removed from the store."]
+    if receipt.get("key_destroyed"):
+        lines.append("The person's key was destroyed: sealed copies cannot be read without a copy of keys/.")
     if receipt["to_rebuild"]:
         lines += ["To be made again without the person:", *(f"  {what}" for what in receipt["to_rebuild"])]
     lines.append(

@@ -17,7 +17,7 @@ import torch
 
 from gazepipe import store
 from gazepipe.documents import digest_bytes, write_json
-from gazepipe.errors import ConfigError, GazepipeError, NothingToDoError
+from gazepipe.errors import ConfigError, GazepipeError, NothingToDoError, StoreError
 from gazepipe.figures import overlay_png
 from gazepipe.images import read_rgb
 from gazepipe.inference import FastRefiner
@@ -26,6 +26,7 @@ from gazepipe.predicted import SUMMARY, predicted_rows
 from gazepipe.predictor import Predictor
 from gazepipe.recipe import digest_file, digest_json
 from gazepipe.refiner import RefinerNet, refine, scene_input
+from gazepipe.sealing import sealed, unsealed
 from gazepipe.stimuli import stimulus_index
 from gazepipe.study import Failure, Study
 
@@ -182,7 +183,7 @@ def _predict(
             for user, (overlay, array) in outputs.items():
                 digests = kept.get(_key(root, array), {}).get("digests", {})
                 if user in new:
-                    digests = _write(overlay, array, picture, new[user])
+                    digests = _write(user, overlay, array, picture, new[user])
                 psm = new[user] if user in new else old[user]
                 assert psm is not None
                 done.append(Prediction(path, user, psm, universal, source, overlay, array, user not in new))
@@ -235,20 +236,24 @@ def _stored(kept: dict[str, dict[str, Any]], root: Path, outputs: tuple[Path, Pa
     if kept.get(_key(root, array), {}).get("recipe") != recipe or not overlay.is_file():
         return None
     try:
-        psm: F32 = np.load(array, allow_pickle=False)
-    except (OSError, ValueError):
+        data = unsealed(array)
+        psm: F32 = np.load(array if data is None else io.BytesIO(data), allow_pickle=False)
+    except (OSError, ValueError, StoreError):
         return None
     return psm
 
 
-def _write(overlay: Path, array: Path, picture: U8, psm: F32) -> dict[str, str]:
+def _write(user: str, overlay: Path, array: Path, picture: U8, psm: F32) -> dict[str, str]:
     """Write both files; their digests."""
     buffer = io.BytesIO()
     np.save(buffer, psm)
     files = {"array": (array, buffer.getvalue()), "overlay": (overlay, overlay_png(picture, psm))}
-    for path, data in files.values():
+    digests = {}
+    for name, (path, content) in files.items():
+        data = sealed(path, content, kind=f"prediction {name}", version="1.0", user=user)
         store.write_atomically(path, data)
-    return {name: digest_bytes(data) for name, (_, data) in files.items()}
+        digests[name] = digest_bytes(data)
+    return digests
 
 
 def _image_files(images: Sequence[Path]) -> list[Path]:

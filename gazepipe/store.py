@@ -27,6 +27,7 @@ from gazepipe import __version__
 from gazepipe.errors import LockedError, NothingToDoError, StorageError, StoreError, plain
 from gazepipe.hdf5_audit import Refused, audited
 from gazepipe.recipe import Recipe, digest_json
+from gazepipe.sealing import begin, sealed, unsealed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -128,7 +129,8 @@ def save(
             _dataset(file, name, np.asarray(array))
         file.flush()
         image = file.id.get_file_image()
-    write_atomically(path, image)
+    user = root.get("user")
+    write_atomically(path, sealed(path, image, kind=encoding, version=ENCODINGS[encoding], user=user and str(user)))
 
 
 def _attribute(value: Any) -> Any:
@@ -259,10 +261,8 @@ def load(path: Path, encoding: str, *, only: tuple[str, ...] | None = None) -> C
 @contextlib.contextmanager
 def _opened(path: Path, missing: str) -> Iterator[Any]:
     """Open a stored file; whatever goes wrong while it is open is one sentence, `missing` if there is none."""
-    import h5py
-
     try:
-        with h5py.File(path, "r", locking="best-effort") as file:
+        with _file(path) as file:
             yield file
     except FileNotFoundError:
         msg = f"{path}: {missing}."
@@ -274,6 +274,15 @@ def _opened(path: Path, missing: str) -> Iterator[Any]:
         found = plain(str(error)) or type(error).__name__
         msg = f"{path}: damaged or not a gazepipe store ({found}); delete it and run the stage that makes it again."
         raise StoreError(msg) from None
+
+
+def _file(path: Path) -> Any:
+    import h5py
+
+    data = unsealed(path)
+    if data is None:
+        return h5py.File(path, "r", locking="best-effort")
+    return h5py.File.in_memory(data)
 
 
 def everything(path: Path) -> Iterator[tuple[str, Any, bool]]:
@@ -290,9 +299,7 @@ def everything(path: Path) -> Iterator[tuple[str, Any, bool]]:
     OSError, RuntimeError, KeyError, ValueError
         What no store has, or whatever the HDF5 library says of what it cannot read.
     """
-    import h5py
-
-    with h5py.File(path, "r", locking="best-effort") as file:
+    with _file(path) as file:
         datasets, groups = audited(file)
         for name, item in (groups | datasets).items():
             for key, value in item.attrs.items():
@@ -360,12 +367,10 @@ def encoding_of(path: Path) -> str:
 
 def recipe_of(path: Path) -> str | None:
     """Recipe digest of a stored file; None where there is none or it cannot be read (then it is made again)."""
-    import h5py
-
     try:
-        with h5py.File(path, "r", locking="best-effort") as file:
+        with _file(path) as file:
             return str(_plain(file.attrs["recipe_digest"]))
-    except (OSError, KeyError, RuntimeError, TypeError, ValueError):
+    except (OSError, KeyError, RuntimeError, TypeError, ValueError, StoreError):
         return None
 
 
@@ -399,6 +404,7 @@ def lock(store: Path, timeout_s: float = 2.0, *, part: str = "") -> Iterator[Non
             begun.enter_context(filelock.FileLock(store / ".lock", timeout=timeout_s))
             # A part begins under the store's own lock and goes on under one that only it holds; whoever wants the whole
             # store holds its lock, so that no part can begin, and the locks of all parts.
+            begin(store)
             names = [f".lock-{part}"] if part else sorted(p.name for p in store.glob(".lock-*"))
             for name in names:
                 held.enter_context(filelock.FileLock(store / name, timeout=timeout_s))

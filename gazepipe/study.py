@@ -13,6 +13,7 @@ from typing import Any
 from gazepipe.config import CONFIG_NAME, StudyConfig, load_config
 from gazepipe.documents import read_json, write_json, write_listed
 from gazepipe.errors import ConfigError, StoreError, plain
+from gazepipe.sealing import prepare
 
 __all__ = ["Failure", "Study", "check_label", "fold", "stored_name"]
 
@@ -107,7 +108,7 @@ class Study:
         Raises
         ------
         ConfigError
-            If there is no configuration or it is wrong.
+            If there is no configuration or it is wrong, or the store is sealed and this is not its passphrase.
         """
         inside = where is not None and (where / CONFIG_NAME).is_file()
         path = config or (where / CONFIG_NAME if inside and where else Path(CONFIG_NAME))
@@ -123,7 +124,9 @@ class Study:
         loaded = load_config(path)
         root = path.parent
         recordings = root / loaded.recordings if inside or where is None else where
-        return cls(loaded, root, recordings, root / loaded.stimuli, to if to is not None else root / loaded.store)
+        where_to = to if to is not None else root / loaded.store
+        prepare(where_to, loaded.encryption, root)
+        return cls(loaded, root, recordings, root / loaded.stimuli, where_to)
 
     # ---- files ---------------------------------------------------------------------------------------------------
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
+from pathlib import Path
 from typing import Any, BinaryIO
 
-__all__ = ["weights_header"]
+from gazepipe.sealing import unsealed
+
+__all__ = ["header_of", "weights_header"]
 
 #: The format allows no longer one.
 _LONGEST = 100 << 20
@@ -36,3 +40,18 @@ def weights_header(file: BinaryIO, size: int) -> tuple[dict[str, str], dict[str,
         msg = "its metadata are no texts"
         raise ValueError(msg)
     return metadata, header
+
+
+def header_of(path: Path) -> tuple[dict[str, str], dict[str, Any]]:
+    """Header of a file, sealed or not.
+
+    Raises
+    ------
+    OSError, ValueError
+        If it cannot be read, or has none.
+    """
+    data = unsealed(path)
+    if data is not None:
+        return weights_header(io.BytesIO(data), len(data))
+    with path.open("rb") as file:
+        return weights_header(file, path.stat().st_size)
