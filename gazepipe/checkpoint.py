@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gazepipe import store
+from gazepipe.atomic import write_atomically
 from gazepipe.errors import StoreError
 from gazepipe.models import load_tensors, metadata_of, weights_digest
 from gazepipe.sealing import sealed
@@ -74,7 +74,7 @@ class Checkpoint:
         }
         text = json.dumps(content)
         data = save(tensors, {"gazepipe": text, "digest": weights_digest(text, tensors)})
-        store.write_atomically(self.path, sealed(self.path, data, kind=FORMAT, version=FORMAT_VERSION))
+        write_atomically(self.path, sealed(self.path, data, kind=FORMAT, version=FORMAT_VERSION))
         self.last, self.cost = time.monotonic(), time.monotonic() - start
 
     def read(self, rng: np.random.Generator, where: torch.device) -> dict[str, Any] | None:

@@ -108,20 +108,23 @@ _PARSER = Aside()
 
 def _only_matrix(path: Path) -> F32:
     """Read the matrix of a MATLAB file; SciPy's parser runs in a process of its own, which a damaged file may end."""
-    found, names = _PARSER(_matrices, path) or ([], ["what ends the program that reads it"])
+    found, names, problem = _PARSER(_matrices, path) or ([], [], "it ends the program that reads it")
+    if problem:
+        msg = f"{path}: not a map ({problem}); expected an array of shape (height, width)."
+        raise StimulusError(msg)
     if len(found) != 1:
         msg = f"{path}: holds {len(found)} matrices of numbers ({', '.join(names) or 'nothing'}); expected one."
         raise StimulusError(msg)
     return found[0]
 
 
-def _matrices(path: Path) -> tuple[list[F32], list[str]]:
-    """Matrices of numbers, and the names of all that is there; or none, and what is wrong."""
+def _matrices(path: Path) -> tuple[list[F32], list[str], str]:
+    """Matrices of numbers, the names of all that is there, and what is wrong."""
     from scipy.io import loadmat
 
     try:
         content = {k: v for k, v in loadmat(path).items() if not k.startswith("__")}
     except Exception as error:  # whatever a damaged file makes the parser raise
-        return [], [f"{type(error).__name__}: {str(error)[:80]}"]
+        return [], [], f"{type(error).__name__}: {str(error)[:80]}"
     found = [v for v in content.values() if isinstance(v, np.ndarray) and v.dtype.kind in "fiub" and min(v.shape) > 1]
-    return [v.astype(np.float32) for v in found], sorted(content)
+    return [v.astype(np.float32) for v in found], sorted(content), ""

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from gazepipe import __version__, store
+from gazepipe import __version__
+from gazepipe.atomic import write_atomically
 from gazepipe.embedding import embedding_net
 from gazepipe.errors import NothingToDoError, StoreError, plain
 from gazepipe.profile import ProfileNet
@@ -35,6 +36,7 @@ __all__ = [
     "load_refiner",
     "load_tensors",
     "metadata_of",
+    "model_info",
     "model_recipe",
     "read_model",
     "save_model",
@@ -96,7 +98,7 @@ def save_model(
     text = json.dumps(info, sort_keys=True)
     data = save(weights, {"gazepipe": text, "digest": weights_digest(text, weights)})
     path = study.model_file(name)
-    store.write_atomically(path, sealed(path, data, kind=FORMAT, version=FORMAT_VERSION))
+    write_atomically(path, sealed(path, data, kind=FORMAT, version=FORMAT_VERSION))
 
 
 def weights_digest(text: str, weights: Mapping[str, torch.Tensor]) -> str:
@@ -176,11 +178,28 @@ def load_model(study: Study, name: str, where: torch.device | None = None) -> Mo
     StoreError
         If the file is damaged or of another version.
     """
+    return read_model(_trained(study, name), name, where)
+
+
+def model_info(study: Study, name: str) -> dict[str, Any]:
+    """What is known about a trained network (`Model.info`), without reading its weights.
+
+    Raises
+    ------
+    NothingToDoError
+        If it has not been trained.
+    StoreError
+        If the file is damaged or of another version.
+    """
+    return _info(_trained(study, name))[0]
+
+
+def _trained(study: Study, name: str) -> Path:
     path = study.model_file(name)
     if not path.is_file():
         msg = f"{path}: there is no trained {name} network; run `gazepipe train` first."
         raise NothingToDoError(msg)
-    return read_model(path, name, where)
+    return path
 
 
 def read_model(path: Path, name: str, where: torch.device | None = None) -> Model:

@@ -15,13 +15,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from gazepipe import store
+from gazepipe import consent, store
+from gazepipe.atomic import write_atomically
 from gazepipe.documents import digest_bytes, write_json
-from gazepipe.errors import ConfigError, GazepipeError, NothingToDoError, StoreError
+from gazepipe.errors import ConfigError, GazepipeError, InputError, NothingToDoError, StoreError
 from gazepipe.figures import overlay_png
 from gazepipe.images import read_rgb
 from gazepipe.inference import FastRefiner
-from gazepipe.models import load_model
+from gazepipe.models import model_info
 from gazepipe.predicted import SUMMARY, predicted_rows
 from gazepipe.predictor import Predictor
 from gazepipe.recipe import digest_file, digest_json
@@ -140,6 +141,8 @@ def predict(
     ------
     NothingToDoError
         If somebody is not enrolled or was with another network, nothing is trained, or there is no image.
+    InputError
+        If nobody of them agreed to it, in a study that requires consent.
     LockedError
         If the results go into the store and another run is writing there.
     """
@@ -157,7 +160,10 @@ def _predict(
     show: Callable[[int, int, str], None] | None,
 ) -> tuple[list[Prediction], list[Failure]]:
     names = [users] if isinstance(users, str) else list(users) or list(predictor.users)
-    people = [predictor.gallery[name] for name in dict.fromkeys(names)]
+    refused = consent.refusal(predictor.study, names, "embed")
+    people = [predictor.gallery[name] for name in dict.fromkeys(names) if name not in refused]
+    if refused and not people:
+        raise InputError(next(iter(refused.values())))
     files = _image_files(images)
     root = to or predictor.study.store / "predictions"
     folders = {p.user: root if to is not None and isinstance(users, str) else root / p.user for p in people}
@@ -165,7 +171,7 @@ def _predict(
     common = [predictor.gallery.model, *predictor.recipe]
     vectors = {p.user: _digest(predictor.vector(p.user)) for p in people}
     done: list[Prediction] = []
-    failures: list[Failure] = []
+    failures = [Failure("predict", user, sentence) for user, sentence in refused.items()]
     rows: dict[str, dict[str, Any]] = {}
     for count, path in enumerate(files, 1):
         try:
@@ -207,7 +213,7 @@ def _predict(
 def test_images_of(study: Study, count: int) -> list[Path]:
     """Return files of the first test images of the embedding network, as many as there are up to a number."""
     known = stimulus_index(study.stimuli)
-    names = load_model(study, "embedding").info["images_test"]
+    names = model_info(study, "embedding")["images_test"]
     return [known[name.lower()] for name in names if name.lower() in known][:count]
 
 
@@ -251,7 +257,7 @@ def _write(user: str, overlay: Path, array: Path, picture: U8, psm: F32) -> dict
     digests = {}
     for name, (path, content) in files.items():
         data = sealed(path, content, kind=f"prediction {name}", version="1.0", user=user)
-        store.write_atomically(path, data)
+        write_atomically(path, data)
         digests[name] = digest_bytes(data)
     return digests
 

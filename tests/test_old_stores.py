@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import zipfile
 from pathlib import Path
 
@@ -32,9 +33,18 @@ def old(request: pytest.FixtureRequest, tmp_path: Path) -> Study:
     return Study.open(tmp_path / "study")
 
 
+#: What was done to the network while commands ran; an audit hook cannot be taken out again.
+NETWORK: list[str] = []
+sys.addaudithook(
+    lambda event, _: NETWORK.append(event) if event in ("socket.connect", "socket.bind", "socket.getaddrinfo") else None
+)
+
+
 def gazepipe(*arguments: object) -> str:
+    before = len(NETWORK)
     result = CliRunner().invoke(main, ["-q", *map(str, arguments)])
     assert result.exit_code == 0, result.output
+    assert NETWORK[before:] == [], arguments
     return result.stdout
 
 

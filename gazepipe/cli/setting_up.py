@@ -23,7 +23,7 @@ def init(ctx: click.Context, folder: Path, force: bool, encrypt: bool) -> None:
     Set [screen] to your screen and viewing distance before anything else: all angles come from it. With --encrypt, the
     passphrase is taken from GAZEPIPE_PASSPHRASE, or from the file that GAZEPIPE_PASSPHRASE_FILE or [encryption] names.
     """
-    from gazepipe import store
+    from gazepipe.atomic import write_atomically
     from gazepipe.config import CONFIG_NAME, template
     from gazepipe.errors import ConfigError
 
@@ -31,7 +31,7 @@ def init(ctx: click.Context, folder: Path, force: bool, encrypt: bool) -> None:
     if path.exists() and not force:
         msg = f"{path}: is there already; edit it, or replace it with --force."
         raise ConfigError(msg)
-    store.write_atomically(path, template(name=folder.resolve().name, encryption={"enabled": encrypt}).encode())
+    write_atomically(path, template(name=folder.resolve().name, encryption={"enabled": encrypt}).encode())
     say(ctx, f"{path} written; set [screen], then `gazepipe run {folder}`.")
 
 
