@@ -1,4 +1,6 @@
-"""What reading stored files costs: the look before it, sealing, and one packed file: ``python benchmarks/bench_reading.py``.
+"""What reading stored files costs: the look before it, sealing, and what one packed file of all maps would save.
+
+``python benchmarks/bench_reading.py``
 
 CPU time of one process, medians of interleaved rounds. Maps are of 12 fixations each on the grid of the default study.
 """
