@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +12,7 @@ from gazepipe.cli._shared import PathArgument, finish, open_study, person_line, 
 if TYPE_CHECKING:
     from gazepipe.live.presenter import Presenter
     from gazepipe.live.session import LabSession
+    from gazepipe.markers.live import LiveMapper
     from gazepipe.study import Study
 
 __all__ = ["session"]
@@ -23,12 +24,13 @@ __all__ = ["session"]
 @click.option("--study", "folder", type=PathArgument, help="Study folder; default: the current one.")
 @click.option(
     "--device",
-    type=click.Choice(["neon", "fake", "mouse", "replay"]),
+    type=click.Choice(["neon", "tobii", "eyelink", "lsl", "mouse", "replay", "fake"]),
     default="neon",
     show_default=True,
     help="fake: a viewer who is not there; replay: a recording.",
 )
-@click.option("--address", default="", help="Of the phone, as the Companion app shows it; default: look for it.")
+@click.option("--address", default="", help="Of the phone or tracker, or LSL stream; default: the only one there is.")
+@click.option("--layout", type=PathArgument, help="layout.json of the markers around the screen, for glasses.")
 @click.option("--replay", type=PathArgument, help="Recording for --device replay.")
 @click.option(
     "--seconds", default=3.0, show_default=True, type=click.FloatRange(0.1), help="How long an image is shown."
@@ -52,6 +54,7 @@ def session(
     folder: Path | None,
     device: str,
     address: str,
+    layout: Path | None,
     replay: Path | None,
     seconds: float,
     count: int | None,
@@ -85,11 +88,12 @@ def session(
         raise NothingToDoError(msg)
     random.Random(seed).shuffle(files)
     files = files[:count]
-    source = open_device(device, study, address=address, replay=replay)
+    source = open_device(device, study, address=address, replay=replay, scene=layout is not None)
     size = (study.config.screen.width_px, study.config.screen.height_px)
-    presenter: Presenter = OpenCVPresenter(size) if shown == "opencv" else SilentPresenter()
+    mapper, frame = (None, None) if layout is None else _by_markers(layout, source)
+    presenter: Presenter = OpenCVPresenter(size, frame) if shown == "opencv" else SilentPresenter()
     try:
-        with LabSession(study, user=user, source=source) as live:
+        with LabSession(study, user=user, source=source, mapper=mapper) as live:
             report = live.check()
             say(ctx, report.text())
             if not force:
@@ -102,10 +106,27 @@ def session(
             )
     finally:
         presenter.close()
+        if mapper is not None:
+            mapper.close()
     recorder = live.recorder
     say(ctx, f"session: {done} images, {recorder.writer.samples} samples, in {live.folder}.")
     if enrol:
         _into_gallery(ctx, study, live)
+
+
+def _by_markers(path: Path, source: Any) -> tuple[LiveMapper, Any]:
+    """What maps a scene camera's gaze by the markers of a layout, and the picture of those on the screen (BGR)."""
+    from gazepipe.errors import ConfigError
+    from gazepipe.markers.drawing import frame
+    from gazepipe.markers.layout import load_layout
+    from gazepipe.markers.live import LiveMapper
+
+    if source.space != "scene":
+        msg = f"--layout is for glasses with a scene camera; {source.name} gives gaze on the screen."
+        raise ConfigError(msg)
+    screen = load_layout(path)
+    picture = frame(screen, skip_beside=True)[..., 2::-1].copy()
+    return LiveMapper(screen, source.camera, background=True), picture
 
 
 def _show(

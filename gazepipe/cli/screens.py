@@ -97,6 +97,13 @@ def _screen(folder: Path | None, config: Path | None) -> Any:
     type=click.FloatRange(0, min_open=True),
     help="Longest time in ms without a picture that has the screen.",
 )
+@click.option(
+    "--smooth",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Pictures the screen's place is smoothed over, for a head at rest; 1: none.",
+)
 @click.option("--no-fallback", is_flag=True, help="Only OpenCV's detector, also where it finds nothing.")
 @click.option("--force", is_flag=True, help="Look at the videos again.")
 @click.pass_context
@@ -108,6 +115,7 @@ def map_screen(
     camera: Path | None,
     mode: Any,
     longest_gap_ms: float,
+    smooth: int,
     no_fallback: bool,
     force: bool,
 ) -> None:
@@ -142,6 +150,7 @@ def map_screen(
                     camera=lens,
                     mode=mode,
                     longest_gap_ms=longest_gap_ms,
+                    smooth=smooth,
                     fallback=not no_fallback,
                     force=force,
                     show=show.of(name),

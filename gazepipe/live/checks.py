@@ -87,9 +87,11 @@ def preflight(recorder: Recorder, seconds: float) -> Report:
         checks.append(_clock(recorder))
     if source.space == "scene":
         seen = float(np.isfinite(x).mean()) if x.size else 0.0
-        tags = recorder.tags
-        found = f"{tags} tags, gaze mapped in {seen:.0%} of the samples"
-        checks.append(Check("tags", recorder.mapper is not None and tags >= TAGS, found, "show the tags, look at them"))
+        found = f"{recorder.tags} tags, gaze mapped in {seen:.0%} of the samples"
+        if recorder.mapper is None:
+            checks.append(Check("tags", None, "gaze is not mapped to the screen"))
+        else:
+            checks.append(Check("tags", recorder.tags >= TAGS, found, "show the tags and look at the screen"))
     free = shutil.disk_usage(recorder.writer.folder).free
     checks.append(_at_least("disk", free, DISK_BYTES, "{:.3g} bytes free", "free some space"))
     return Report(tuple(checks))

@@ -132,6 +132,14 @@ class ClockMap:
         """When the device's clock was found set."""
         return [line.begin_ns for line in self._lines[1:]]
 
+    @property
+    def changes(self) -> list[tuple[int, float]]:
+        """For each step: the last measurement before it, and by how much our lead over the device changed."""
+        out = []
+        for part, old, new in zip(self._parts, self._lines, self._lines[1:], strict=False):
+            out.append((part[-1].host_ns, float(new.offset(new.begin_ns) - old.offset(new.begin_ns))))
+        return out
+
     def device(self, host_ns: int) -> int:
         """Return what the device's clock shows at a time of ours, by the latest line."""
         return host_ns - round(float(self._lines[-1].offset(host_ns))) if self._lines else host_ns

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 __all__ = ["DEVICES", "open_device"]
 
-DEVICES = ("neon", "fake", "mouse", "replay")
+DEVICES = ("neon", "tobii", "eyelink", "lsl", "mouse", "replay", "fake")
 
 
 def open_device(
-    name: str, study: Study, *, address: str = "", replay: Path | None = None, speed: float = 1.0
+    name: str, study: Study, *, address: str = "", replay: Path | None = None, speed: float = 1.0, scene: bool = False
 ) -> GazeSource:
     """Return a source that is not open yet.
 
@@ -29,9 +29,11 @@ def open_device(
     study
         Its [screen] is the source's.
     address
-        Of the tracker, for neon; "": the only one on the network.
+        Of the tracker, or the name of the LSL stream; "": the only one there is.
     replay, speed
         The recording that is replayed, and how many times faster.
+    scene
+        Whether a scene camera's pictures are wanted, too.
 
     Raises
     ------
@@ -40,11 +42,16 @@ def open_device(
     """
     screen = study.config.screen.screen()
     if name == "neon":
-        return _made("neon", "NeonSource", address or "auto")
+        return _made("neon", "NeonSource", address or "auto", scene=scene)
     if name == "fake":
         return _made("simulated", "SimulatedSource", screen)
+    size = screen.width_px, screen.height_px
     if name == "mouse":
-        return _made("mouse", "MouseSource", (screen.width_px, screen.height_px))
+        return _made("mouse", "MouseSource", size)
+    if name in ("tobii", "eyelink", "lsl"):
+        return _made(
+            name, {"tobii": "TobiiSource", "eyelink": "EyeLinkSource", "lsl": "LslSource"}[name], size, address
+        )
     if name == "replay":
         if replay is None:
             msg = "--device replay needs a recording; name it with --replay."

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import random
 import socket
 import struct
@@ -22,7 +23,7 @@ import time
 from collections.abc import Coroutine
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
@@ -35,6 +36,9 @@ from gazepipe.live.source import (
     SourceError,
     host_ns,
 )
+
+if TYPE_CHECKING:
+    from gazepipe.markers.camera import Camera
 
 __all__ = ["NeonSource"]
 
@@ -95,11 +99,14 @@ class NeonSource:
         self._samples: list[_Sample] = []
         self._frames: list[SceneFrame] = []
         self._lost = ""
+        self._datagrams: list[socket.socket] = []
 
     # ---- GazeSource --------------------------------------------------------------------------------------------------
 
     def open(self) -> None:
         """Find the phone, ask how it is, and begin to receive gaze."""
+        # Importing the client takes a second and more, which must not count as the phone's.
+        importlib.import_module("pupil_labs.realtime_api.device")
         self.close()
         ready = threading.Event()
         self._loop = asyncio.new_event_loop()
@@ -175,7 +182,7 @@ class NeonSource:
 
     def send_event(self, name: str, device_ns: int) -> None:
         """Post an event with a time of ours."""
-        self._ask(self._device.send_event(name, device_ns), self.timeout_s)
+        self._ask(self._on_device("send_event", name, device_ns), self.timeout_s)
 
     def frames(self) -> list[SceneFrame]:
         """Return the newest pictures."""
@@ -183,13 +190,22 @@ class NeonSource:
             got, self._frames = self._frames, []
         return got
 
+    def camera(self) -> Camera:
+        """Return the scene camera's lens, as the glasses were measured."""
+        from gazepipe.markers.camera import sound_camera
+
+        found = self._ask(self._on_device("get_calibration"), self.timeout_s)
+        matrix = np.asarray(found.scene_camera_matrix, np.float64).reshape(3, 3)
+        coefficients = np.asarray(found.scene_distortion_coefficients, np.float64).reshape(-1)
+        return sound_camera(matrix, coefficients, self.size_px, f"http://{self._host}/calibration.bin")
+
     def start_recording(self) -> str:
         """Let the phone record."""
-        return str(self._ask(self._device.recording_start(), self.timeout_s))
+        return str(self._ask(self._on_device("recording_start"), self.timeout_s))
 
     def stop_recording(self) -> None:
         """Let the phone stop and keep its recording."""
-        self._ask(self._device.recording_stop_and_save(), self.timeout_s)
+        self._ask(self._on_device("recording_stop_and_save"), self.timeout_s)
 
     # ---- in the client's thread --------------------------------------------------------------------------------------
 
@@ -220,6 +236,12 @@ class NeonSource:
             said = error.args[-1] if error.args else type(error).__name__
             msg = f"{self._host or self.address}: {said}; check the phone and the network."
             raise SourceError(msg) from None
+
+    async def _on_device(self, method: str, *arguments: Any) -> Any:
+        if self._device is None:
+            msg = "the connection to the phone is closed."
+            raise SourceError(msg)
+        return await getattr(self._device, method)(*arguments)
 
     async def _connect(self) -> None:
         from pupil_labs.realtime_api.device import Device
@@ -286,7 +308,7 @@ class NeonSource:
     async def _gaze(self, url: str) -> None:
         from pupil_labs.realtime_api.streaming.gaze import receive_gaze_data
 
-        _bind_datagrams(self._host)
+        _bind_datagrams(self._host, self._datagrams)
         why = "the phone has ended the stream of gaze."
         try:
             async for datum in receive_gaze_data(url, run_loop=False, timeout=2 * self.timeout_s, log_level=50):
@@ -328,6 +350,7 @@ class NeonSource:
             await asyncio.sleep(1.0)
 
     async def _disconnect(self) -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)  # what still comes is of no interest
         # The client takes some cancellations for an end of its own iterators, and leaves tasks behind: ask again.
         for _ in range(5):
             left = [t for t in asyncio.all_tasks() if t is not asyncio.current_task()]
@@ -337,17 +360,21 @@ class NeonSource:
                 task.cancel()
             await asyncio.wait(left, timeout=self.timeout_s / 10)
         self._tasks = []
+        await asyncio.get_running_loop().shutdown_default_executor()
+        for end in self._datagrams:  # that were made for somebody who had gone already
+            end.close()
+        self._datagrams.clear()
         if self._device is not None:
             await self._device.close()
             self._device = None
         await asyncio.sleep(0.01)  # sockets close in the turn after the one in which they are told to
 
 
-def _bind_datagrams(device: str) -> None:
+def _bind_datagrams(device: str, made: list[socket.socket]) -> None:
     """Let the client receive gaze on the interface that leads to the device, and on no other.
 
     It would bind to every interface, where anybody in the lab's network could send it gaze; and it leaves sockets
-    open where the neighbouring port is taken.
+    open where the neighbouring port is taken. Those that it gets are added to `made`.
     """
     from aiortsp.transport.udp import UDPTransport
 
@@ -364,6 +391,7 @@ def _bind_datagrams(device: str) -> None:
                 port = first.getsockname()[1]
                 if port % 2 == 0:
                     second.bind((bind_address or own, port + 1))
+                    made.extend((first, second))
                     return first, second
             except OSError:
                 pass

@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,9 @@ from gazepipe.errors import RecordingError
 from gazepipe.live._defaults import Defaults
 from gazepipe.live.source import DeviceStatus, SampleBatch, SampleFlag, SceneFrame, SourceError, host_ns
 from gazepipe.recording import EyeSamples, Recording
+
+if TYPE_CHECKING:
+    from gazepipe.markers.camera import Camera
 
 __all__ = ["ReplaySource"]
 
@@ -118,6 +121,12 @@ class ReplaySource(Defaults):
         """Return whether the last sample's glasses were worn."""
         last = max(self._sent - 1, 0)
         return DeviceStatus(worn=not self._flags[last] & SampleFlag.NOT_WORN, detail={"recording": self.path.name})
+
+    def camera(self) -> Camera:
+        """Return the scene camera's lens, of the recording's calibration."""
+        from gazepipe.markers.camera import camera_of_recording
+
+        return camera_of_recording(self.path, self.size_px)
 
     def frames(self) -> list[SceneFrame]:
         """Return the scene video's pictures whose time has come."""

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from gazepipe.errors import RecordingError
 
-__all__ = ["Camera", "camera_of_recording", "parse_calibration"]
+__all__ = ["Camera", "camera_of_recording", "parse_calibration", "sound_camera"]
 
 F64 = npt.NDArray[np.float64]
 _NEON_PX = (1600, 1200)
@@ -137,10 +137,17 @@ def parse_calibration(data: bytes, path: Path | str, px: tuple[int, int] = _NEON
     values = _CALIBRATION.unpack(data)
     if values[-1] != zlib.crc32(data[:-4]):
         raise RecordingError(path, "its checksum is wrong", expected="an undamaged file", remedy=_REMEDY)
-    return _sound(np.array(values[2:11]).reshape(3, 3), np.array(values[11:19]), px, path)
+    return sound_camera(np.array(values[2:11]).reshape(3, 3), np.array(values[11:19]), px, path)
 
 
-def _sound(matrix: F64, distortion: F64, px: tuple[int, int], path: Path | str) -> Camera:
+def sound_camera(matrix: F64, distortion: F64, px: tuple[int, int], path: Path | str) -> Camera:
+    """Make a camera of what `path` says of it.
+
+    Raises
+    ------
+    RecordingError
+        If no camera is like that.
+    """
     focal, centre = matrix[[0, 1], [0, 1]], matrix[:2, 2]
     plausible = np.isfinite(matrix).all() and np.isfinite(distortion).all() and matrix[2, 2] == 1
     # Focal lengths from a tenth to ten times the width: from fish-eye to telescope.
@@ -176,4 +183,4 @@ def camera_of_recording(folder: Path, px: tuple[int, int] = _NEON_PX) -> Camera:
         raise RecordingError(path, f"the calibration is not understood ({error})", remedy=_REMEDY) from None
     if coefficients.size not in (0, 4, 5, 8):
         raise RecordingError(path, f"there are {coefficients.size} distortion coefficients", expected="4, 5 or 8")
-    return _sound(matrix, coefficients, px, path)
+    return sound_camera(matrix, coefficients, px, path)

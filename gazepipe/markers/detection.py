@@ -104,6 +104,11 @@ class MarkerDetector:
         # A marker that is seen twice is a reflection, or a second screen's: neither can be trusted.
         return _exact(grey, {k: v for k, v in found.items() if k not in twice})
 
+    def prepare(self) -> None:
+        """Start the second detector, if there is one, before it is needed."""
+        if self.fallback is not None:
+            self.fallback.prepare()
+
     def close(self) -> None:
         """End the second detector's process."""
         if self.fallback is not None:

@@ -48,11 +48,11 @@ def marker(number: int, tag_px: int) -> U8:
     return np.asarray(np.kron(bits * 255, np.ones((step, step))), np.uint8)
 
 
-def frame(screen: MarkerScreen, *, background: int = 128) -> npt.NDArray[np.uint8]:
+def frame(screen: MarkerScreen, *, background: int = 128, skip_beside: bool = False) -> npt.NDArray[np.uint8]:
     """Picture of the whole screen with its markers, ``(height, width, 4)`` RGBA; see-through where no marker is.
 
     Draw it over the stimulus. `background` is the grey under what can be seen through, for software without
-    transparency.
+    transparency. `skip_beside` leaves out markers that are not wholly on the screen, which are printed then.
 
     Raises
     ------
@@ -69,7 +69,10 @@ def frame(screen: MarkerScreen, *, background: int = 128) -> npt.NDArray[np.uint
         whole = np.array_equal(square, corners) and np.array_equal(corners, corners.round()) and size % MODULES == 0
         quiet = int(size) // MODULES * QUIET
         x, y, n = int(left) - quiet, int(top) - quiet, int(size) + 2 * quiet
-        if not whole or min(x, y) < 0 or x + n > width or y + n > height:
+        beside = min(x, y) < 0 or x + n > width or y + n > height
+        if beside and skip_beside:
+            continue
+        if not whole or beside:
             msg = f"marker {number} cannot be drawn at {corners[0].tolist()}; expected whole pixels inside the screen."
             raise ConfigError(msg)
         picture[y : y + n, x : x + n, :3] = marker(number, int(size))[..., None]

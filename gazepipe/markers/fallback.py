@@ -58,6 +58,12 @@ class TagProcess:
         """Whether the library is installed and has not died three times in a row."""
         return self.installed and self._in_a_row < _DEATHS
 
+    def prepare(self) -> None:
+        """Start the process now, which takes a second, and not with the first picture that needs it."""
+        if self.usable and self._child is None:
+            with contextlib.suppress(OSError, queue.Empty):
+                self._start()
+
     def detect(self, grey: npt.NDArray[np.uint8]) -> dict[int, F64]:
         """Tags in a picture: number → corners ``(4, 2)`` as OpenCV orders and counts them; none if the process died."""
         if not self.usable:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -27,8 +28,11 @@ class LiveMapper:
 
     Parameters
     ----------
-    screen, camera
-        The layout, and what the lens does.
+    screen
+        The layout.
+    camera
+        What the lens does; or a function that tells it when the first picture is there, for devices that have to be
+        connected before they can.
     detector
         Finds the markers; of its own where none is given.
     longest_gap_ms
@@ -42,13 +46,14 @@ class LiveMapper:
     def __init__(
         self,
         screen: MarkerScreen,
-        camera: Camera,
+        camera: Camera | Callable[[], Camera],
         detector: MarkerDetector | None = None,
         *,
         longest_gap_ms: float = LONGEST_GAP_MS,
         background: bool = False,
     ) -> None:
-        self.screen, self.camera, self.longest_gap_ms = screen, camera, longest_gap_ms
+        self.screen, self.longest_gap_ms = screen, longest_gap_ms
+        self._camera = camera
         self.detector = detector or MarkerDetector(screen.layout)
         self._found = 0
         self._time: list[int] = []
@@ -61,6 +66,13 @@ class LiveMapper:
         if background:
             self._thread = threading.Thread(target=self._run, name="screen", daemon=True)
             self._thread.start()
+
+    @property
+    def camera(self) -> Camera:
+        """The scene camera."""
+        if not isinstance(self._camera, Camera):
+            self._camera = self._camera()
+        return self._camera
 
     def see(self, frame: SceneFrame) -> int:
         """Look for the screen in a picture; returns how many of its markers were found.
@@ -130,6 +142,7 @@ class LiveMapper:
                 self._last = PlaneSeries.of([frame.device_ns], [plane], self.screen)
 
     def _run(self) -> None:
+        self.detector.prepare()
         while True:
             with self._changed:
                 self._busy = False

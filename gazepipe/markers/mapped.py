@@ -136,6 +136,7 @@ def map_recording(
     camera: Camera | None = None,
     mode: Mode = "interpolated",
     longest_gap_ms: float = LONGEST_GAP_MS,
+    smooth: int = 1,
     fallback: bool = True,
     force: bool = False,
     show: Show | None = None,
@@ -154,6 +155,9 @@ def map_recording(
         The scene camera, if not the recording's own calibration.
     mode, longest_gap_ms
         See `gazepipe.markers.mapping.map_gaze`.
+    smooth
+        Pictures over which the screen's corners are smoothed; 1: none. Only for heads at rest, on a chin rest or stand:
+        a moving head's way is cut short by more than there is to be gained.
     fallback
         Whether the second detector may look, too.
     force
@@ -173,7 +177,7 @@ def map_recording(
         )
     videos = scene_videos(source)
     camera = camera or camera_of_recording(source, recording.display_px or (1600, 1200))
-    settings = {"mode": mode, "longest_gap_ms": longest_gap_ms, "fallback": fallback}
+    settings = {"mode": mode, "longest_gap_ms": longest_gap_ms, "smooth": smooth, "fallback": fallback}
     seen_of = digest_json([VERSION, sorted(screen.layout), fallback, *(digest_file(v.path) for v in videos)])
     digest = digest_json([seen_of, screen.to_json(), camera.content(), settings, _content_digest(recording)])
     if not force and (found := _current(out, digest)) is not None:
@@ -182,7 +186,7 @@ def map_recording(
     warnings: list[str] = []
     if seen is None:
         seen, warnings = find_markers(videos, screen, fallback=fallback, show=show)
-    series = seen.planes(screen, camera).without_outliers()
+    series = seen.planes(screen, camera).without_outliers().smoothed(smooth)
     ns = int(recording.meta["time_origin_ns"]) + np.rint(recording.time_ms * 1e6).astype(np.int64)
     eye = recording.eyes["cyclopean"]
     x, y, flags = map_gaze(series, screen, camera, ns, eye.x_px, eye.y_px, mode=mode, longest_gap_ms=longest_gap_ms)

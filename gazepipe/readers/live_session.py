@@ -3,9 +3,8 @@
 Times are of this computer's clock, from the first sample on. Each sample has the device's time, which is moved to ours
 by all measurements of the device's clock together (`gazepipe.live.clock`), better than what was known while it ran.
 
-Where the device's clock was set, samples before and after go by measurements of their own. Such a place shows in the
-samples: the time from the device's clock to their arrival changes for good, while a network that halts only makes some
-samples late. Samples come in order of their times, each once; where some are missing, there are none.
+Where the device's clock was set, samples before and after go by measurements of their own. Samples come in order of
+their times, each once; where some are missing, there are none.
 """
 
 from __future__ import annotations
@@ -31,8 +30,6 @@ __all__ = ["READER", "files", "read", "sniff", "to_host"]
 
 I64 = npt.NDArray[np.int64]
 _FORMAT = "live-session"
-#: A change of delay is for good if samples do not catch up within this time.
-_SETTLED_NS = 2_000_000_000
 #: A step this many times the usual one is a gap.
 _GAP = 1.5
 
@@ -146,39 +143,48 @@ def to_host(
         ]
     except (KeyError, TypeError, ValueError):
         points = []
-    steps = _steps(device, received)
-    bounds = [0, *steps.tolist(), len(records)]
     clock = ClockMap(points)
+    steps = _steps(device, received, clock)
     host = np.empty(len(records), np.int64)
     guessed = not len(clock)
-    for a, b in itertools.pairwise(bounds):
-        tried = [clock.host(device[a:b], k) for k in range(len(clock.lines))]
-        delays = [int((received[a:b] - h).min()) for h in tried]
-        if (tried and min(map(abs, delays)) < STEP_NS) or any(d >= 0 for d in delays):
-            host[a:b] = tried[min(range(len(tried)), key=lambda k: abs(delays[k]))]
-        else:  # no sample arrives before it was taken
+    bounds = [(0, 0), *steps, (len(records), 0)]
+    for (a, line), (b, _) in itertools.pairwise(bounds):
+        if len(clock):
+            host[a:b] = clock.host(device[a:b], line)
+            early = (received[a:b] - host[a:b]) < -STEP_NS
+            if not early.any():
+                continue
+            # No sample arrives before it was taken: the clock was set, and nothing measured it afterwards.
             guessed = True
-            host[a:b] = device[a:b] + int((received[a:b] - device[a:b]).min())
+            a += int(np.argmax(early))
+        host[a:b] = device[a:b] + int((received[a:b] - device[a:b]).min())
     if guessed:
         warnings.append(
             "the device's clock was not measured for all samples; those without were timed by their arrival, which "
             "makes them late by the fastest transfer"
         )
-    if steps.size:
-        warnings.append(f"the device's clock was set {steps.size} times while it recorded; samples follow it")
-    return host, steps
+    if steps:
+        warnings.append(f"the device's clock was set {len(steps)} times while it recorded; samples follow it")
+    return host, np.array([i for i, _ in steps], np.int64)
 
 
-def _steps(device: I64, received: I64) -> I64:
-    """First samples after the device's clock was set."""
-    delay = received - device
-    found: list[int] = []
-    for i in (np.flatnonzero(np.abs(np.diff(delay)) > STEP_NS // 2) + 1).tolist():
-        first = max(int(np.searchsorted(received, received[i - 1] - _SETTLED_NS)), found[-1] if found else 0)
-        last = int(np.searchsorted(received, received[i] + _SETTLED_NS, "right"))
-        if abs(int(delay[i:last].min()) - int(delay[first:i].min())) > STEP_NS:
-            found.append(i)
-    return np.array(found, np.int64)
+def _steps(device: I64, received: I64, clock: ClockMap) -> list[tuple[int, int]]:
+    """First sample after each step of the device's clock, and the line that it goes by from there on.
+
+    That the clock was set, and by how much, is known from its measurements. Samples follow with the next report of the
+    stream (or never, if it ends before): there, the time from the device's clock to the arrival leaps by as much. Late
+    samples leap, too, but hardly by the same.
+    """
+    leap = np.diff(received - device, prepend=received[0] - device[0])
+    found: list[tuple[int, int]] = []
+    for k, (after_ns, change) in enumerate(clock.changes):
+        first = max(int(np.searchsorted(received, after_ns)), found[-1][0] + 1 if found else 1)
+        if first >= len(leap):
+            break
+        at = first + int(np.argmin(np.abs(leap[first:] - change)))
+        if abs(leap[at] - change) < abs(change) / 2:
+            found.append((at, k + 1))
+    return found
 
 
 def _flag_gaps(

@@ -90,6 +90,7 @@ class FakeNeon:
         self.sent: list[int] = []
         self.events: list[dict[str, Any]] = []
         self.recording: str | None = None
+        self.calibration = b""  # of the cameras, as the phone has it
         self.requests: list[str] = []
         self.started_ns = 0  # host time of sample 0
         self._born_ns = host_ns()
@@ -151,6 +152,7 @@ class FakeNeon:
             "/api/event": self._event,
         }
         app.router.add_get("/api/status", self._status)
+        app.router.add_get("/calibration.bin", self._calibration)
         for path, handler in post.items():
             app.router.add_post(path, handler)
         runner = web.AppRunner(app, shutdown_timeout=0.1)
@@ -252,6 +254,9 @@ class FakeNeon:
                 await socket.send_str(json.dumps(component))
 
         asyncio.run_coroutine_threadsafe(send(), self._loop).result(5)
+
+    async def _calibration(self, request: web.Request) -> web.Response:
+        return web.Response(body=self.calibration)
 
     async def _start(self, request: web.Request) -> web.Response:
         if refused := self._refusal(request):

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from conftest import SmallStudy
 from fake_neon import FakeNeon, Faults, Trace
 from scene import HalfSize
 
@@ -12,6 +13,9 @@ from gazepipe.live.neon import NeonSource
 from gazepipe.live.presenter import SilentPresenter
 from gazepipe.live.session import LabSession
 from gazepipe.readers import read_recording
+
+if TYPE_CHECKING:
+    from conftest import SmallStudy
 
 
 def test_from_the_wire_to_maps(small_study: SmallStudy) -> None:

@@ -6,10 +6,12 @@ import contextlib
 import importlib.util
 import math
 import os
+import subprocess
 import sys
 import threading
 import time
 import types
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,18 @@ from gazepipe.live.tobii import TobiiSource
 from gazepipe.readers import read_recording
 
 SIZE = (1920, 1080)
+
+
+def test_every_device_of_the_command_is_there(small_study: Any) -> None:
+    from gazepipe.cli import main
+    from gazepipe.live.devices import DEVICES, open_device
+
+    option = next(p for p in main.commands["session"].params if p.name == "device")
+    assert list(option.type.choices) == list(DEVICES)  # type: ignore[attr-defined]
+    recording = small_study.recording("p.csv", [("a.png", [(100.0, 100.0, 300.0)])])
+    for name in DEVICES:
+        source = open_device(name, small_study.open(), replay=recording)
+        assert (source.name, isinstance(source, GazeSource)) == (name, True)
 
 
 def drain(source: GazeSource, n: int, seconds: float = 5.0) -> SampleBatch:
@@ -169,6 +183,31 @@ def test_replays_at_no_speed_are_refused(tmp_path: Path) -> None:
     for speed in (0, -1, math.nan):
         with pytest.raises(SourceError, match="positive number"):
             ReplaySource(table(tmp_path / "p.csv"), speed=speed)
+
+
+# ---- Neon ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_lens_of_a_neon_comes_from_the_phone(data_dir: Path) -> None:
+    from fake_neon import FakeNeon, Trace
+
+    from gazepipe.live.neon import NeonSource
+    from gazepipe.markers.camera import camera_of_recording
+
+    folder = data_dir / "raw" / "neon_native" / "demo_recording"
+    if not folder.is_dir():
+        pytest.skip(f"no native recording in {folder}")
+    with FakeNeon(Trace.steady(4)) as phone:
+        phone.calibration = (folder / "calibration.bin").read_bytes()
+        source = NeonSource(phone.address)
+        source.open()
+        found = source.camera()
+        drain(source, 1)  # the client leaves sockets open where a stream ends before it has begun
+        source.close()
+    expected = camera_of_recording(folder)
+    np.testing.assert_array_equal(found.matrix, expected.matrix)
+    np.testing.assert_array_equal(found.distortion, expected.distortion)
+    assert found.px == (1600, 1200)
 
 
 # ---- mouse -----------------------------------------------------------------------------------------------------------
@@ -462,26 +501,49 @@ def test_an_eyelink_that_does_not_answer_is_told_of(eyelink: list[EyeLink], monk
 
 # ---- Lab Streaming Layer ---------------------------------------------------------------------------------------------
 
-with_lsl = pytest.mark.skipif(importlib.util.find_spec("pylsl") is None, reason="pylsl is not installed")
+#: Set in the process that has a network of its own.
+_ALONE = "GAZEPIPE_TEST_ALONE"
+with_lsl = pytest.mark.skipif(_ALONE not in os.environ, reason="run by test_lsl_in_a_network_of_its_own")
+
+
+def test_lsl_in_a_network_of_its_own() -> None:
+    """LSL's sender listens on all of a computer's addresses, which cannot be configured: here there is but one."""
+    if importlib.util.find_spec("pylsl") is None:
+        pytest.skip("pylsl is not installed")
+    apart = ["unshare", "--map-root-user", "--net"]
+    try:
+        able = subprocess.run([*apart, "true"], capture_output=True).returncode == 0
+    except OSError:
+        able = False
+    if not able:
+        pytest.skip("this system gives no network of its own to a process (unshare)")
+    command = [*apart, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "lsl_ and not network"]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")} | {_ALONE: "1"}
+    root = Path(__file__).parents[2]
+    run = subprocess.run([*command, __file__], cwd=root, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "4 passed" in run.stdout
 
 
 @pytest.fixture(scope="module")
-def lsl(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """LSL that looks and answers on this computer only."""
+def lsl(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """LSL on the loopback, the only network there is."""
+    import fcntl
+    import socket
+    import struct
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as link:
+        fcntl.ioctl(link, 0x8914, struct.pack("16sh14x", b"lo", 0x41))  # SIOCSIFFLAGS: up and running
     path = tmp_path_factory.mktemp("lsl") / "lsl_api.cfg"
-    session = f"gazepipe-{os.getpid()}"
     path.write_text(
         "[ports]\nIPv6 = disable\n[multicast]\nResolveScope = machine\nListenAddress = 127.0.0.1\n"
-        f"AddressesOverride = {{127.0.0.1}}\n[lab]\nKnownPeers = {{127.0.0.1}}\nSessionID = {session}\n"
-        "[log]\nlevel = -2\n"
+        "AddressesOverride = {127.0.0.1}\n[lab]\nKnownPeers = {127.0.0.1}\n[log]\nlevel = -2\n"
     )
-    before = os.environ.get("LSLAPICFG")
     os.environ["LSLAPICFG"] = str(path)
     import pylsl
 
     yield pylsl
-    if before is None:
-        del os.environ["LSLAPICFG"]
+    del os.environ["LSLAPICFG"]
 
 
 def outlet(lsl: Any, name: str, channels: list[dict[str, str]], rate: float = 250) -> Any:
@@ -544,7 +606,7 @@ def test_lsl_channels_by_label_or_number(lsl: Any) -> None:
 
 
 @with_lsl
-def test_an_lsl_stream_that_ends_is_told_of(lsl: Any) -> None:
+def test_lsl_stream_that_ends_is_told_of(lsl: Any) -> None:
     sender = outlet(
         lsl, "ending", [{"label": "x", "type": "ScreenX", "coordinate_system": "world"}, {"type": "ScreenY"}]
     )
@@ -558,7 +620,7 @@ def test_an_lsl_stream_that_ends_is_told_of(lsl: Any) -> None:
 
 
 @with_lsl
-def test_no_lsl_stream_is_told_of(lsl: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lsl_stream_that_is_not_there(lsl: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SourceError, match="0 LSL streams of name 'nobody'"):
         LslSource(SIZE, "nobody", timeout_s=0.3).open()
     monkeypatch.setitem(sys.modules, "pylsl", None)

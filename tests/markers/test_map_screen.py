@@ -21,6 +21,7 @@ from gazepipe.live.source import SampleFlag
 from gazepipe.markers.camera import camera_of_recording
 from gazepipe.markers.drawing import frame
 from gazepipe.markers.layout import MarkerScreen
+from gazepipe.markers.live import LiveMapper
 from gazepipe.markers.mapping import PlaneSeries, map_gaze
 from gazepipe.markers.plane import fit_plane
 from gazepipe.readers import read_recording
@@ -268,3 +269,52 @@ def test_all_gaze_of_a_real_recording_goes_through_its_lens(data_dir: Path) -> N
     inside = known & (x >= 0) & (x <= 800) & (y >= 0) & (y <= 600)
     np.testing.assert_array_equal(inside, gaze & ((flags & SampleFlag.OFF_SCREEN) == 0))
     assert 0.2 < inside.mean() < 1
+
+
+def four_times(source: Path, folder: Path) -> Path:
+    """A recording that is four times as long: a second is over before a busy computer has looked at a picture."""
+    folder.mkdir()
+    capture = cv2.VideoCapture(str(source / "Neon Scene Camera v1 ps1.mp4"))
+    pictures = [capture.read()[1] for _ in range(PICTURES)]
+    capture.release()
+    video = cv2.VideoWriter(str(folder / "Neon Scene Camera v1 ps1.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), 20, LENS.px)
+    for picture in pictures * 4:
+        video.write(picture)
+    video.release()
+    times = T0 + STEP * np.arange(4 * PICTURES)
+    (folder / "Neon Scene Camera v1 ps1.time").write_bytes(times.astype("<u8").tobytes())
+    ns = np.concatenate([T0 + 5_000_000 * np.arange(190) + STEP * PICTURES * k for k in range(4)])
+    (folder / "gaze ps1.time").write_bytes(ns.astype("<u8").tobytes())
+    (folder / "gaze ps1.raw").write_bytes((source / "gaze ps1.raw").read_bytes() * 4)
+    calibrate(folder)
+    return folder
+
+
+def test_a_session_maps_by_the_markers_while_it_runs(
+    rendered: Path, layout: Path, small_study: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gazepipe.markers.fallback.TagProcess.usable", False)  # starting it takes a second
+    # However busy this computer is: a place of the screen that is seconds old counts, too.
+    monkeypatch.setitem(LiveMapper.__init__.__kwdefaults__, "longest_gap_ms", 1e6)
+    again = four_times(rendered, small_study.root / "again")
+    small_study.image("a.png")
+    small_study.configure(trials={"min_duration_ms": 100})
+    arguments = ["session", "--user", "u1", "--study", str(small_study.root), "--device", "replay", "--screen", "none"]
+    options = ["--replay", str(again), "--layout", str(layout), "--points", "0", "--seconds", "0.5", "--force"]
+    done = CliRunner().invoke(main, arguments + options)
+    assert done.exit_code == 0, done.output
+    folder = next(p for p in (small_study.root / "rec").iterdir() if p.is_dir())
+    eye = read_recording(folder, small_study.open().config).eyes["cyclopean"]
+    there = np.isfinite(eye.x_px)
+    assert there.sum() > 50
+    off = np.min([np.hypot(eye.x_px[there] - x, eye.y_px[there] - y) for x, y in LOOKS], 0)
+    # By a picture of some time ago, of a head that moves.
+    assert np.median(off) < 100
+
+
+def test_a_layout_is_for_glasses_only(layout: Path, small_study: Any) -> None:
+    small_study.image("a.png")
+    options = ["session", "--user", "u1", "--study", str(small_study.root), "--device", "fake", "--layout", str(layout)]
+    done = CliRunner().invoke(main, options)
+    assert done.exit_code == 2
+    assert "glasses" in done.output

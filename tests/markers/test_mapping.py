@@ -83,7 +83,7 @@ def test_rendered_pictures_give_the_screen_to_less_than_a_pixel(blur: float, dis
 
 
 @given(poses)
-@settings(deadline=None)
+@settings(deadline=None, max_examples=30)
 def test_exact_corners_give_the_exact_plane(pose: Pose) -> None:
     found = plane(pose)
     assert found.residual_px < 1e-3
@@ -91,7 +91,7 @@ def test_exact_corners_give_the_exact_plane(pose: Pose) -> None:
 
 
 @given(poses, st.tuples(st.floats(0, 1920), st.floats(0, 1080)))
-@settings(deadline=None)
+@settings(deadline=None, max_examples=30)
 def test_mapping_undoes_unmapping(pose: Pose, place: tuple[float, float]) -> None:
     found = plane(pose)
     np.testing.assert_allclose(found.to_screen(found.to_camera([place])), [place], atol=1e-6)
@@ -101,7 +101,7 @@ def test_mapping_undoes_unmapping(pose: Pose, place: tuple[float, float]) -> Non
 
 
 @given(poses, st.integers(0, 7), st.floats(8, 200), st.floats(0, 2 * np.pi))
-@settings(deadline=None)
+@settings(deadline=None, max_examples=30)
 def test_a_marker_in_the_wrong_place_is_left_out(pose: Pose, which: int, far: float, angle: float) -> None:
     corners = seen(pose)
     corners[which] = corners[which] + far * np.array([np.cos(angle), np.sin(angle)])
@@ -261,6 +261,9 @@ class Detector:
         pose = self.poses.pop(0)
         return Found({} if pose is None else seen(pose))
 
+    def prepare(self) -> None:
+        pass
+
     def close(self) -> None:
         pass
 
@@ -332,3 +335,18 @@ def test_in_the_background_pictures_are_looked_at_one_by_one_and_the_newest_wins
     mapper.close()
     assert mapper._thread is not None
     assert not mapper._thread.is_alive()
+
+
+def test_a_camera_that_is_asked_for_with_the_first_picture() -> None:
+    asked: list[int] = []
+
+    def camera() -> Camera:
+        asked.append(1)
+        return CAMERA
+
+    mapper = LiveMapper(SCREEN, camera, Detector([Pose(), Pose()]))  # type: ignore[arg-type]
+    assert mapper.to_screen(np.array([0]), np.zeros(1, "f4"), np.zeros(1, "f4"))[2] == SampleFlag.NO_TAGS
+    assert asked == []
+    for k in range(2):
+        mapper.see(SceneFrame(k * STEP, np.zeros((10, 10), np.uint8)))
+    assert asked == [1]
