@@ -41,6 +41,7 @@ from gazepipe.descriptors import DESCRIPTORS, descriptors
 from gazepipe.embedding import DescriptorNet
 from gazepipe.identification import d_prime, equal_error_rate
 from gazepipe.registration import GRID, REACH, match, offset
+from gazepipe.scanpath import SCANPATH, scanpath_descriptors
 
 HEIGHT, WIDTH = GRID
 MOVES = ("move_u", "move_v", "stretch_u", "stretch_v", "shear_u", "shear_v")
@@ -61,11 +62,12 @@ VARIANTS = {
 
 @dataclass
 class Looks:
-    """Fixations in cells, ``(users, images, repeats, fixations)``, −10,000 where there is none; files of images."""
+    """Fixations in cells, ``(users, images, repeats, fixations)``, −10,000 where there is none; eye movements
+    ``(users, images, 9)``, NaN where they are not known; files of images."""
 
     u: Tensor
     v: Tensor
-    duration: Tensor
+    scanpath: Tensor
     degree: tuple[float, float]
     files: list[Path | None]
 
@@ -81,32 +83,6 @@ class Looks:
         top = maps.amax((2, 3))
         seen = (top > 0).sum(1).clamp(min=1)[:, None, None]
         return (maps / top.clamp(min=1e-9)[..., None, None]).sum(1) / seen
-
-    def scanpath(self, users: Tensor, images: Tensor) -> Tensor:
-        """Eye movements of pairs, ``(n, 9)``: durations, numbers and jumps, none of which a map tells."""
-        there = self.u[users, images] > -1e3  # (n, repeats, fixations)
-        log = self.duration[users, images].clamp(min=1).log()
-        u, v = self.u[users, images] / self.degree[0], self.v[users, images] / self.degree[1]
-        both = there[..., 1:] & there[..., :-1]
-        across, down = u.diff(dim=-1), v.diff(dim=-1)
-        jump = torch.hypot(across, down).clamp(min=0.1).log()
-        level = across.abs() / torch.hypot(across, down).clamp(min=0.1)
-        columns = [
-            *_mean_and_spread(log, there),
-            *_mean_and_spread(jump, both),
-            *_mean_and_spread(level, both),
-            there.flatten(1).sum(1) / there.any(-1).sum(1).clamp(min=1),
-            log[..., 0].mean(1),
-            _mean_and_spread(log[..., 1:] - log[..., :-1], both)[1],
-        ]
-        return torch.stack(columns, 1).nan_to_num()
-
-
-def _mean_and_spread(values: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
-    n = there.flatten(1).sum(1).clamp(min=1)
-    mean = torch.where(there, values, 0).flatten(1).sum(1) / n
-    square = torch.where(there, (values - mean[:, None, None]) ** 2, 0).flatten(1).sum(1) / n
-    return mean, square.sqrt()
 
 
 def _profiles(centre: Tensor, sigma: float, n: int) -> Tensor:
@@ -126,13 +102,31 @@ def read(name: str, folder: Path) -> Looks:
     shape = (len(place[0][0]), len(place[1][0]), int(repeat[keep].max()) + 1, int(order[keep].max()) + 1)
     at = tuple(i[keep] for i in (place[0][1], place[1][1], repeat, order))
     out = []
-    for values in (table["x_px"] / size[:, 0] * WIDTH, table["y_px"] / size[:, 1] * HEIGHT, table["duration_ms"]):
+    for values in (table["x_px"] / size[:, 0] * WIDTH, table["y_px"] / size[:, 1] * HEIGHT):
         filled = np.full(shape, -1e4, np.float32)
         filled[at] = values.to_numpy()[keep]
         out.append(torch.from_numpy(filled))
     width, height = np.median(size, 0)
     degree = data.pixels_per_degree * WIDTH / width, data.pixels_per_degree * HEIGHT / height
-    return Looks(*out, degree, [data.image_paths.get(str(name)) for name in place[1][0]])
+    return Looks(
+        *out,
+        _scanpaths(table, keep, at, shape, data.pixels_per_degree),
+        degree,
+        [data.image_paths.get(str(name)) for name in place[1][0]],
+    )
+
+
+def _scanpaths(table: Any, keep: np.ndarray, at: Any, shape: tuple[int, ...], pixels_per_degree: float) -> Tensor:
+    """Eye movements of every pair, as gazepipe describes them."""
+    kept = table[keep]
+    order = np.lexsort((at[3], at[2], at[1], at[0]))
+    pair = (at[0] * shape[1] + at[1])[order]
+    first = np.append(np.flatnonzero(np.diff(pair, prepend=-1)), len(pair))
+    x, y, duration = (kept[c].to_numpy(np.float64)[order] for c in ("x_px", "y_px", "duration_ms"))
+    degree = np.full((len(first) - 1, 2), pixels_per_degree)
+    out = np.full((shape[0] * shape[1], len(SCANPATH)), np.nan, np.float32)
+    out[pair[first[:-1]]] = scanpath_descriptors(x, y, duration, at[2][order], first, degree)
+    return torch.from_numpy(out.reshape(*shape[:2], -1))
 
 
 @dataclass
@@ -226,7 +220,7 @@ class Describer:
                 found = match(self.looks.maps(who, what, move), usm).view(-1, m, side, side).sum(1)
                 by_found = offset(found).repeat_interleave(m, 0)
                 columns, _ = self._pairs(who, what, by_found if move is None else move + by_found, usm)
-            out.append((columns - self.expected(who, what)).view(len(shown), m, -1))
+            out.append((columns - self.expected(who, what)).nan_to_num().view(len(shown), m, -1))
         return torch.cat(out)
 
     def _pairs(self, who: Tensor, what: Tensor, move: Tensor | None, usm: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -238,7 +232,7 @@ class Describer:
                 others = (self.n * usm - own).clamp(min=0) / (self.n - 1)
                 usm = torch.where(self.training[who][:, None, None], others, usm)
         psm = self.looks.maps(who, what, move)
-        columns = [descriptors(psm, usm), self.looks.scanpath(who, what)]
+        columns = [descriptors(psm, usm), self.looks.scanpath[who, what]]
         if self.things is not None:
             more = psm / psm.sum((1, 2), keepdim=True).clamp(min=1e-9) - usm / usm.sum((1, 2), keepdim=True)
             columns.append(torch.einsum("nhw,nkhw->nk", more, self.things[what]))
@@ -337,11 +331,12 @@ def _columns(things: bool) -> dict[str, list[int]]:
     """Variants as columns of what `Describer.of_sets` gives."""
     n = len(DESCRIPTORS)
     variants = {name: [DESCRIPTORS.index(d) for d in chosen] for name, chosen in VARIANTS.items()}
-    variants["with eye movements (not a map)"] = list(range(n + 9))
-    variants["eye movements alone (not a map)"] = list(range(n, n + 9))
+    last = n + len(SCANPATH)
+    variants["with eye movements"] = list(range(last))
+    variants["eye movements alone"] = list(range(n, last))
     if things:
-        variants["with pretrained features"] = [*range(n), *range(n + 9, n + 25)]
-        variants["pretrained features alone"] = list(range(n + 9, n + 25))
+        variants["with pretrained features"] = [*range(n), *range(last, last + 16)]
+        variants["pretrained features alone"] = list(range(last, last + 16))
     return variants
 
 

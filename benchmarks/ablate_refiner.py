@@ -14,6 +14,7 @@ Rows: the universal map; the profile that training users have on average (no per
 from __future__ import annotations
 
 import argparse
+import tempfile
 import time
 from pathlib import Path
 
@@ -24,11 +25,11 @@ from _fixation_maps import fixation_maps
 from scipy.stats import mannwhitneyu
 
 from gazepipe.baselines import multicnn_maps
-from gazepipe.build import load_corpus
 from gazepipe.config import RefinerConfig
 from gazepipe.corpus import Corpus, Split
 from gazepipe.metrics import METRICS, score
 from gazepipe.profile import FIT_SIZE, PARAMETERS, fit_profiles, map_loss, reshape_maps
+from gazepipe.stored_corpus import load_corpus
 from gazepipe.study import Study
 from gazepipe.training import train_multicnn
 
@@ -85,7 +86,7 @@ def main() -> None:
     parser.add_argument("--m", type=int, default=32)
     parser.add_argument("--size", default="40x30")
     parser.add_argument("--multicnn", type=float, default=0.0, help="minutes for the baseline's networks of a fold")
-    parser.add_argument("--cache", type=Path, default=Path("/tmp/gazepipe-maps"))
+    parser.add_argument("--cache", type=Path, help="folder that keeps the maps for another run; default: none does")
     args = parser.parse_args()
     torch.set_num_threads(1)
     width, height = map(int, args.size.split("x"))
@@ -94,8 +95,10 @@ def main() -> None:
         width = corpus.size[1]
         small = corpus
     else:
-        corpus = fixation_maps(args.name, args.data, args.cache, (height, width))
-        small = fixation_maps(args.name, args.data, args.cache, (30, 40))
+        with tempfile.TemporaryDirectory() as folder:
+            cache = args.cache or Path(folder)
+            corpus = fixation_maps(args.name, args.data, cache, (height, width))
+            small = fixation_maps(args.name, args.data, cache, (30, 40))
     n, rng = len(corpus.users), np.random.default_rng(0)
     who, what = rng.permutation(n), rng.permutation(len(corpus.stimuli))
     tenth = len(what) // 10

@@ -23,14 +23,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from gazepipe.build import build_psm, load_corpus
+from gazepipe.build import build_psm
 from gazepipe.calibration import summarise
 from gazepipe.calibration_draws import observe
 from gazepipe.config import EmbeddingConfig, SplitConfig
-from gazepipe.corpus import Corpus, make_split
+from gazepipe.corpus import Corpus, draw_split
 from gazepipe.importing import import_dataset
 from gazepipe.ingest import ingest
 from gazepipe.simulate import simulate_study
+from gazepipe.stored_corpus import load_corpus
 from gazepipe.study import Study
 from gazepipe.training import Encoder, train_embedding
 
@@ -75,9 +76,7 @@ def main() -> None:
     rows: dict[int, list[tuple[float, ...]]] = {m: [] for m in options.m}
     start = time.process_time()
     for seed in range(options.splits):
-        split = make_split(
-            len(corpus.users), len(corpus.stimuli), users=SplitConfig().users, images=images, protocol="open", seed=seed
-        )
+        split = draw_split(corpus, SplitConfig(images=images, seed=seed))
         trained = train_embedding(corpus, split, config, seed=0, where=CPU, progress=lambda *_: None)
         encoder = Encoder(trained.net, corpus, split.users_train)
         calibration = summarise(observe(encoder, split, config, seed=0), "")

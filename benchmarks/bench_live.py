@@ -2,15 +2,15 @@
 
     python benchmarks/bench_live.py STUDY [SECONDS]
 
-STUDY is trained and has people in its gallery. Gaze comes from a stand-in for a Neon on the loopback (tests/live), whose
-samples leave at known times; the computer's own sockets, the official client, the disk and the kernels are in the
-figures, a network is not.
+STUDY is trained and has people in its gallery. Gaze comes from a stand-in for a Neon on the loopback (tests/live),
+whose samples leave at known times; the computer's own sockets, the official client, the disk and the kernels are in
+the figures, a network is not.
 
-*wire → recorded*: a sample leaves until it has been written and is in memory. *wire → ended*, *wire → event*: the oldest
-sample of the packets that decide it leaves until a fixation is known to have ended, and until nothing can change it any
-more. *over → ended*, *over → event*: the same from the end of the fixation itself, with what the method has to wait for.
-*trial → embedding*: a presentation has ended until the embedding is up to date. *image → map*: pixels of an image that is
-not in the study until the person's map of it, universal map predicted.
+*wire → recorded*: a sample leaves until it has been written and is in memory. *wire → ended*, *wire → event*: the
+oldest sample of the packets that decide it leaves until a fixation is known to have ended, and until nothing can
+change it any more. *over → ended*, *over → event*: the same from the end of the fixation itself, with what the method
+has to wait for. *trial → embedding*: a presentation has ended until the embedding is up to date. *image → map*:
+pixels of an image that is not in the study until the person's map of it, universal map predicted.
 """
 
 from __future__ import annotations

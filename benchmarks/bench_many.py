@@ -24,10 +24,10 @@ import numpy as np
 from bench_asc import shifted
 
 from gazepipe import store
+from gazepipe.analyse import analyse
 from gazepipe.blinks import blinks
 from gazepipe.config import StudyConfig, load_config
 from gazepipe.events import fixations, select_gaze
-from gazepipe.ingest import analyse
 from gazepipe.quality import quality
 from gazepipe.readers import find_reader, read_recording
 from gazepipe.recipe import Recipe, digest_file

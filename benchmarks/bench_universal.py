@@ -20,11 +20,11 @@ import numpy as np
 import torch
 
 from gazepipe import compute
-from gazepipe.build import load_corpus
 from gazepipe.corpus import Corpus
 from gazepipe.metrics import METRICS, score
 from gazepipe.models import read_model, save_model
 from gazepipe.recipe import Recipe
+from gazepipe.stored_corpus import load_corpus
 from gazepipe.study import Study
 from gazepipe.train import split_of
 from gazepipe.universal_maps import predict_stimuli, train_predictor

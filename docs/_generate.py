@@ -102,7 +102,7 @@ def config_part(name: str) -> str:
             continue
         full = key if name == "study" else f"{name}.{key}"
         if not field.description:
-            sys.exit(f"configuration key {full} has no description; write one in gazepipe/config.py")
+            sys.exit(f"configuration key {full} has no description; write one in gazepipe/config/")
         default = toml_value(key, name, written)
         if len(default) > LONGEST_DEFAULT:
             long.append(f"{key} = {default}")

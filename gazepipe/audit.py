@@ -17,7 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from gazepipe import __version__, store
+from gazepipe import __version__
+from gazepipe.atomic import make_folder, write_atomically
 from gazepipe.errors import LockedError, StorageError, StoreError
 from gazepipe.study import Study
 from gazepipe.subjects import subject_id
@@ -56,7 +57,7 @@ def record(study: Study, command: str, *, users: Iterable[str] = (), **detail: A
 
     path = study.store / AUDIT
     try:
-        study.store.mkdir(parents=True, exist_ok=True)
+        make_folder(study.store)
         with filelock.FileLock(study.store / f".{AUDIT}.lock", timeout=30):
             lines = _lines(path)
             last = _last(path, lines)
@@ -73,7 +74,7 @@ def record(study: Study, command: str, *, users: Iterable[str] = (), **detail: A
                 entry["who"] = getpass.getuser()
             line = json.dumps(entry | {"hash": _hash(entry)}, ensure_ascii=False)
             # The file is replaced rather than added to, so that a killed run or a full disk leaves no half line.
-            store.write_atomically(path, "".join(f"{text}\n" for text in [*lines, line]).encode())
+            write_atomically(path, "".join(f"{text}\n" for text in [*lines, line]).encode())
     except filelock.Timeout:
         msg = f"{path}: another gazepipe run is writing there; wait for it to end and run again."
         raise LockedError(msg) from None

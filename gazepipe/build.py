@@ -18,13 +18,13 @@ import pandas as pd
 
 from gazepipe import store
 from gazepipe.config import StudyConfig
-from gazepipe.corpus import Corpus
-from gazepipe.errors import GazepipeError, InputError, NothingToDoError, StimulusError
-from gazepipe.geometry import Placement
+from gazepipe.errors import GazepipeError, NothingToDoError, StimulusError
+from gazepipe.image_fixations import all_on_images, on_images
 from gazepipe.recipe import Recipe, digest_json
 from gazepipe.saliency import personal_maps
 from gazepipe.shards import WAIT_S, Shard, forget_parts, save_part
 from gazepipe.stimuli import StudyImages
+from gazepipe.stored_corpus import read_corpus
 from gazepipe.study import Failure, Study
 
 __all__ = [
@@ -33,8 +33,6 @@ __all__ = [
     "BuildReport",
     "build_psm",
     "conclude",
-    "fixations_on_images",
-    "load_corpus",
     "maps_in_memory",
     "parts_made_of",
     "recordings_of_users",
@@ -188,7 +186,7 @@ def build_user(
 ) -> tuple[Recipe, bool, dict[str, Any], list[str]]:
     """Build one user's maps: recipe, whether written, row for the manifest, and what was left out."""
     tables = [
-        _usable(study, name, str(recordings[name]["source"]), _stored(study, name), images) for name in sorted(names)
+        on_images(study, name, str(recordings[name]["source"]), _stored(study, name), images) for name in sorted(names)
     ]
     problems = [p for t in tables for p in t.problems]
     fixations = pd.concat([t.fixations for t in tables], ignore_index=True)
@@ -209,14 +207,8 @@ def build_user(
     return recipe, True, row, problems
 
 
-def _all_usable(study: Study, recordings: Mapping[str, store.Contents]) -> list[_Usable]:
-    images = StudyImages(study)
-    return [_usable(study, name, name, recordings[name], images) for name in sorted(recordings)]
-
-
-def fixations_on_images(study: Study, recordings: Mapping[str, store.Contents]) -> pd.DataFrame:
-    """Fixations of some recordings (source → content) on images of the study, as maps are made of them."""
-    return pd.concat([t.fixations for t in _all_usable(study, recordings)], ignore_index=True)
+def _stored(study: Study, name: str) -> store.Contents:
+    return store.load(study.recording_file(name), "gazepipe.recording", only=("trials/", "fixations/"))
 
 
 def maps_in_memory(
@@ -224,108 +216,21 @@ def maps_in_memory(
 ) -> tuple[store.Contents, list[str]]:
     """Build one person's maps of recordings that are in no store, and store nothing; what was left out comes second.
 
-    `recordings` is source → what `gazepipe.ingest.analyse` made of it, as it would be stored.
+    `recordings` is source → what `gazepipe.analyse.analyse` made of it, as it would be stored.
 
     Raises
     ------
     StimulusError
         If no image of the study was looked at.
     """
-    tables = _all_usable(study, recordings)
+    tables = all_on_images(study, recordings)
     problems = [p for t in tables for p in t.problems]
     fixations = pd.concat([t.fixations for t in tables], ignore_index=True)
     if fixations.empty:
         raise StimulusError(problems[0] if problems else f"{min(recordings)}: no fixation on any image of the study.")
-    attrs = {"user": user, "height": study.config.psm.height, "width": study.config.psm.width}
+    psm = study.config.psm
+    attrs = {"user": user, "height": psm.height, "width": psm.width, "params": json.dumps(psm.model_dump(mode="json"))}
     return store.Contents(Path(user), _maps(fixations, study.config), attrs), problems
-
-
-@dataclass(frozen=True, slots=True)
-class _Usable:
-    """Fixations on known images: stimulus, repeat, x, y (image px), duration, image size and pixels per degree."""
-
-    fixations: pd.DataFrame
-    problems: list[str]
-
-
-def _stored(study: Study, name: str) -> store.Contents:
-    return store.load(study.recording_file(name), "gazepipe.recording", only=("trials/", "fixations/"))
-
-
-def _usable(study: Study, name: str, source: str, contents: store.Contents, images: StudyImages) -> _Usable:
-    trials, fixations = store.to_frame(contents, "trials"), store.to_frame(contents, "fixations")
-    problems: list[str] = []
-    if contents.attrs["coordinates"] == "stimulus":
-        trials["width"], trials["height"] = trials["image_width_px"], trials["image_height_px"]
-        trials["ppd_x"] = trials["ppd_y"] = float(contents.attrs["pixels_per_degree"])
-    else:
-        # One image may be named with or without its suffix, in capitals or not; the file's name is what counts.
-        files = {s: images.find(s) for s in trials["stimulus"].unique()}
-        trials["stimulus"] = [p.name if (p := files[s]) else s for s in trials["stimulus"]]
-        sizes, problems = _sizes(study, source, trials["stimulus"].tolist(), images)
-        _add_geometry(trials, sizes, study.config)
-    fixations = fixations[fixations["trial"] >= 0]
-    if study.config.psm.drop_first_fixation:
-        fixations = fixations[~fixations["at_onset"].astype(bool)]
-    placed = [c for c in ("origin_x", "origin_y", "scale_x", "scale_y") if c in trials]
-    joined = fixations.join(trials[["stimulus", "repeat", "width", "height", "ppd_x", "ppd_y", *placed]], on="trial")
-    joined = joined[joined["width"].notna()].copy()
-    if placed:
-        for axis in "xy":
-            joined[f"{axis}_px"] = (joined[f"{axis}_px"] - joined[f"origin_{axis}"]) / joined[f"scale_{axis}"]
-    inside = joined["x_px"].between(0, joined["width"], "left") & joined["y_px"].between(0, joined["height"], "left")
-    joined["session"] = name
-    columns = ["stimulus", "session", "repeat", "x_px", "y_px", "duration_ms", "width", "height", "ppd_x", "ppd_y"]
-    return _Usable(joined.loc[inside, columns], problems)
-
-
-def _sizes(
-    study: Study, source: str, stimuli: list[str], images: StudyImages
-) -> tuple[dict[str, tuple[int, int]], list[str]]:
-    """Width and height of each image; one sentence if some are missing or cannot be read."""
-    found: dict[str, tuple[int, int]] = {}
-    missing, unnamed = [], stimuli.count("")
-    problems: list[str] = []
-    for stimulus in dict.fromkeys(s for s in stimuli if s):
-        path = images.find(stimulus)
-        if path is None:
-            missing.append(stimulus)
-            continue
-        try:
-            found[stimulus] = images.checked_size(path)
-        except InputError as error:
-            problems.append(str(error))
-    if missing:
-        shown = ", ".join(missing[:3]) + (" …" if len(missing) > 3 else "")
-        problems.append(
-            f"{source}: shows {len(missing)} of {len({*stimuli})} images that are not in {study.stimuli} ({shown}); "
-            "their trials were left out; add the images and run again."
-        )
-    if unnamed:
-        problems.append(
-            f"{source}: {unnamed} of {len(stimuli)} trials name no image and were left out; "
-            "set [trials] stimulus to the message that names it."
-        )
-    return found, problems
-
-
-def _add_geometry(trials: pd.DataFrame, sizes: Mapping[str, tuple[int, int]], config: StudyConfig) -> None:
-    """Add each presentation's image size, where the image stood on the screen, and its pixels per degree."""
-    ppd = config.screen.screen().pixels_per_degree
-    screen = (config.screen.width_px, config.screen.height_px)
-    use_stated = "placement" in trials and config.trials.placement_from == "recording"
-    stated = trials["placement"].tolist() if use_stated else [""] * len(trials)
-    known = [
-        Placement.on_screen(sizes[str(s)], screen, how or config.trials.placement) if str(s) in sizes else None
-        for s, how in zip(trials["stimulus"], stated, strict=True)
-    ]
-    trials["width"] = [p.width_px if p else np.nan for p in known]
-    trials["height"] = [p.height_px if p else np.nan for p in known]
-    for name in ("scale_x", "scale_y"):
-        trials[name] = [getattr(p, name) if p else np.nan for p in known]
-        trials[f"ppd_{name[-1]}"] = ppd[name == "scale_y"] / trials[name]
-    for axis in "xy":
-        trials[f"origin_{axis}"] = [getattr(p, f"origin_{axis}_px") if p else np.nan for p in known]
 
 
 def _maps(fixations: pd.DataFrame, config: StudyConfig) -> dict[str, npt.NDArray[Any]]:
@@ -389,7 +294,7 @@ def _build_shared(study: Study, built: Mapping[str, Mapping[str, Any]], images: 
         "usm", VERSION, {"users": sorted(members)}, {u: str(r["recipe"]) for u, r in sorted(members.items())}
     )
     if force or store.recipe_of(study.usm_file) != recipe.digest:
-        corpus = _corpus(study, sorted(members), None)
+        corpus = read_corpus(study, sorted(members))
         mean, count = corpus.usm(range(len(corpus.users)))
         arrays: dict[str, Any] = {
             "maps": mean,
@@ -420,102 +325,3 @@ def _stimuli(study: Study, users: Iterable[str]) -> list[str]:
         table = store.load(study.psm_file(user), "gazepipe.psm", only=("table/stimulus",)).arrays["table/stimulus"]
         names.update(str(s) for s in table)
     return sorted(names)
-
-
-def load_corpus(
-    study: Study,
-    *,
-    users: Iterable[str] | None = None,
-    enrolled: bool = False,
-    guest: store.Contents | None = None,
-) -> Corpus:
-    """Read maps, fixations and images of a study.
-
-    Parameters
-    ----------
-    study
-        Where to read from.
-    users
-        Only these users, in this order; None: the study's own users in order of name.
-    enrolled
-        With `users` None: also the people enrolled later.
-    guest
-        Maps of somebody who is not in the store; the last user of the corpus, under an empty name. Of theirs, only maps
-        of images that the others have seen count, and only these images are in the corpus.
-
-    Raises
-    ------
-    NothingToDoError
-        If there are no maps yet.
-    StoreError
-        If a stored file is damaged.
-    """
-    built = study.manifest("build-psm").get("users", {})
-    if not built:
-        msg = f"{study.store}: holds no maps; run `gazepipe build-psm` first."
-        raise NothingToDoError(msg)
-    chosen = list(users) if users is not None else sorted(u for u, r in built.items() if enrolled or not r["enrolled"])
-    pack = store.load(study.stimuli_file, "gazepipe.stimuli")
-    return _corpus(study, chosen, pack, guest)
-
-
-def _corpus(study: Study, users: list[str], pack: store.Contents | None, guest: store.Contents | None = None) -> Corpus:
-    files = [store.load(study.psm_file(u), "gazepipe.psm") for u in users]
-    degree = _cells_per_degree(files)
-    if guest is not None:
-        users = [*users, ""]
-        known = {str(s) for f in files for s in f.arrays["table/stimulus"]}
-        wanted = known & {str(s) for s in guest.arrays["table/stimulus"]}
-        files = [_only(f, wanted) for f in [*files, guest]]
-    stimuli = sorted({str(s) for f in files for s in f.arrays["table/stimulus"]})
-    column = {s: i for i, s in enumerate(stimuli)}
-    index = np.full((len(users), len(stimuli)), -1, np.int64)
-    cells, counts, n = [], [], 0
-    for row, file in enumerate(files):
-        names = file.arrays["table/stimulus"]
-        index[row, [column[str(s)] for s in names]] = np.arange(n, n + len(names))
-        n += len(names)
-        height, width = file.arrays["maps"].shape[1:]
-        v = np.minimum(file.arrays["fixations/v"].astype(np.int64), height - 1)
-        cells.append(v * width + np.minimum(file.arrays["fixations/u"].astype(np.int64), width - 1))
-        counts.append(file.arrays["table/n_fixations"])
-    images = None
-    if pack is not None and len(pack.arrays["images"]):
-        there = {str(s): i for i, s in enumerate(pack.arrays["table/stimulus"])}
-        if all(s in there for s in stimuli):
-            images = pack.arrays["images"][[there[s] for s in stimuli]]
-    return Corpus(
-        users=tuple(users),
-        stimuli=tuple(stimuli),
-        maps=np.concatenate([f.arrays["maps"] for f in files]),
-        index=index,
-        fixation_cell=np.concatenate(cells),
-        fixation_start=np.append(0, np.cumsum(np.concatenate(counts))),
-        images=images,
-        degree=degree,
-    )
-
-
-def _cells_per_degree(files: list[store.Contents]) -> tuple[float, float]:
-    """Median over maps, along the width and the height, from the standard deviations that maps were blurred with."""
-    across, down = (
-        np.concatenate([f.arrays[f"table/sigma_{axis}"] / json.loads(f.attrs["params"])["sigma_deg"] for f in files])
-        for axis in "uv"
-    )
-    return (float(np.median(across)), float(np.median(down))) if len(across) else (float("nan"), float("nan"))
-
-
-def _only(maps: store.Contents, wanted: set[str]) -> store.Contents:
-    """Maps of some images alone."""
-    keep = np.array([str(s) in wanted for s in maps.arrays["table/stimulus"]], bool)
-    looks = np.repeat(keep, maps.arrays["table/n_fixations"])
-    of_map = {k: v[keep] for k, v in maps.arrays.items() if not k.startswith("fixations/")}
-    of_look = {k: v[looks] for k, v in maps.arrays.items() if k.startswith("fixations/")}
-    return store.Contents(maps.path, of_map | of_look, maps.attrs)
-
-
-def corpus_digest(study: Study, users: Iterable[str]) -> str:
-    """What a corpus is made of, without reading it."""
-    built = study.manifest("build-psm").get("users", {})
-    pack = store.recipe_of(study.stimuli_file)
-    return digest_json([[u, built[u]["recipe"]] for u in users] + [pack])

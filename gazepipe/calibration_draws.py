@@ -79,7 +79,7 @@ def observe(
         whole = None if registered else [seen.table(u, i) for u, i in zip(people, usable, strict=True)]
         if fit is None and isinstance(seen.net, DescriptorNet):
             assert whole is not None
-            fit = _fit_without(whole, usable, people, rows, split, config)
+            fit = _fit_without(seen.net.unfitted(), whole, usable, people, rows, split, config)
         cosines = np.zeros((len(rows), repetitions, len(m), len(m), len(people)))
         for repetition, chosen in enumerate(choices):
             means = np.stack([_mean(seen, people, usable, whole, sides) for sides in chosen])  # (2, n_m, people, d)
@@ -151,30 +151,37 @@ def _views(
     known = [row for row, u in enumerate(people) if u in split.users_train]
     views = []
     strangers = [row for row, u in enumerate(people) if u in split.users_validation and row not in known]
-    fitted_without = isinstance(encoder.net, DescriptorNet) and not encoder.net.registration and len(known) > 2
+    net = encoder.net
+    fitted_without = isinstance(net, DescriptorNet) and not net.registration and len(known) > 2
     if not fitted_without:  # in the closed protocol, validation users are training users
         strangers = [row for row, u in enumerate(people) if u in split.users_validation]
     if strangers:
         views.append(_View(strangers, encoder, np.eye(encoder.net.dimension)))
     if fitted_without:
+        assert isinstance(net, DescriptorNet)
         for row in rng.permutation(known)[:_MOST_LEFT_OUT].tolist():
             others = tuple(u for u in split.users_train if u != people[row])
-            views.append(_View([row], Encoder(DescriptorNet().to(encoder.where), encoder.corpus, others), None))
+            views.append(_View([row], Encoder(net.unfitted(), encoder.corpus, others), None))
     return views
 
 
 def _fit_without(
-    tables: list[F32], usable: list[I64], people: list[int], rows: list[int], split: Split, config: EmbeddingConfig
+    net: DescriptorNet,
+    tables: list[F32],
+    usable: list[I64],
+    people: list[int],
+    rows: list[int],
+    split: Split,
+    config: EmbeddingConfig,
 ) -> Fit:
-    """The fit to the training images of all training users but those in some rows."""
-    net = DescriptorNet()
+    """The fit of a new network to the training images of all training users but those in some rows."""
     parts = [
         torch.from_numpy(tables[k][np.isin(usable[k], split.images_train), :-1])
         for k, user in enumerate(people)
         if k not in rows and user in split.users_train
     ]
     net.fit([p[torch.isfinite(p[:, 0])] for p in parts], config.shrinkage)
-    return net.affine.numpy().astype(np.float64)
+    return net.affine.cpu().numpy().astype(np.float64)
 
 
 def _embeddings(means: F64, fit: Fit | None) -> F64:

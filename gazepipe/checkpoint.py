@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gazepipe import store
+from gazepipe.atomic import write_atomically
 from gazepipe.models import weights_digest
 
 __all__ = ["INTERVAL_S", "Checkpoint"]
@@ -71,7 +71,7 @@ class Checkpoint:
             "random": _pack(random, "random", tensors),
         }
         text = json.dumps(content)
-        store.write_atomically(self.path, save(tensors, {"gazepipe": text, "digest": weights_digest(text, tensors)}))
+        write_atomically(self.path, save(tensors, {"gazepipe": text, "digest": weights_digest(text, tensors)}))
         self.last, self.cost = time.monotonic(), time.monotonic() - start
 
     def read(self, rng: np.random.Generator, where: torch.device) -> dict[str, Any] | None:

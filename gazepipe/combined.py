@@ -11,12 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gazepipe import descriptors
-from gazepipe.build import corpus_digest, load_corpus
+from gazepipe import descriptors, scanpath
 from gazepipe.config import EmbeddingConfig
-from gazepipe.corpus import Corpus, Others, Split, make_split
+from gazepipe.corpus import Corpus, Others, Split, draw_split
+from gazepipe.embedding import DESCRIBED
 from gazepipe.errors import ConfigError
 from gazepipe.stimuli import SUFFIXES
+from gazepipe.stored_corpus import corpus_digest, load_corpus
 from gazepipe.study import Study
 
 __all__ = ["load_others", "others_digests", "settings_of", "unseen"]
@@ -25,7 +26,11 @@ __all__ = ["load_others", "others_digests", "settings_of", "unseen"]
 def settings_of(section: EmbeddingConfig) -> dict[str, Any]:
     """The section as recipes have it: where other studies lie does not matter, and what they hold is an input."""
     settings = section.model_dump(mode="json", exclude={"studies"})
-    return settings | ({"descriptors": descriptors.VERSION} if section.inputs == "descriptors" else {})
+    if section.inputs in DESCRIBED:
+        settings["descriptors"] = descriptors.VERSION
+    if section.inputs.endswith("scanpath"):
+        settings["scanpath"] = scanpath.VERSION
+    return settings
 
 
 def others_digests(study: Study, section: EmbeddingConfig) -> dict[str, str]:
@@ -59,18 +64,14 @@ def load_others(study: Study, section: EmbeddingConfig, corpus: Corpus) -> list[
     found = []
     for other in _open(study, section):
         theirs = load_corpus(other)
-        if theirs.size != corpus.size and section.inputs != "descriptors":
+        if theirs.size != corpus.size and section.inputs not in DESCRIBED:
             msg = (
                 f"[embedding] studies: maps of {other.root} have {theirs.size[1]} × {theirs.size[0]} cells and those "
                 f"of {study.root} {corpus.size[1]} × {corpus.size[0]}; set the same [psm] width and height, and run "
                 "`gazepipe build-psm` again."
             )
             raise ConfigError(msg)
-        s = other.config.split
-        split = make_split(
-            len(theirs.users), len(theirs.stimuli), users=s.users, images=s.images, protocol=s.protocol, seed=s.seed
-        )
-        found.append((theirs, split))
+        found.append((theirs, draw_split(theirs, other.config.split)))
     return found
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from gazepipe import store
+from gazepipe.atomic import write_atomically
 from gazepipe.errors import ConfigError
 from gazepipe.study import Study, check_label, fold
 
@@ -124,7 +124,7 @@ def _write(study: Study, rows: Iterable[Consent]) -> None:
     table.writerow(_COLUMNS)
     for row in rows:
         table.writerow([row.user, row.form, row.date, " ".join(row.scope), row.expires or ""])
-    store.write_atomically(consent_file(study), out.getvalue().encode())
+    write_atomically(consent_file(study), out.getvalue().encode())
 
 
 def refusal(study: Study, users: Iterable[str], scope: str, today: datetime.date | None = None) -> dict[str, str]:

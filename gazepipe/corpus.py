@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Corpus", "Others", "Split", "make_split"]
+if TYPE_CHECKING:
+    from gazepipe.config import SplitConfig
+
+__all__ = ["Corpus", "Others", "Split", "draw_split", "make_split"]
 
 F16 = npt.NDArray[np.float16]
 F32 = npt.NDArray[np.float32]
@@ -36,6 +40,8 @@ class Corpus:
         ``(n_stimuli, H, W, 3)`` uint8 RGB, or None where the stimuli have no pixels.
     degree
         Cells in a degree of visual angle, along the width and along the height; the median over maps.
+    scanpath
+        How each map's fixations follow one another, ``(n_maps, 9)``, see `gazepipe.scanpath`; None: not known.
     """
 
     users: tuple[str, ...]
@@ -46,6 +52,7 @@ class Corpus:
     fixation_start: I64
     images: U8 | None
     degree: tuple[float, float] = (float("nan"), float("nan"))
+    scanpath: F32 | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -104,6 +111,18 @@ class Split:
 
 #: Corpora of other studies, and who and what of each is trained on.
 Others = Sequence[tuple[Corpus, Split]]
+
+
+def draw_split(corpus: Corpus, section: SplitConfig) -> Split:
+    """Draw the split of a study, as its `[split]` says."""
+    return make_split(
+        len(corpus.users),
+        len(corpus.stimuli),
+        users=section.users,
+        images=section.images,
+        protocol=section.protocol,
+        seed=section.seed,
+    )
 
 
 def make_split(

@@ -18,7 +18,6 @@ import numpy as np
 import torch
 
 from gazepipe import compute, store
-from gazepipe.build import corpus_digest, load_corpus
 from gazepipe.combined import load_others, others_digests, settings_of, unseen
 from gazepipe.config import StudyConfig
 from gazepipe.corpus import Corpus, Others
@@ -33,6 +32,7 @@ from gazepipe.metrics import METRICS
 from gazepipe.profiling import train_profile
 from gazepipe.readout import Features
 from gazepipe.recipe import Recipe
+from gazepipe.stored_corpus import corpus_digest, load_corpus
 from gazepipe.study import Study
 from gazepipe.train import with_preset
 from gazepipe.training import (
@@ -102,13 +102,16 @@ def crossvalidate(
     tell: Show = show or (lambda *_: None)
     digest = corpus_digest(study, corpus.users)
     params = _params(study, config, maps, minutes)
-    results, kept, others = [], Features(), load_others(study, config.embedding, corpus)
+    results, kept = [], Features()
+    others: Others | None = None  # read when the first fold has to be trained
     data = {"corpus": digest, **others_digests(study, config.embedding)}
     for done, fold in enumerate(cut):
         recipe = Recipe("fold", VERSION, {**params, "fold": [folds, fold.repeat, fold.number]}, data)
         path = folder / f"{fold.name}.h5"
         if force or store.recipe_of(path) != recipe.digest:
             label = f"fold {done + 1} of {len(cut)}"
+            if others is None:
+                others = load_others(study, config.embedding, corpus)
             say = functools.partial(_tell_fold, tell, label)
             result = _run(study, corpus, fold, config, maps, minutes, where, others, kept, say)
             with store.lock(study.store):

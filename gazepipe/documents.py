@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from gazepipe import store
+from gazepipe.atomic import write_atomically
 from gazepipe.errors import LockedError, StoreError
 from gazepipe.recipe import digest_json
 
@@ -38,7 +38,7 @@ def write_json(path: Path, content: Mapping[str, Any], *, indent: int | None = 1
     plain = json.loads(json.dumps(content, default=str))
     text = json.dumps({**plain, _DIGEST: digest_json(plain)}, indent=indent, ensure_ascii=False)
     # Names of files may be no UTF-8; what Python has for their bytes is then written as JSON escapes it.
-    store.write_atomically(path, (text + "\n").encode("utf-8", "backslashreplace"))
+    write_atomically(path, (text + "\n").encode("utf-8", "backslashreplace"))
 
 
 def read_json(path: Path, remedy: str) -> dict[str, Any]:
@@ -127,7 +127,7 @@ def write_listed(root: Path, files: Mapping[Path, bytes]) -> None:
     names = {path: path.relative_to(root).as_posix() for path in files}
     strike(root, names.values())
     for path, data in files.items():
-        store.write_atomically(path, data)
+        write_atomically(path, data)
     _change(root, {names[path]: digest_bytes(data) for path, data in files.items()}, ())
 
 
@@ -150,7 +150,7 @@ def _change(root: Path, new: Mapping[str, str], gone: Iterable[str]) -> None:
             after = {name: digest for name, digest in before.items() if name not in set(gone)} | dict(new)
             if after != before:
                 text = "".join(f"{digest}  {name}\n" for name, digest in sorted(after.items()))
-                store.write_atomically(root / CHECKSUMS, text.encode())
+                write_atomically(root / CHECKSUMS, text.encode())
     except filelock.Timeout:
         msg = f"{root / CHECKSUMS}: another gazepipe run is writing there; wait for it to end and run again."
         raise LockedError(msg) from None

@@ -4,8 +4,9 @@ Each image–PSM pair goes through the same small convolutional network; the m o
 scaled to unit length: one embedding of 32 numbers. Channel widths and the 3 × 3 kernels are our choice (the paper
 does not give them): 32, 64, 128, 256.
 
-`DescriptorNet` stands in the network's place where `inputs` is ``"descriptors"``: the descriptors of
-`gazepipe.descriptors`, whitened by their scatter in the training users. It is ours, not the paper's.
+`DescriptorNet` stands in the network's place where `inputs` is one of `DESCRIBED`: the descriptors of
+`gazepipe.descriptors`, with or without those of `gazepipe.scanpath`, whitened by their scatter in the training users.
+It is ours, not the paper's.
 
 References: Strohm et al. 2024 (arXiv 2403.13653); mining: Schroff et al. 2015, Hermans et al. 2017.
 """
@@ -21,8 +22,18 @@ from torch import Tensor, nn
 
 from gazepipe.descriptors import DESCRIPTORS, descriptors
 from gazepipe.registration import coarse
+from gazepipe.scanpath import SCANPATH
 
-__all__ = ["CHANNELS", "DescriptorNet", "EmbeddingNet", "aggregate", "embedding_net", "pair_input", "triplet_loss"]
+__all__ = [
+    "CHANNELS",
+    "DESCRIBED",
+    "DescriptorNet",
+    "EmbeddingNet",
+    "aggregate",
+    "embedding_net",
+    "pair_input",
+    "triplet_loss",
+]
 
 #: How far the covariance between people is shrunk: a dozen of them cannot show all of it.
 _ISOTROPIC = 0.3
@@ -32,6 +43,8 @@ _LEAST_SCATTER = 0.01
 _PAIRS = 32
 #: What the network sees → number of channels.
 CHANNELS = {"rgb+psm": 4, "psm": 1, "rgb+discrepancy": 4, "discrepancy": 1}
+#: What descriptors are of → how many there are.
+DESCRIBED = {"descriptors": len(DESCRIPTORS), "descriptors+scanpath": len(DESCRIPTORS) + len(SCANPATH)}
 
 
 class EmbeddingNet(nn.Module):
@@ -78,24 +91,41 @@ class DescriptorNet(nn.Module):
     are of people much like everybody, are chance; with it, short vectors are near each other and far from long ones.
     """
 
-    inputs = "descriptors"
-
-    def __init__(self, registration: bool = False) -> None:
+    def __init__(self, registration: bool = False, inputs: str = "descriptors") -> None:
         super().__init__()
-        self.dimension, self.registration = len(DESCRIPTORS) + 1, registration
+        self.inputs, self.dimension, self.registration = inputs, DESCRIBED[inputs] + 1, registration
         self.register_buffer("affine", torch.eye(self.dimension))
 
-    def describe(self, psm: Tensor, usm: Tensor) -> Tensor:
-        """Descriptors as they are: maps ``(n, H, W)`` → ``(n, d)``."""
-        return descriptors(coarse(psm), coarse(usm))
+    @property
+    def needs_scanpath(self) -> bool:
+        """Whether descriptors are of the fixations' order and durations, too."""
+        return self.inputs.endswith("scanpath")
 
-    def forward(self, psm: Tensor, usm: Tensor, expected: Tensor | float = 0.0) -> Tensor:
+    def unfitted(self) -> DescriptorNet:
+        """Another one of the same kind, on the same device, that has not been fitted."""
+        return DescriptorNet(self.registration, self.inputs).to(self.affine.device)
+
+    def describe(self, psm: Tensor, usm: Tensor, scanpath: Tensor | None = None) -> Tensor:
+        """Descriptors as they are: maps ``(n, H, W)``, eye movements ``(n, 9)`` where they are needed → ``(n, d)``.
+
+        What is not known of eye movements is NaN.
+        """
+        of_maps = descriptors(coarse(psm), coarse(usm))
+        if not self.needs_scanpath:
+            return of_maps
+        assert scanpath is not None
+        return torch.cat([of_maps, scanpath], 1)
+
+    def forward(
+        self, psm: Tensor, usm: Tensor, expected: Tensor | float = 0.0, scanpath: Tensor | None = None
+    ) -> Tensor:
         """Features of single pairs: maps ``(n, H, W)`` → ``(n, dimension)``, not yet of unit length.
 
         `expected` is what the descriptors are on average for the image, ``(n, d)``. An unfitted network
-        gives the difference as it is, and one.
+        gives the difference as it is, and one. What is not known of a pair is taken to be as expected.
         """
-        features: Tensor = F.pad(self.describe(psm, usm) - expected, (0, 1), value=1.0) @ self.affine.T
+        beyond = torch.nan_to_num(self.describe(psm, usm, scanpath) - expected)
+        features: Tensor = F.pad(beyond, (0, 1), value=1.0) @ self.affine.T
         return features
 
     def fit(self, tables: Sequence[Tensor], shrinkage: float) -> None:
@@ -132,8 +162,8 @@ class DescriptorNet(nn.Module):
 
 def embedding_net(**arguments: Any) -> EmbeddingNet | DescriptorNet:
     """Return the network that some arguments describe, as they are kept with trained weights."""
-    if arguments.get("inputs") == "descriptors":
-        return DescriptorNet(arguments["registration"])
+    if arguments.get("inputs") in DESCRIBED:
+        return DescriptorNet(arguments["registration"], arguments["inputs"])
     return EmbeddingNet(**arguments)
 
 

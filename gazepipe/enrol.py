@@ -14,15 +14,17 @@ import numpy as np
 import numpy.typing as npt
 
 from gazepipe import audit, compute, consent, store
-from gazepipe.build import build_psm, load_corpus, maps_in_memory
+from gazepipe.build import build_psm, maps_in_memory
 from gazepipe.corpus import Corpus
+from gazepipe.discovery import Job
 from gazepipe.errors import ConfigError, InputError, NothingToDoError
 from gazepipe.identification import separation
-from gazepipe.ingest import Job, ingest_files
-from gazepipe.models import Model, load_model
+from gazepipe.ingest import ingest_files
+from gazepipe.models import Model, load_model, model_info
 from gazepipe.person_recordings import PersonData, data_of, files_of, findings, read_in_memory, refuse, session_of
 from gazepipe.profiling import profiles_of
 from gazepipe.recipe import Recipe
+from gazepipe.stored_corpus import load_corpus
 from gazepipe.study import Failure, Study, check_label, fold
 from gazepipe.subjects import check_not_forgotten
 from gazepipe.training import Encoder
@@ -166,7 +168,7 @@ def _content(study: Study, name: str) -> store.Contents:
 
 def _images_of(study: Study) -> set[str]:
     """Images that the people of the embedding network have seen."""
-    info = load_model(study, "embedding").info
+    info = model_info(study, "embedding")
     return {str(s) for part in ("train", "validation", "test") for s in info[f"images_{part}"]}
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from gazepipe import compute, store
-from gazepipe.build import corpus_digest, load_corpus
+from gazepipe.atomic import write_atomically
 from gazepipe.config import StudyConfig
 from gazepipe.corpus import Corpus, Split
 from gazepipe.documents import read_json, write_json, write_listed
@@ -28,6 +28,7 @@ from gazepipe.evaluation.rows import Tested
 from gazepipe.evaluation.scores import load_scores, save_scores, score_rows
 from gazepipe.models import Model, load_model, load_refiner
 from gazepipe.recipe import Recipe
+from gazepipe.stored_corpus import corpus_digest, load_corpus
 from gazepipe.study import Study
 from gazepipe.train import settings, split_from
 from gazepipe.training import Encoder
@@ -117,7 +118,7 @@ def _written(study: Study, to: Path | None, name: str, files: Mapping[str, bytes
             write_listed(study.store, paths)
     else:
         for path, data in paths.items():
-            store.write_atomically(path, data)
+            write_atomically(path, data)
     return list(paths)
 
 

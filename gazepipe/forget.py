@@ -11,65 +11,32 @@ import contextlib
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from gazepipe import audit, consent, store
-from gazepipe.dag import FOLDER
 from gazepipe.documents import CHECKSUMS, strike, write_json, write_listed
 from gazepipe.errors import GazepipeError, NothingToDoError, StorageError
+from gazepipe.forget_plan import JOURNAL, OF_NETWORKS, Plan, in_gallery, outlook
+from gazepipe.identification import nearest
 from gazepipe.integrity import ASIDE
 from gazepipe.predicted import SUMMARY, predicted_rows
+from gazepipe.receipt import RECEIPTS, make_receipt
 from gazepipe.recipe import Recipe
-from gazepipe.study import Study, check_label
-from gazepipe.subjects import allow_again, mark_forgotten, subject_id
-from gazepipe.traces import Hit, Scan, Traces, scan, windows_of
-from gazepipe.weights_header import weights_header
+from gazepipe.shards import part_files
+from gazepipe.study import Study
+from gazepipe.subjects import allow_again, mark_forgotten
+from gazepipe.traces import Hit, Traces, scan, windows_of
 
-__all__ = ["Forgotten", "Plan", "forget", "let_in_again", "outlook", "plan_of", "rebuild", "receipt_text"]
+__all__ = ["Forgotten", "forget", "let_in_again", "rebuild"]
 
-#: What is to be looked for, while forgetting is under way.
-_JOURNAL = "forgetting"
-#: Folder of the store with a receipt for everybody forgotten.
-RECEIPTS = "receipts"
 _WINDOWS_A_FILE = 8
-#: Derived from everybody in training, weights and what they made; the maps of the images themselves are not.
-_OF_NETWORKS = ("models", "folds", "tables", "figures", "predictions")
 
 Show = Callable[[int, int, str], None]
-
-
-@dataclass(slots=True)
-class Plan:
-    """What forgetting somebody takes.
-
-    Parameters
-    ----------
-    user
-        Whom.
-    trained_on
-        Whether universal maps or networks were made with them, so that all that follows from these goes, too.
-    recordings
-        Names of their stored recordings.
-    remove
-        Files of the store that go.
-    rebuild
-        What can be made again without them, each with the command for it.
-    originals
-        Their recordings outside the store.
-    """
-
-    user: str
-    trained_on: bool
-    recordings: list[str]
-    remove: list[Path] = field(default_factory=list)
-    rebuild: list[str] = field(default_factory=list)
-    originals: list[Path] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -80,140 +47,6 @@ class Forgotten:
     receipt: dict[str, Any]
     receipt_file: Path
     hits: list[Hit]
-
-
-def plan_of(study: Study, user: str) -> Plan:
-    """Find all that the store has of a person, and all that was made of it; nothing is changed.
-
-    Raises
-    ------
-    ConfigError
-        If the name is none.
-    NothingToDoError
-        If there is no store, or nothing of them in it.
-    """
-    check_label(user, "--user")
-    if not study.store.is_dir():
-        msg = f"{study.store}: there is no store."
-        raise NothingToDoError(msg)
-    plan = _plan(study, user)
-    known = plan.recordings or plan.remove or plan.trained_on or plan.originals or _in_gallery(study, user)
-    if not known and not any(form.user == user for form in consent.consents(study)):
-        msg = f"user {user!r} is not in {study.store}; nothing was changed."
-        raise NothingToDoError(msg)
-    return plan
-
-
-def outlook(study: Study, user: str) -> Plan:
-    """Return the plan of what is still to be done: also where a run that was killed had begun."""
-    return _plan(study, user) if study.manifest(_JOURNAL).get("user") == user else plan_of(study, user)
-
-
-def _plan(study: Study, user: str) -> Plan:
-    known = study.known_recordings()
-    mine = {name: row for name, row in known.items() if row["user"] == user}
-    files = [p for p in sorted((study.store / "recordings").glob("*.h5")) if p.stem in mine or _left_of(p, user, known)]
-    plan = Plan(user, _trained_on(study, user), sorted({*mine, *(p.stem for p in files)}), files)
-    plan.remove += [p for p in (study.psm_file(user),) if p.is_file()]
-    plan.remove += _below(study.store / "predictions" / user)
-    plan.remove += _below(study.store / ASIDE)
-    if plan.trained_on:
-        derived = [study.usm_file, *sorted(study.store.glob("evaluation.*"))]
-        derived += [p for name in _OF_NETWORKS for p in _below(study.store / name)]
-        plan.remove += [p for p in derived if p.is_file() and p.name != SUMMARY]
-        plan.rebuild = _rebuild(study)
-    if plan.remove:  # logs of the engine and manifests of shards name people; nothing is lost with them
-        plan.remove += _below(study.store / FOLDER) + sorted((study.store / "manifest").glob("*-of-*.json"))
-    plan.remove = list(dict.fromkeys(plan.remove))
-    if not plan.trained_on and _in_gallery(study, user):
-        plan.rebuild = ["gallery: separation of the others (gazepipe run, or enrol anybody)"]
-    plan.originals = _originals(study, user, mine.values())
-    return plan
-
-
-def _below(folder: Path) -> list[Path]:
-    return [p for p in sorted(folder.rglob("*")) if p.is_file()] if folder.is_dir() else []
-
-
-def _left_of(path: Path, user: str, known: Iterable[str]) -> bool:
-    """Whether a recording that no manifest names is theirs; of one that cannot be read, its name decides."""
-    if path.stem in known:
-        return False
-    try:
-        return str(store.load(path, "gazepipe.recording", only=()).attrs.get("user")) == user
-    except GazepipeError:
-        return path.stem == user or path.stem.startswith(f"{user}_")
-
-
-def _trained_on(study: Study, user: str) -> bool:
-    row = study.manifest("build-psm").get("users", {}).get(user)
-    if row is not None and not row["enrolled"]:
-        return True
-    return user in _users_of_maps(study) or any(
-        user in _users_of_weights(p) for p in (study.store / "models").glob("*.safetensors")
-    )
-
-
-def _users_of_maps(study: Study) -> list[str]:
-    if not study.usm_file.is_file():
-        return []
-    try:
-        users: list[str] = json.loads(str(store.load(study.usm_file, "gazepipe.usm", only=()).attrs["users"]))
-    except (GazepipeError, KeyError, ValueError):
-        return []
-    return users
-
-
-def _users_of_weights(path: Path) -> set[str]:
-    """Users in the metadata; torch is not needed to read them."""
-    try:
-        with path.open("rb") as file:
-            about = json.loads(weights_header(file, path.stat().st_size)[0]["gazepipe"])
-        return {str(u) for key, users in about.items() if key.startswith("users_") for u in users}
-    except (OSError, ValueError, KeyError, TypeError):
-        return set()
-
-
-def _in_gallery(study: Study, user: str) -> bool:
-    if not study.gallery_file.is_file():
-        return False
-    table = store.load(study.gallery_file, "gazepipe.gallery", only=("table/user",)).arrays["table/user"]
-    return user in {str(u) for u in table}
-
-
-def _rebuild(study: Study) -> list[str]:
-    """What is there now and will have to be made again, with the command."""
-    found = []
-    if study.usm_file.is_file():
-        found.append("universal maps (gazepipe build-psm)")
-    names = [p.stem for p in sorted((study.store / "models").glob("*.safetensors"))]
-    if names:
-        found.append(f"networks: {', '.join(names)} (gazepipe train)")
-    if study.gallery_file.is_file():
-        found.append("gallery: embeddings of all others (gazepipe run)")
-    for name, what in (("evaluation.json", "evaluation"), ("tables", "tables"), ("figures", "figures")):
-        if (study.store / name).exists():
-            option = f" --{name}" if name in ("tables", "figures") else ""
-            found.append(f"{what} (gazepipe evaluate{option})")
-    if _below(study.store / "folds"):
-        found.append("cross-validation (gazepipe crossvalidate)")
-    if predicted := predicted_rows(study.store / "predictions"):
-        found.append(f"{len(predicted)} predicted maps (gazepipe predict)")
-    return found
-
-
-def _originals(study: Study, user: str, rows: Iterable[dict[str, Any]]) -> list[Path]:
-    """The person's own files and folders: what a manifest names, and what an ingest would take for theirs."""
-    from gazepipe.ingest import jobs_below
-
-    found = [Path(row["source"]) for row in rows if row["origin"] in ("ingest", "enrol")]
-    with contextlib.suppress(GazepipeError):
-        found += [job.source for job in jobs_below(study)[0] if job.user == user]
-    there = {p.resolve(): p for p in found if p.exists() or any(q.is_file() for q in p.parents)}
-    return sorted(there.values())
-
-
-# ---- doing it --------------------------------------------------------------------------------------------------------
 
 
 def forget(study: Study, user: str, *, recordings: bool = False, show: Show | None = None) -> Forgotten:
@@ -236,11 +69,11 @@ def forget(study: Study, user: str, *, recordings: bool = False, show: Show | No
         If another run is writing, or something cannot be deleted.
     """
     with store.lock(study.store):
-        before = study.manifest(_JOURNAL)
+        before = study.manifest(JOURNAL)
         under_way = before.get("user") == user
-        plan = _plan(study, user) if under_way else plan_of(study, user)
+        plan = outlook(study, user)
         journal = _journal(study, plan, before if under_way else {})
-        study.write_manifest(_JOURNAL, journal)
+        study.write_manifest(JOURNAL, journal)
         mark_forgotten(study, user)
         _rewrite(study, plan, journal)
         _delete(study, plan)
@@ -248,13 +81,13 @@ def forget(study: Study, user: str, *, recordings: bool = False, show: Show | No
         removed_originals = _delete_originals(study, plan, journal) if recordings else []
         others = {str(row["user"]) for row in study.known_recordings().values()} | set(study.known_recordings())
         traces = Traces(journal["names"], others, map(bytes.fromhex, journal["windows"]))
-        found = scan(study.store, traces, skip=[study.manifest_file(_JOURNAL)], show=show)
-        receipt = _receipt(study, plan, journal, traces, found, removed_originals)
+        found = scan(study.store, traces, skip=[study.manifest_file(JOURNAL)], show=show)
+        receipt = make_receipt(study, plan, journal, traces, found, removed_originals)
         stamp = receipt["time"].replace(":", "").replace("+0000", "Z")
         path = study.store / RECEIPTS / f"{stamp}-{receipt['id'][:8]}.json"
         write_json(path, receipt)
         audit.record(study, "forget", users=[user], files=len(journal["removed"]), traces=len(found.hits))
-        study.manifest_file(_JOURNAL).unlink()
+        study.manifest_file(JOURNAL).unlink()
     return Forgotten(plan, receipt, path, found.hits)
 
 
@@ -300,7 +133,7 @@ def _windows(study: Study, plan: Plan) -> Iterator[bytes]:
             for name, values in arrays.items():
                 if re.search(r"(x_coordinate|y_coordinate|fixations/(x_px|y_px|u|v)|maps)$", name):
                     yield from windows_of(values[values != 0] if name == "maps" else values, _WINDOWS_A_FILE)
-    if _in_gallery(study, plan.user):
+    if in_gallery(study, plan.user):
         contents = store.load(study.gallery_file, "gazepipe.gallery")
         row = [str(u) for u in contents.arrays["table/user"]].index(plan.user)
         for name in ("embedding", "profile"):
@@ -335,7 +168,7 @@ def _rewrite(study: Study, plan: Plan, journal: dict[str, Any]) -> None:
             write_json(summary, {"predictions": left})
         else:
             summary.unlink()
-    if _in_gallery(study, plan.user):
+    if in_gallery(study, plan.user):
         _gallery_without(study, plan.user)
 
 
@@ -358,14 +191,12 @@ def _gallery_without(study: Study, user: str) -> None:
         study.gallery_file.unlink()
         return
     arrays = {name: values[keep] for name, values in contents.arrays.items()}
-    vectors = arrays["embedding"].astype(np.float64)
-    cosines = vectors @ vectors.T
-    np.fill_diagonal(cosines, -np.inf)
     own = arrays["table/margin"] + arrays["table/nearest_cosine"]
-    near = cosines.argmax(1)
-    alone = len(vectors) == 1
-    arrays["table/nearest"] = np.array(["" if alone else arrays["table/user"][i] for i in near], object)
-    arrays["table/nearest_cosine"] = np.full(1, np.nan) if alone else cosines.max(1)
+    users, vectors = arrays["table/user"], arrays["embedding"]
+    near = [nearest(vector, np.delete(vectors, i, 0)) for i, vector in enumerate(vectors)]
+    names = ["" if k < 0 else np.delete(users, i)[k] for i, (k, _) in enumerate(near)]
+    arrays["table/nearest"] = np.array(names, object)
+    arrays["table/nearest_cosine"] = np.array([cosine for _, cosine in near])
     arrays["table/margin"] = own - arrays["table/nearest_cosine"]
     arrays["table/d_prime"] = np.full(len(vectors), np.nan)
     inputs = {u: r for u, r in json.loads(str(contents.attrs["inputs"])).items() if u != user}
@@ -382,9 +213,9 @@ def _delete(study: Study, plan: Plan) -> None:
     for path in plan.remove:
         _unlink(path)
     # What shards left that were never gathered names everybody in them; a shard that runs again finds its files done.
-    for path in (study.store / "manifest").glob("*-of-*.json"):
+    for path in part_files(study):
         _unlink(path)
-    for name in (ASIDE, *_OF_NETWORKS):
+    for name in (ASIDE, *OF_NETWORKS):
         folders = [p for p in (study.store / name).rglob("*") if p.is_dir()]
         for folder in [*sorted(folders, reverse=True), study.store / name]:
             with contextlib.suppress(OSError):
@@ -439,65 +270,3 @@ def rebuild(study: Study, receipt: dict[str, Any]) -> Iterator[str]:
         made = stage.write_tables(study, result) if "tables" in listed else []
         made += stage.draw_figures(study, result) if "figures" in listed else []
         yield f"evaluated, {len(made)} tables and figures."
-
-
-# ---- the receipt -----------------------------------------------------------------------------------------------------
-
-
-def _receipt(
-    study: Study, plan: Plan, journal: dict[str, Any], traces: Traces, found: Scan, originals: list[str]
-) -> dict[str, Any]:
-    """Say what was done without saying to whom: USER stands for the name."""
-
-    def masked(text: str) -> str:
-        for name in sorted(traces.names, key=len, reverse=True):
-            text = re.sub(rf"(?<![A-Za-z0-9]){re.escape(name)}(?![A-Za-z0-9])", "USER", text, flags=re.IGNORECASE)
-        return text
-
-    exports = [e["time"] for e in audit.entries(study) if e["command"] == "export"]
-    return {
-        "format": "gazepipe.receipt",
-        "format_version": "1.0",
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "id": subject_id(study, plan.user),
-        "removed": [masked(name) for name in journal["removed"]],
-        "originals_deleted": len(originals),
-        "originals_left": sum(Path(p).exists() for p in journal["originals"]),
-        "to_rebuild": journal["rebuild"],
-        "exports_before": exports,
-        "looked_for": {"names": len(traces.names), "windows_of_numbers": len(traces.windows)},
-        "looked_through": {
-            "files": found.files,
-            "bytes": found.bytes,
-            "hdf5_datasets": found.datasets,
-            "hdf5_attributes": found.attributes,
-            "decoded_bytes": found.decoded_bytes,
-            "could_not_be_decoded": [masked(name) for name in found.unreadable],
-            "names_only_by_themselves": bool(traces.weak),
-        },
-        "found": [{"file": masked(h.file), "place": masked(h.place), "what": h.what} for h in found.hits],
-        "clean": not found.hits,
-    }
-
-
-def receipt_text(receipt: dict[str, Any]) -> str:
-    """Return a receipt for people."""
-    seen, sought = receipt["looked_through"], receipt["looked_for"]
-    lines = [f"{len(receipt['removed'])} files removed from the store."]
-    if receipt["to_rebuild"]:
-        lines += ["To be made again without the person:", *(f"  {what}" for what in receipt["to_rebuild"])]
-    lines.append(
-        f"Looked for {sought['names']} names and {sought['windows_of_numbers']} runs of the person's numbers in "
-        f"{seen['files']} files, {seen['bytes'] / 1e6:.1f} MB, and in {seen['hdf5_datasets']} data sets "
-        f"({seen['decoded_bytes'] / 1e6:.1f} MB decoded) and {seen['hdf5_attributes']} attributes of them: "
-        + ("nothing is left." if receipt["clean"] else f"{len(receipt['found'])} traces are left.")
-    )
-    lines += [f"  {hit['file']}: {hit['what']} in {hit['place']}" for hit in receipt["found"]]
-    if receipt["originals_left"]:
-        lines.append(
-            f"{receipt['originals_left']} original recordings are still there: yours to delete (--recordings)."
-        )
-    if receipt["exports_before"]:
-        lines.append(f"{len(receipt['exports_before'])} exports were made before; what they wrote is yours to delete.")
-    lines.append("Backups, copies and results written outside the store are yours to delete.")
-    return "\n".join(lines)

@@ -7,6 +7,7 @@ from typing import Any
 
 from gazepipe import build, ingest, store
 from gazepipe.build import BuildReport
+from gazepipe.discovery import plan, sort_out
 from gazepipe.ingest import IngestReport
 from gazepipe.shards import failures_of, forget_parts, load_parts
 from gazepipe.stimuli import StudyImages
@@ -25,9 +26,9 @@ def gather_ingest(study: Study, shards: int) -> IngestReport:
     LockedError, StorageError
         If the store cannot be written.
     """
-    planned = ingest.plan(study)
+    planned = plan(study)
     with store.lock(study.store):
-        todo, failures, elsewhere = ingest.sort_out(study, *planned)
+        todo, failures, elsewhere = sort_out(study, *planned)
         parts = load_parts(study, "ingest", shards, ingest.parts_made_of(study))
         report = IngestReport(failures=failures)
         wanted = {job.recording for job in todo}  # a file may have gone since its shard ran

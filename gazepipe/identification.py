@@ -19,6 +19,7 @@ __all__ = [
     "draw",
     "equal_error_rate",
     "hits",
+    "nearest",
     "precision_at_one",
     "separation",
     "tables_of",
@@ -176,6 +177,13 @@ class Separation:
     d_prime: float
 
 
+def nearest(embedding: F32, others: F32) -> tuple[int, float]:
+    """Index and cosine of the most similar of `others` ``(n, d)``, all of them unit vectors; −1 and NaN for none."""
+    cosines = others @ embedding
+    index = int(cosines.argmax()) if len(others) else -1
+    return index, float(cosines[index]) if len(others) else float("nan")
+
+
 def separation(features: F32, others: F32, *, rng: np.random.Generator, draws: int = 50) -> Separation:
     """Measure one person's repeatability, and how far they are from the embeddings `others` ``(n, d)``."""
     n = len(features)
@@ -186,13 +194,11 @@ def separation(features: F32, others: F32, *, rng: np.random.Generator, draws: i
         own.append(float(a @ b))
         cross.extend((others @ a).tolist())
     embedding = _unit(features.mean(0))
-    cosines = others @ embedding
-    nearest = int(cosines.argmax()) if len(others) else -1
-    nearest_cosine = float(cosines[nearest]) if len(others) else float("nan")
+    index, nearest_cosine = nearest(embedding, others)
     mean_own = float(np.mean(own)) if own else float("nan")
     return Separation(
         dispersion=1 - mean_own,
-        nearest=nearest,
+        nearest=index,
         nearest_cosine=nearest_cosine,
         margin=mean_own - nearest_cosine,
         d_prime=d_prime(own, cross) if own and cross else float("nan"),

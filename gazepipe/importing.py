@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gazepipe import audit, store
+from gazepipe.atomic import write_atomically
 from gazepipe.config import template
 from gazepipe.errors import ConfigError
 from gazepipe.recipe import Recipe, digest_json
@@ -87,7 +88,7 @@ def import_fixations(
         overrides: dict[str, Any] = {"name": name, "stimuli": stimuli}
         if not dataset.image_paths:
             overrides["embedding"] = {"inputs": "psm"}
-        store.write_atomically(config, template(**overrides).encode())
+        write_atomically(config, template(**overrides).encode())
     study = Study.open(study_folder)
     users = sorted(dataset.fixations["user"].unique())
     content = digest_json([dataset.pixels_per_degree, sorted(dataset.stimulus_px.items())])
@@ -173,7 +174,7 @@ def import_recordings(
     values, notes = raw_settings(name, path)
     config = study_folder / "gazepipe.toml"
     if not config.exists():
-        store.write_atomically(config, template(**values).encode())
+        write_atomically(config, template(**values).encode())
     study = Study.open(study_folder)
     return study, notes, ingest(study, jobs=jobs, show=show)
 

@@ -7,56 +7,39 @@ that is gone is removed.
 
 from __future__ import annotations
 
-import dataclasses
-import fnmatch
 import json
-import os
-import re
 import traceback
-from collections import defaultdict
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from gazepipe import audit, compute, consent, parallel, store
-from gazepipe.config import CONFIG_NAME, IngestConfig, StudyConfig
-from gazepipe.errors import ConfigError, GazepipeError, NothingToDoError, RecordingError, StorageError, StoreError
-from gazepipe.readers import find_reader, is_companion, is_recording_folder, recordings_in_archive, unpacked
+from gazepipe import audit, compute, parallel, store
+from gazepipe.analyse import analyse
+from gazepipe.config import StudyConfig
+from gazepipe.discovery import Job, digest_of, plan, sort_out
+from gazepipe.errors import GazepipeError, NothingToDoError, RecordingError, StorageError, StoreError
 from gazepipe.readers.source import out_of_memory
-from gazepipe.recipe import Recipe, digest_file, digest_folder, digest_json
+from gazepipe.recipe import Recipe, digest_json
 from gazepipe.shards import WAIT_S, Shard, forget_parts, save_part
 from gazepipe.stimuli import unmatched_stimuli
-from gazepipe.study import Failure, Study, check_label, fold
-from gazepipe.subjects import forgotten
-from gazepipe.trial_sources import name_pattern, trial_rows
+from gazepipe.study import Failure, Study, fold
+from gazepipe.trial_sources import trial_rows
 from gazepipe.user_quality import user_quality
 
 if TYPE_CHECKING:
-    from gazepipe.recording import Recording
     from gazepipe.trial_sources import TrialRows
-    from gazepipe.trials import TrialTable
 
 __all__ = [
     "VERSION",
     "IngestReport",
-    "Job",
-    "analyse",
     "conclude",
     "each",
-    "free_of",
     "ingest",
     "ingest_files",
-    "jobs_below",
     "parts_made_of",
-    "plan",
-    "read_trials",
     "recipe_of_job",
-    "recordings_below",
-    "sort_out",
     "stored_summary",
     "workers",
 ]
@@ -65,21 +48,6 @@ __all__ = [
 VERSION = 4
 
 Show = Callable[[int, int, str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One file or folder to read: whose it is and where its result goes."""
-
-    source: Path
-    user: str
-    session: str
-    origin: str
-
-    @property
-    def recording(self) -> str:
-        """Name of the stored recording."""
-        return f"{self.user}_{self.session}" if self.session else self.user
 
 
 @dataclass(slots=True)
@@ -99,141 +67,6 @@ class IngestReport:
     def failed(self) -> int:
         """Recordings that could not be stored."""
         return sum(not f.partial for f in self.failures)
-
-
-def plan(study: Study) -> tuple[list[Job], list[Failure]]:
-    """Which files are recordings and whose they are, without reading them.
-
-    Two files that claim the same user and session, and two users whose names differ only in case, are failures:
-    neither is taken, because guessing would mix two people. Of people who were forgotten nothing is said; people
-    without the consent that the study requires are failures.
-
-    Raises
-    ------
-    ConfigError
-        If there is no such folder.
-    NothingToDoError
-        If no file matches.
-    """
-    jobs, failures = jobs_below(study)
-    gone = forgotten(study, {job.user for job in jobs})
-    refused = consent.refusal(study, sorted({job.user for job in jobs} - gone), "ingest")
-    failures += [Failure("ingest", str(j.source), f"{j.source}: {refused[j.user]}") for j in jobs if j.user in refused]
-    if not jobs and not failures:
-        msg = f"{study.recordings}: no file matches [ingest] include {list(study.config.ingest.include)}."
-        raise NothingToDoError(msg)
-    unique, clashes = _without_clashes([job for job in jobs if job.user not in gone and job.user not in refused])
-    return unique, failures + clashes
-
-
-def jobs_below(study: Study) -> tuple[list[Job], list[Failure]]:
-    """All files of the study that are recordings, as their names have it, and what has no usable name.
-
-    Raises
-    ------
-    ConfigError
-        If there is no such folder.
-    """
-    if not study.recordings.is_dir():
-        msg = f"{study.recordings}: no such folder; correct `recordings` in {study.root / CONFIG_NAME}."
-        raise ConfigError(msg)
-    pattern = re.compile(study.config.ingest.user_pattern)
-    jobs: list[Job] = []
-    failures: list[Failure] = []
-    trial_files = name_pattern(study.config.trials)
-    for path in recordings_below(study.recordings, study.config.ingest, {study.store, study.stimuli}, trial_files):
-        name = path.relative_to(study.recordings).as_posix() if path != study.recordings else path.resolve().name
-        match = pattern.search(name)
-        if match is None:
-            found = f"{path}: the name does not match [ingest] user_pattern {study.config.ingest.user_pattern!r}; "
-            failures.append(Failure("ingest", str(path), found + "rename the file, correct the pattern or exclude it."))
-            continue
-        groups = match.groupdict()
-        try:
-            user = check_label(groups["user"], f"{path}: user")
-            session = check_label(groups["session"], f"{path}: session") if groups.get("session") else ""
-        except ConfigError as error:
-            failures.append(Failure("ingest", str(path), str(error)))
-            continue
-        jobs.append(Job(path, user, session, "ingest"))
-    return jobs, failures
-
-
-def recordings_below(
-    root: Path, config: IngestConfig, skipped: Iterable[Path] = (), trial_files: str = ""
-) -> Iterator[Path]:
-    """Files that match and folders that are recordings, in a fixed order.
-
-    The `skipped` folders and what is hidden are not looked into. A folder that is a recording counts whole, and so does
-    a zip archive with one recording; of one with several, each is a path of its own (``cloud.zip/P01``). Files
-    whose name fits `trial_files` hold trials and are no recordings.
-    """
-    excluded = (*config.exclude, trial_files) if trial_files else config.exclude
-    skipped = {p.resolve() for p in skipped}
-    for folder, folders, names in os.walk(root):
-        here = Path(folder)
-        if is_recording_folder(here):
-            folders.clear()
-            yield here
-            continue
-        folders[:] = sorted(
-            d
-            for d in folders
-            if not d.startswith(".") and (here / d).resolve() not in skipped and not _matches(d, config.exclude)
-        )
-        for name in sorted(n for n in names if not n.startswith(".")):
-            if name == CONFIG_NAME or not _matches(name, config.include) or _matches(name, excluded):
-                continue
-            if not is_companion(here / name):
-                yield from _of_archive(here / name, config)
-
-
-def _of_archive(path: Path, config: IngestConfig) -> Iterator[Path]:
-    """The recordings in an archive that match, if there are several; else the file itself, whatever it is."""
-    try:
-        names = recordings_in_archive(path)
-    except RecordingError:  # reading it will say so again
-        names = []
-    if len(names) < 2:
-        yield path
-    for name in names if len(names) > 1 else ():
-        parts = name.rstrip("/").split("/")
-        wanted = name.endswith("/") or _matches(parts[-1], config.include)
-        if wanted and not any(_matches(part, config.exclude) for part in parts):
-            yield path.joinpath(*parts)
-
-
-def _matches(name: str, patterns: Iterable[str]) -> bool:
-    return any(fnmatch.fnmatchcase(name.lower(), p.lower()) for p in patterns)
-
-
-def _without_clashes(jobs: list[Job]) -> tuple[list[Job], list[Failure]]:
-    claims: dict[str, list[Job]] = defaultdict(list)
-    spellings: dict[str, set[str]] = defaultdict(set)
-    for job in jobs:
-        claims[fold(job.recording)].append(job)
-        spellings[fold(job.user)].add(job.user)
-    unique: list[Job] = []
-    failures: list[Failure] = []
-    for job in jobs:
-        rivals = [j for j in claims[fold(job.recording)] if j is not job]
-        if rivals:
-            session = f", session {job.session!r}" if job.session else ""
-            text = (
-                f"{job.source}: claims user {job.user!r}{session}, as {rivals[0].source} does; one name must mean one "
-                "person and session, so neither was taken; rename one file or set [ingest] user_pattern."
-            )
-            failures.append(Failure("ingest", str(job.source), text))
-        elif len(spellings[fold(job.user)]) > 1:
-            others = sorted(spellings[fold(job.user)] - {job.user})
-            text = (
-                f"{job.source}: user {job.user!r} differs from user {others[0]!r} only in upper and lower case; use "
-                "one spelling for one person."
-            )
-            failures.append(Failure("ingest", str(job.source), text))
-        else:
-            unique.append(job)
-    return unique, failures
 
 
 def ingest(
@@ -290,16 +123,6 @@ def parts_made_of(study: Study) -> str:
     return digest_json([VERSION, _params(study.config), str(study.recordings.resolve())])
 
 
-def sort_out(
-    study: Study, planned: list[Job], failures: list[Failure]
-) -> tuple[list[Job], list[Failure], dict[str, dict[str, Any]]]:
-    """What of a plan can be taken in, what cannot, and the recordings in the store that are from elsewhere."""
-    root = str(study.recordings.resolve())
-    elsewhere = {k: v for k, v in study.known_recordings().items() if v.get("root") != root}
-    todo, clashes = free_of(planned, elsewhere)
-    return todo, failures + clashes, elsewhere
-
-
 def conclude(study: Study, planned: list[Job], elsewhere: dict[str, dict[str, Any]], report: IngestReport) -> None:
     """Put into use what was ingested, and remove what was stored of files that are gone."""
     root = str(study.recordings.resolve())
@@ -335,40 +158,6 @@ def _not_reached(study: Study, todo: list[Job], report: IngestReport) -> dict[st
     failed = {failure.source for failure in report.failures}
     left = (j for j in todo if j.recording not in report.recordings and str(j.source) not in failed)
     return {j.recording: known[j.recording] for j in left if j.recording in known}
-
-
-def free_of(jobs: list[Job], elsewhere: dict[str, dict[str, Any]]) -> tuple[list[Job], list[Failure]]:
-    """Refuse what would mix with a recording or a user from another folder, an import or an enrolment.
-
-    A recording of the same name and content is no other one: its folder was moved, or is reached by another path.
-    """
-    recordings = {fold(name): row for name, row in elsewhere.items()}
-    users = {fold(row["user"]): row for row in elsewhere.values()}
-    free: list[Job] = []
-    clashes: list[Failure] = []
-    for job in jobs:
-        rival, namesake = recordings.get(fold(job.recording)), users.get(fold(job.user))
-        if rival is not None and rival["origin"] == "enrol" and Path(rival["source"]).resolve() == job.source.resolve():
-            continue  # a live session whose person was enrolled at its end
-        if rival is not None and not _same_content(job, elsewhere.get(job.recording)):
-            found = f"a recording {job.recording!r}, from {rival['source']}"
-        elif namesake is not None and (namesake["origin"] != "ingest" or namesake["user"] != job.user):
-            found = f"a user {namesake['user']!r}, from {namesake['source']}"
-        else:
-            free.append(job)
-            continue
-        text = f"{job.source}: the store already has {found}; rename the file or use another store."
-        clashes.append(Failure("ingest", str(job.source), text))
-    return free, clashes
-
-
-def _same_content(job: Job, row: dict[str, Any] | None) -> bool:
-    if row is None or row["origin"] != "ingest" or "content" not in row:
-        return False
-    try:
-        return _digest(job.source) == str(row["content"])
-    except GazepipeError:
-        return False
 
 
 def ingest_files(
@@ -449,15 +238,6 @@ def _params(config: StudyConfig) -> dict[str, Any]:
     return {name: getattr(config, name).model_dump(mode="json") for name in ("screen", "csv", "trials", "ivt")}
 
 
-def _digest(source: Path) -> str:
-    """Digest of all that a recording is read from."""
-    with unpacked(source) as place:
-        reader = find_reader(place)
-        if reader is None or reader.files is None:
-            return digest_file(place)
-        return digest_folder(place if place.is_dir() else place.parent, reader.files(place))
-
-
 def recipe_of_job(study: Study, job: Job) -> tuple[Recipe, dict[str, str], TrialRows | None]:
     """Recipe of a recording's stored file, the inputs in it, and its trials where they stand in a file of their own.
 
@@ -466,7 +246,7 @@ def recipe_of_job(study: Study, job: Job) -> tuple[Recipe, dict[str, str], Trial
     RecordingError
         If a file cannot be read, or the trials are not there.
     """
-    inputs = {"source": _digest(job.source)}
+    inputs = {"source": digest_of(job.source)}
     rows = trial_rows(study.config.trials, study.root, job.source, job.user, job.session)
     if rows is not None:
         # What this recording takes from a file that others share, so that theirs may change without it.
@@ -518,108 +298,3 @@ def stored_summary(path: Path) -> dict[str, Any] | None:
 def _listed(job: Job, attrs: Any) -> list[str]:
     found = attrs["warnings"]
     return [f"{job.source}: {w}" for w in (json.loads(found) if isinstance(found, str) else found)]
-
-
-def read_trials(source: Path, config: StudyConfig, rows: TrialRows | None = None) -> tuple[Recording, TrialTable]:
-    """Read one recording, check that it can be used, and find its trials.
-
-    Raises
-    ------
-    RecordingError
-        If the file cannot be read, has no gaze on a screen, states another screen than the configuration, or has no
-        trial.
-    """
-    from gazepipe.readers import read_recording
-    from gazepipe.trials import find_trials
-
-    recording = read_recording(source, config)
-    _check_coordinates(recording)
-    _check_display(recording, config)
-    return recording, find_trials(recording, config, rows)
-
-
-def analyse(source: Path, config: StudyConfig, rows: TrialRows | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Read one recording and find its trials, events and quality; arrays and attributes as they are stored.
-
-    Parameters
-    ----------
-    source, config
-        The recording and its study.
-    rows
-        Its trials, where they stand in a file of their own.
-
-    Raises
-    ------
-    RecordingError
-        As `read_trials`.
-    """
-    from gazepipe.blinks import blinks
-    from gazepipe.distance import viewing_distance
-    from gazepipe.events import fixations, select_gaze
-    from gazepipe.quality import quality
-    from gazepipe.saccades import saccades
-
-    recording, trials = read_trials(source, config, rows)
-    screen = config.screen.screen()
-    distance_mm, said = viewing_distance(recording, config.screen)
-    gaze = dataclasses.replace(select_gaze(recording, config.ivt), distance_mm=distance_mm)
-    found = fixations(recording, screen, config.ivt, trials=trials, gaze=gaze)
-    measured = quality(recording, gaze, found, trials.frame, screen, config.ivt)
-    arrays: dict[str, Any] = {"samples/timestamp": recording.time_ms}
-    for eye, samples in recording.eyes.items():
-        arrays[f"samples/{eye}/x_coordinate"] = samples.x_px
-        arrays[f"samples/{eye}/y_coordinate"] = samples.y_px
-        arrays[f"samples/{eye}/pupil_size"] = samples.pupil
-    arrays["blocks/first_sample"] = recording.block_start
-    arrays["blocks/sampling_rate_hz"] = recording.sampling_rate_hz
-    messages = list(recording.messages)
-    arrays["messages/time_ms"] = np.array([m.time_ms for m in messages])
-    arrays["messages/offset_ms"] = np.array([m.offset_ms for m in messages])
-    arrays["messages/text"] = np.array([m.text for m in messages], object)
-    arrays |= {f"native_events/{k}": v for k, v in recording.native_events.items()}
-    tables = {"trials": trials.frame, "fixations": found, "quality": measured.trials}
-    tables["saccades"] = saccades(recording, screen, config.ivt, trials, gaze, found)
-    tables["blinks"] = blinks(recording, screen, config.ivt, trials)
-    for name, frame in tables.items():
-        arrays |= {f"{name}/{column}": frame[column].to_numpy() for column in frame.columns}
-    attrs = {
-        "format": recording.format,
-        "coordinates": recording.meta.get("coordinates", "screen"),
-        "quality": measured.recording,
-        "meta": dict(recording.meta),
-        "warnings": [*recording.warnings, *trials.problems, *said],
-    }
-    return arrays, attrs
-
-
-def _check_coordinates(recording: Recording) -> None:
-    """Gaze in a picture that moves with the head says nothing about an image until it is mapped to the screen."""
-    if recording.meta.get("coordinates") == "scene":
-        raise RecordingError(
-            recording.path,
-            "its gaze is in pixels of the scene camera",
-            expected="gaze on the screen",
-            remedy="map it with Pupil Cloud's Marker Mapper or Pupil Player's Surface Tracker, the screen being the "
-            "surface, and ingest that export",
-        )
-
-
-def _check_display(recording: Recording, config: StudyConfig) -> None:
-    """Degrees would be silently wrong on another screen than the configuration's."""
-    if recording.display_px is None:
-        return
-    (w, h), want = recording.display_px, (config.screen.width_px, config.screen.height_px)
-    if abs(w - want[0]) > 1 or abs(h - want[1]) > 1:
-        if recording.meta.get("coordinates") == "reference image":
-            raise RecordingError(
-                recording.path,
-                f"its gaze is in the {w} × {h} px of a reference image",
-                expected=f"the {want[0]} × {want[1]} px of [screen]",
-                remedy="set [screen] to the image's pixels and to the size and distance of what it shows",
-            )
-        raise RecordingError(
-            recording.path,
-            f"was made on a screen of {w} × {h} px",
-            expected=f"the {want[0]} × {want[1]} px of [screen]",
-            remedy="set [screen] to the screen of these recordings; recordings of another screen need another study",
-        )

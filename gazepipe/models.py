@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from gazepipe import __version__, store
+from gazepipe import __version__
+from gazepipe.atomic import write_atomically
 from gazepipe.embedding import embedding_net
 from gazepipe.errors import NothingToDoError, StoreError
 from gazepipe.profile import ProfileNet
@@ -30,6 +31,7 @@ __all__ = [
     "check_weights",
     "load_model",
     "load_refiner",
+    "model_info",
     "model_recipe",
     "read_model",
     "save_model",
@@ -89,9 +91,7 @@ def save_model(
     }
     weights = {key: value.detach().cpu().contiguous() for key, value in trained.net.state_dict().items()}
     text = json.dumps(info, sort_keys=True)
-    store.write_atomically(
-        study.model_file(name), save(weights, {"gazepipe": text, "digest": weights_digest(text, weights)})
-    )
+    write_atomically(study.model_file(name), save(weights, {"gazepipe": text, "digest": weights_digest(text, weights)}))
 
 
 def weights_digest(text: str, weights: Mapping[str, torch.Tensor]) -> str:
@@ -153,11 +153,28 @@ def load_model(study: Study, name: str, where: torch.device | None = None) -> Mo
     StoreError
         If the file is damaged or of another version.
     """
+    return read_model(_trained(study, name), name, where)
+
+
+def model_info(study: Study, name: str) -> dict[str, Any]:
+    """What is known about a trained network (`Model.info`), without reading its weights.
+
+    Raises
+    ------
+    NothingToDoError
+        If it has not been trained.
+    StoreError
+        If the file is damaged or of another version.
+    """
+    return _info(_trained(study, name))[0]
+
+
+def _trained(study: Study, name: str) -> Path:
     path = study.model_file(name)
     if not path.is_file():
         msg = f"{path}: there is no trained {name} network; run `gazepipe train` first."
         raise NothingToDoError(msg)
-    return read_model(path, name, where)
+    return path
 
 
 def read_model(path: Path, name: str, where: torch.device | None = None) -> Model:

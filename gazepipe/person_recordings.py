@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from gazepipe import store
-from gazepipe.build import fixations_on_images
+from gazepipe.analyse import analyse
 from gazepipe.config import EnrolConfig
+from gazepipe.discovery import Job, recordings_below
 from gazepipe.errors import InputError, NothingToDoError, QualityError, RecordingError
-from gazepipe.ingest import Job, analyse, each, recordings_below
+from gazepipe.image_fixations import fixations_on_images
+from gazepipe.ingest import each
 from gazepipe.study import Failure, Study
 from gazepipe.trial_sources import name_pattern, trial_rows
 from gazepipe.user_quality import pooled

@@ -16,12 +16,13 @@ import numpy.typing as npt
 import torch
 
 from gazepipe import store
+from gazepipe.atomic import write_atomically
 from gazepipe.documents import digest_bytes, write_json
 from gazepipe.errors import ConfigError, GazepipeError, NothingToDoError
 from gazepipe.figures import overlay_png
 from gazepipe.images import read_rgb
 from gazepipe.inference import FastRefiner
-from gazepipe.models import load_model
+from gazepipe.models import model_info
 from gazepipe.predicted import SUMMARY, predicted_rows
 from gazepipe.predictor import Predictor
 from gazepipe.recipe import digest_file, digest_json
@@ -206,7 +207,7 @@ def _predict(
 def test_images_of(study: Study, count: int) -> list[Path]:
     """Return files of the first test images of the embedding network, as many as there are up to a number."""
     known = stimulus_index(study.stimuli)
-    names = load_model(study, "embedding").info["images_test"]
+    names = model_info(study, "embedding")["images_test"]
     return [known[name.lower()] for name in names if name.lower() in known][:count]
 
 
@@ -247,7 +248,7 @@ def _write(overlay: Path, array: Path, picture: U8, psm: F32) -> dict[str, str]:
     np.save(buffer, psm)
     files = {"array": (array, buffer.getvalue()), "overlay": (overlay, overlay_png(picture, psm))}
     for path, data in files.values():
-        store.write_atomically(path, data)
+        write_atomically(path, data)
     return {name: digest_bytes(data) for name, (_, data) in files.items()}
 
 

@@ -13,18 +13,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from gazepipe import store
+from gazepipe.analyse import read_trials
+from gazepipe.discovery import Job, free_of, plan
 from gazepipe.errors import GazepipeError
-from gazepipe.ingest import (
-    Job,
-    Show,
-    each,
-    free_of,
-    plan,
-    read_trials,
-    recipe_of_job,
-    stored_summary,
-    workers,
-)
+from gazepipe.ingest import Show, each, recipe_of_job, stored_summary, workers
 from gazepipe.recipe import Recipe
 from gazepipe.stimuli import unmatched_stimuli
 from gazepipe.study import Study

@@ -15,13 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from gazepipe import compute
-from gazepipe.build import load_corpus, maps_in_memory
+from gazepipe.build import maps_in_memory
 from gazepipe.calibration import Calibration, load_calibration
 from gazepipe.corpus import Corpus
 from gazepipe.enrol import Enrolment, Gallery, load_gallery
 from gazepipe.errors import InputError, NothingToDoError
 from gazepipe.models import Model, load_model
 from gazepipe.person_recordings import PersonData, data_of, findings, read_in_memory, refuse
+from gazepipe.stored_corpus import load_corpus
 from gazepipe.study import Failure, Study
 from gazepipe.tables import text_table
 from gazepipe.training import Encoder

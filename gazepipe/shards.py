@@ -11,12 +11,13 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 from gazepipe.errors import ConfigError, NothingToDoError, StoreError
 from gazepipe.study import Failure, Study
 
-__all__ = ["WAIT_S", "Shard", "failures_of", "forget_parts", "load_parts", "save_part"]
+__all__ = ["WAIT_S", "Shard", "failures_of", "forget_parts", "load_parts", "part_files", "save_part"]
 
 #: Shards start together, and each begins under the lock of the whole store.
 WAIT_S = 30.0
@@ -85,9 +86,14 @@ def load_parts(study: Study, stage: str, count: int, made_of: str) -> list[dict[
     return parts
 
 
+def part_files(study: Study, stage: str = "*") -> list[Path]:
+    """Find the manifests that shards of a stage, or of any, left."""
+    return list((study.store / "manifest").glob(f"{stage}-*-of-*.json"))
+
+
 def forget_parts(study: Study, stage: str, kept: int = 0) -> None:
     """Remove what shards left, unless there are `kept` of them: nobody keeps it up to date any longer."""
-    for path in (study.store / "manifest").glob(f"{stage}-*-of-*.json"):
+    for path in part_files(study, stage):
         if not path.name.endswith(f"-of-{kept}.json"):
             path.unlink(missing_ok=True)
 

@@ -12,9 +12,7 @@ HDF5 does not guard attributes of some kilobytes, so the root attributes have a 
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gazepipe import __version__
+from gazepipe.atomic import make_folder, write_atomically
 from gazepipe.errors import LockedError, NothingToDoError, StorageError, StoreError
 from gazepipe.recipe import Recipe, digest_json
 
@@ -40,7 +39,6 @@ __all__ = [
     "recipe_of",
     "save",
     "to_frame",
-    "write_atomically",
 ]
 
 #: Kinds of file and the version written; a reader accepts the same major version.
@@ -187,47 +185,6 @@ def _filters(array: Array, *, compress: bool) -> dict[str, Any]:
     if compress:
         filters |= {"compression": "gzip", "compression_opts": 1, "shuffle": True}
     return filters
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write `data` under a temporary name beside `path`, sync it, and move it into place.
-
-    Raises
-    ------
-    StorageError
-        If any step fails; the temporary file is removed and what was at `path` stays.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        reason = {
-            errno.ENOSPC: "the disk is full",
-            errno.EFBIG: "the file would be larger than this system or user may write",
-            errno.EROFS: "the disk is read-only",
-            errno.EACCES: "no permission to write there",
-            errno.EDQUOT: "the disk quota is used up",
-        }.get(error.errno or 0, str(error.strerror or error))
-        msg = f"{path}: could not be written, {reason}; nothing stored before was changed. Make room and run again."
-        raise StorageError(msg) from error
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the rename itself durable; folders cannot be opened for that on Windows."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def load(path: Path, encoding: str, *, only: tuple[str, ...] | None = None) -> Contents:
@@ -399,7 +356,7 @@ def lock(store: Path, timeout_s: float = 2.0, *, part: str = "") -> Iterator[Non
 
     held = contextlib.ExitStack()
     try:
-        store.mkdir(parents=True, exist_ok=True)
+        make_folder(store)
         with contextlib.ExitStack() as begun:
             begun.enter_context(filelock.FileLock(store / ".lock", timeout=timeout_s))
             # A part begins under the store's own lock and goes on under one that only it holds; whoever wants the whole

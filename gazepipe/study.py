@@ -134,6 +134,11 @@ class Study:
         """Embeddings of all enrolled users."""
         return self.store / "gallery.h5"
 
+    @property
+    def report_file(self) -> Path:
+        """The report of everybody, unless it went elsewhere."""
+        return self.store / "report.html"
+
     def model_file(self, name: str) -> Path:
         """Weights of a network: embedding, refiner or universal."""
         return self.store / "models" / f"{name}.safetensors"

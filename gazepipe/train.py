@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from gazepipe import audit, compute, distributed, store
-from gazepipe.build import corpus_digest, load_corpus
 from gazepipe.calibration import load_calibration, save_calibration, summarise
 from gazepipe.calibration_draws import observe
 from gazepipe.checkpoint import Checkpoint
 from gazepipe.combined import load_others, others_digests, settings_of, unseen
 from gazepipe.config import EmbeddingConfig, RefinerConfig, Section, StudyConfig
-from gazepipe.corpus import Corpus, Split, make_split
+from gazepipe.corpus import Corpus, Split, draw_split
 from gazepipe.errors import ConfigError, NothingToDoError, StoreError
 from gazepipe.models import load_model, model_recipe, save_model
 from gazepipe.profiling import train_profile
 from gazepipe.recipe import Recipe
+from gazepipe.stored_corpus import corpus_digest, load_corpus
 from gazepipe.study import Study
 from gazepipe.training import (
     Encoder,
@@ -47,8 +47,8 @@ VERSION = 1
 #: Named settings for [embedding] and [refiner]. The defaults are the paper's but for how the maps are combined.
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {"embedding": EmbeddingConfig(), "refiner": RefinerConfig(combine="add")},
-    "best": {"embedding": EmbeddingConfig(inputs="descriptors"), "refiner": {"method": "profile"}},
-    "registered": {"embedding": EmbeddingConfig(inputs="descriptors", registration=True)},
+    "best": {"embedding": EmbeddingConfig(inputs="descriptors+scanpath"), "refiner": {"method": "profile"}},
+    "registered": {"embedding": EmbeddingConfig(inputs="descriptors+scanpath", registration=True)},
 }
 
 _SECTIONS: dict[str, type[Section]] = {"embedding": EmbeddingConfig, "refiner": RefinerConfig}
@@ -74,14 +74,7 @@ def split_of(corpus: Corpus, config: StudyConfig) -> Split:
     ConfigError
         If there are too few users or images to train, validate and test.
     """
-    split = make_split(
-        len(corpus.users),
-        len(corpus.stimuli),
-        users=config.split.users,
-        images=config.split.images,
-        protocol=config.split.protocol,
-        seed=config.split.seed,
-    )
+    split = draw_split(corpus, config.split)
     if len(split.users_train) < 2 or not split.images_train:
         msg = (
             f"[split] leaves {len(split.users_train)} training users and {len(split.images_train)} training images of "

@@ -11,7 +11,6 @@ import numpy.typing as npt
 import torch
 
 from gazepipe import store
-from gazepipe.build import load_corpus
 from gazepipe.deepgaze import DeepGaze
 from gazepipe.errors import ConfigError, StimulusError
 from gazepipe.images import read_rgb, resized_rgb
@@ -19,6 +18,7 @@ from gazepipe.map_folder import MapFolder
 from gazepipe.models import load_model
 from gazepipe.readout import ReadoutNet
 from gazepipe.recipe import digest_file
+from gazepipe.stored_corpus import load_corpus
 from gazepipe.study import Study
 from gazepipe.train import split_from
 from gazepipe.universal import UniversalNet

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from gazepipe import store
-from gazepipe.build import BuildReport, build_psm, load_corpus
+from gazepipe.build import BuildReport, build_psm
 from gazepipe.enrol import take_in
 from gazepipe.errors import NothingToDoError, StimulusError
 from gazepipe.ingest import ingest
 from gazepipe.stimuli import stimulus_index
+from gazepipe.stored_corpus import load_corpus
 from gazepipe.study import Study
 
 # The screen of `small_study` has 800 × 600 pixels, 20 (20.0018) of them a degree; maps have 40 × 30 cells.

@@ -239,7 +239,7 @@ def test_scores_that_were_deleted_are_made_again(study: Path) -> None:
 
 
 def test_figures_are_drawn_the_same_each_time(study: Path, tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib", reason="needs the extra `figures`")
+    pytest.importorskip("matplotlib", reason="needs the extra `report`")
     folders = [tmp_path / "a", tmp_path / "b"]
     for folder in folders:
         result = gazepipe("evaluate", study, "--threads", "1", "--figures", "--out", folder)
@@ -262,7 +262,7 @@ def test_figures_without_matplotlib_say_what_to_install(study: Path, monkeypatch
     monkeypatch.setattr("importlib.util.find_spec", lambda name, *a: None if name == "matplotlib" else find(name, *a))
     result = gazepipe("evaluate", study, "--figures")
     assert result.exit_code == 2
-    assert one_line(result).endswith("which is not installed; run `pip install gazepipe[figures]`.")
+    assert one_line(result).endswith("which is not installed; run `pip install gazepipe[report]`.")
 
 
 def test_crossvalidation_from_the_command_line(study: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from gazepipe.build import build_psm, load_corpus
+from gazepipe.build import build_psm
 from gazepipe.combined import load_others, others_digests, unseen
 from gazepipe.config import EmbeddingConfig, load_config, template
 from gazepipe.corpus import Corpus, Split
@@ -20,6 +20,7 @@ from gazepipe.embedding import DescriptorNet
 from gazepipe.errors import ConfigError
 from gazepipe.ingest import ingest
 from gazepipe.models import load_model
+from gazepipe.stored_corpus import load_corpus
 from gazepipe.study import Study
 from gazepipe.train import settings, train
 from gazepipe.training import train_embedding

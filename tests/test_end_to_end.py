@@ -15,7 +15,6 @@ import pandas as pd
 import pytest
 
 from gazepipe import store
-from gazepipe.build import load_corpus
 from gazepipe.config import template
 from gazepipe.enrol import enrol, load_gallery, take_in
 from gazepipe.geometry import Placement
@@ -23,6 +22,7 @@ from gazepipe.models import load_model
 from gazepipe.pipeline import RunReport, run
 from gazepipe.predict import predict
 from gazepipe.simulate import SimulatedStudy, simulate_study
+from gazepipe.stored_corpus import load_corpus
 from gazepipe.study import Study
 
 CLASSES = ["face", "text", "plant", "vehicle"]

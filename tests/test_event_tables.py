@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from gazepipe.analyse import analyse
 from gazepipe.blinks import blinks
 from gazepipe.config import load_config
-from gazepipe.ingest import analyse
 from gazepipe.readers import read_recording
 from gazepipe.saccades import saccades
 from gazepipe.simulate import simulate_study

@@ -22,12 +22,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 import gazepipe
-from gazepipe import store
+from gazepipe.atomic import write_atomically
 from gazepipe.cli import main
 from gazepipe.config import template
 from gazepipe.enrol import enrol, load_gallery, take_in
 from gazepipe.evaluate import write_tables
-from gazepipe.forget import forget, outlook, plan_of
+from gazepipe.forget import forget
+from gazepipe.forget_plan import outlook, plan_of
 from gazepipe.integrity import check_store
 from gazepipe.pipeline import run
 from gazepipe.study import Study
@@ -276,7 +277,7 @@ def test_the_search_finds_what_is_hidden(tmp_path: Path) -> None:
     for path in tmp_path.iterdir():
         path.unlink()
     (tmp_path / "c.json").write_text(json.dumps({"anna-1-b": "hanna-1", "x": "anna-10"}))
-    store.write_atomically(tmp_path / "anna-1-b.csv", b"anna-1-b,2\n")
+    write_atomically(tmp_path / "anna-1-b.csv", b"anna-1-b,2\n")
     assert scan(tmp_path, traces).hits == []
 
 

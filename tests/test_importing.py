@@ -11,11 +11,12 @@ import pytest
 from scipy.io import savemat
 
 from gazepipe import store
-from gazepipe.build import build_psm, load_corpus
+from gazepipe.build import build_psm
 from gazepipe.config import load_config
 from gazepipe.errors import ConfigError, RecordingError
 from gazepipe.importing import import_dataset
 from gazepipe.ingest import ingest
+from gazepipe.stored_corpus import load_corpus
 
 #: image → for each user x, y and durations.
 LOOKS = {

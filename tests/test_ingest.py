@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from gazepipe import store
+from gazepipe.discovery import plan
 from gazepipe.enrol import take_in
 from gazepipe.errors import ConfigError, InputError, NothingToDoError
-from gazepipe.ingest import IngestReport, ingest, plan
+from gazepipe.ingest import IngestReport, ingest
 from gazepipe.study import Study
 
 LOOKS = [("a.png", [(200, 150, 300), (600, 450, 300)]), ("b.png", [(400, 300, 400)])]

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from gazepipe.config import CONFIG_NAME
+from gazepipe.discovery import plan
 from gazepipe.errors import RecordingError
-from gazepipe.ingest import ingest, plan
+from gazepipe.ingest import ingest
 from gazepipe.readers import is_recording_folder, read_recording
 from gazepipe.recipe import digest_folder
 from gazepipe.study import Study

@@ -5,6 +5,7 @@ One module for each group of commands; they are put together here.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import threading
@@ -15,9 +16,20 @@ from typing import Any
 import click
 
 from gazepipe import __version__
-from gazepipe.cli import live, people, privacy, recordings, running, setting_up, stages, stores
+from gazepipe.cli import (
+    live,
+    people,
+    privacy,
+    recordings,
+    reporting,
+    running,
+    screens,
+    setting_up,
+    stages,
+    stores,
+)
 from gazepipe.cli._shared import PathArgument
-from gazepipe.errors import GazepipeError
+from gazepipe.errors import GazepipeError, StorageError, plain
 from gazepipe.record import record
 
 __all__ = ["main"]
@@ -28,6 +40,14 @@ Exit codes: 0 all done; 1 unexpected error; 2 wrong option or configuration;
 5 quality below threshold (--strict-qc);
 6 another run holds the store; 7 writing failed (disk full …);
 8 a stored file is damaged; 9 not the person (verify); 130 interrupted."""
+
+
+#: A disk that is full, protected or failing, wherever in a command it shows.
+_FAILING = {
+    getattr(errno, name)
+    for name in ("EACCES", "EDQUOT", "EFBIG", "EIO", "ENAMETOOLONG", "ENOSPC", "EPERM", "EROFS")
+    if hasattr(errno, name)
+}
 
 
 class _Group(click.Group):
@@ -42,6 +62,15 @@ class _Group(click.Group):
                 traceback.print_exc()
             click.echo(f"gazepipe: {error}", err=True)
             ctx.exit(error.exit_code)
+        except OSError as error:
+            if error.errno not in _FAILING:
+                raise
+            if ctx.params.get("show_traceback"):
+                traceback.print_exc()
+            place = f"{error.filename}: " if error.filename else ""
+            said = f"{place}{error.strerror}; nothing stored before was changed. Make it writable, or make room"
+            click.echo(f"gazepipe: {plain(said)}, and run again.", err=True)
+            ctx.exit(StorageError.exit_code)
         except KeyboardInterrupt:
             click.echo("gazepipe: interrupted; what was finished is stored, run again to go on.", err=True)
             ctx.exit(130)
@@ -76,15 +105,20 @@ def main(ctx: click.Context, quiet: bool, show_traceback: bool, record_file: Pat
 
 
 def _end_in_order() -> None:
-    """Take SIGTERM, which clusters send before they kill, as Ctrl-C."""
+    """Take SIGTERM, which clusters send before they kill, as Ctrl-C; and the end of the terminal, too."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)
+        hangup = getattr(signal, "SIGHUP", None)  # not on Windows
+        if hangup is not None and signal.getsignal(hangup) is signal.SIG_DFL:
+            signal.signal(hangup, signal.default_int_handler)
 
 
 for _command in (
     setting_up.init,
     setting_up.simulate,
     setting_up.import_,
+    screens.markers,
+    screens.map_screen,
     live.session,
     recordings.ingest,
     recordings.quality,
@@ -97,6 +131,7 @@ for _command in (
     people.predict,
     stages.evaluate,
     stages.crossvalidate,
+    reporting.report,
     running.run,
     running.gather,
     stores.info,

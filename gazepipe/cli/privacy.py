@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 from datetime import date
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from gazepipe.cli._shared import PathArgument, Show, open_study, say, study_options
+
+if TYPE_CHECKING:
+    from gazepipe.forget_plan import Plan
 
 __all__ = ["audit", "consent", "forget"]
 
@@ -46,6 +50,8 @@ def forget(
     later runs. Originals (without --recordings), exports and backups are yours to delete.
     """
     from gazepipe import forget as stage
+    from gazepipe.forget_plan import outlook, plan_of
+    from gazepipe.receipt import receipt_text
 
     study = open_study(folder, config, to)
     if allow_again:
@@ -53,7 +59,7 @@ def forget(
         say(ctx, f"forget: user {user!r} may be taken in again.")
         return
     if dry_run or not yes:
-        _announce(stage.plan_of(study, user) if dry_run else stage.outlook(study, user), study.store, recordings)
+        _announce(plan_of(study, user) if dry_run else outlook(study, user), study.store, recordings)
         if dry_run:
             return
         click.confirm("This cannot be undone. Go on?", abort=True, err=True)
@@ -62,7 +68,7 @@ def forget(
     if as_json:
         click.echo(json.dumps(done.receipt, indent=1, ensure_ascii=False))
     else:
-        say(ctx, f"{stage.receipt_text(done.receipt)}\nforget: receipt in {done.receipt_file}.")
+        say(ctx, f"{receipt_text(done.receipt)}\nforget: receipt in {done.receipt_file}.")
     if rebuild:
         for text in stage.rebuild(study, done.receipt):
             say(ctx, f"forget: {text}")
@@ -70,10 +76,7 @@ def forget(
         ctx.exit(8)
 
 
-def _announce(plan: object, store: Path, recordings: bool) -> None:
-    from gazepipe.forget import Plan
-
-    assert isinstance(plan, Plan)
+def _announce(plan: Plan, store: Path, recordings: bool) -> None:
     click.echo(f"{len(plan.remove)} files of {store} would be removed:", err=True)
     for path in plan.remove:
         click.echo(f"  {path.relative_to(store)}", err=True)

@@ -59,7 +59,7 @@ def gather(
 @click.option("-n", "--dry-run", is_flag=True, help="With --profile: only list the nodes that would run.")
 @click.option("--dag", type=PathArgument, help="With --profile: draw the graph (.svg, .dot, .mmd) and run nothing.")
 @click.option("--report", type=PathArgument, help="With --profile: write Snakemake's report (.html) afterwards.")
-@click.option("--unlock", is_flag=True, help="With --profile: remove the lock that a killed run left, then run.")
+@click.option("--unlock", is_flag=True, help="With --profile: remove a lock of Snakemake's, then run.")
 @click.pass_context
 def run(
     ctx: click.Context,
@@ -85,10 +85,14 @@ def run(
     """
     study = open_study(folder, config, to)
     if profile is not None:
-        from gazepipe.dag.engine import Request
+        from gazepipe.dag import engine, picture
 
-        request = Request(folder, config, to, profile, shards or 1, images, jobs, threads, device, gpus)
-        _graph(ctx, study, request, dry_run=dry_run, dag=dag, report=report, unlock=unlock)
+        request = engine.Request(folder, config, to, profile, shards or 1, images, jobs, threads, device, gpus)
+        engine.check_engine(profile)
+        if dag is not None:
+            picture.check_suffix(dag)
+        with engine.held(study) as lock:
+            _graph(ctx, study, request, lock, dry_run=dry_run, dag=dag, report=report, unlock=unlock)
         return
     if shards is not None or gpus is not None or dry_run or dag or report or unlock:
         msg = "--shards, --gpus, --dry-run, --dag, --report and --unlock go with --profile."
@@ -113,6 +117,7 @@ def _graph(
     ctx: click.Context,
     study: Study,
     request: Request,
+    lock: int | None,
     *,
     dry_run: bool,
     dag: Path | None,
@@ -124,12 +129,9 @@ def _graph(
     from gazepipe.dag.inputs import note_left, start_again, write_inputs
     from gazepipe.dag.report import GraphReport, failures_in
 
-    engine.check_engine(request.profile)
-    if dag is not None:
-        picture.check_suffix(dag)
     write_inputs(study, request.shards, request.images)
     start_again(study)
-    call = engine.order(study, request)
+    call = engine.order(study, request, lock)
     if unlock:
         engine.unlock(call)
     if dag is not None:

@@ -21,7 +21,7 @@ def init(ctx: click.Context, folder: Path, force: bool) -> None:
 
     Set [screen] to your screen and viewing distance before anything else: all angles come from it.
     """
-    from gazepipe import store
+    from gazepipe.atomic import write_atomically
     from gazepipe.config import CONFIG_NAME, template
     from gazepipe.errors import ConfigError
 
@@ -29,7 +29,7 @@ def init(ctx: click.Context, folder: Path, force: bool) -> None:
     if path.exists() and not force:
         msg = f"{path}: is there already; edit it, or replace it with --force."
         raise ConfigError(msg)
-    store.write_atomically(path, template(name=folder.resolve().name).encode())
+    write_atomically(path, template(name=folder.resolve().name).encode())
     say(ctx, f"{path} written; set [screen], then `gazepipe run {folder}`.")
 
 

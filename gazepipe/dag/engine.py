@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,24 @@ import gazepipe
 from gazepipe import compute
 from gazepipe.config import CONFIG_NAME
 from gazepipe.dag import folder_of, node_names
+from gazepipe.dag.child import GRACE_S
 from gazepipe.dag.report import NodeRun, run_of
 from gazepipe.documents import write_json
 from gazepipe.errors import ConfigError, GazepipeError, LockedError
 from gazepipe.study import Study
 
-__all__ = ["Order", "Request", "check_engine", "graph", "html_report", "order", "planned", "run_nodes", "unlock"]
+__all__ = [
+    "Order",
+    "Request",
+    "check_engine",
+    "graph",
+    "held",
+    "html_report",
+    "order",
+    "planned",
+    "run_nodes",
+    "unlock",
+]
 
 PROFILES = ("local", "slurm")
 
@@ -59,11 +72,12 @@ class Request:
 
 @dataclass(slots=True)
 class Order:
-    """How the engine is called."""
+    """How the engine is called: options in `base`, and the open file of `held` that it keeps locked while it lives."""
 
     study: Study
     request: Request
     base: list[str] = field(default_factory=list)
+    lock: int | None = None
 
 
 def check_engine(profile: str) -> Path:
@@ -96,8 +110,46 @@ def pipelines() -> Path:
     return inside if inside.is_dir() else package.parent / "pipelines"
 
 
-def order(study: Study, request: Request) -> Order:
-    """Write the settings that the Snakefile reads, and put the call together."""
+@contextlib.contextmanager
+def held(study: Study) -> Iterator[int | None]:
+    """Hold the graph of a study: nobody else runs it, or changes what its nodes depend on.
+
+    The engine gets the open file, too, so that the graph is free only when the engine is over, even if the run that
+    started it was killed. The operating system drops the lock then; nothing is left to clean up.
+
+    Yields
+    ------
+    int or None
+        The open file's number; None where the system or the disk has no such locks, and Snakemake's own has to do.
+
+    Raises
+    ------
+    LockedError
+        If another run holds it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield None
+        return
+    folder_of(study).mkdir(parents=True, exist_ok=True)
+    with (folder_of(study) / ".lock").open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            locked = True
+        except BlockingIOError:
+            msg = f"{folder_of(study)}: another `gazepipe run` is going on there; wait for it to end and run again."
+            raise LockedError(msg) from None
+        except OSError:
+            locked = False
+        yield file.fileno() if locked else None
+
+
+def order(study: Study, request: Request, lock: int | None = None) -> Order:
+    """Write the settings that the Snakefile reads, and put the call together.
+
+    With the `lock` of `held`, a lock of Snakemake's is one that a killed engine left, and is taken off.
+    """
     profile, folder = check_engine(request.profile), folder_of(study)
     options = _study_options(study, request)
     where = [] if request.folder is None else [str(request.folder.resolve())]
@@ -114,11 +166,14 @@ def order(study: Study, request: Request) -> Order:
         "cores": _cores(profile),
     }
     write_json(folder / "run.json", settings)
-    base = [sys.executable, "-m", "snakemake", "--snakefile", str(pipelines() / "Snakefile"), "--directory"]
+    base = ["--snakefile", str(pipelines() / "Snakefile"), "--directory"]
     base += [str(folder), "--profile", str(profile), "--rerun-incomplete", "--rerun-triggers", "mtime", "input"]
     if request.gpus is not None:
         base += ["--set-resources", f"train:gpu={request.gpus}"]
-    return Order(study, request, base)
+    call = Order(study, request, base, lock)
+    if lock is not None and any((folder / ".snakemake" / "locks").glob("*.lock")):
+        unlock(call)
+    return call
 
 
 def _cores(profile: Path) -> int:
@@ -140,7 +195,8 @@ def _study_options(study: Study, request: Request) -> list[str]:
 
 
 def _captured(call: Order, *options: str) -> str:
-    done = subprocess.run([*call.base, *options], capture_output=True, text=True)
+    line = [sys.executable, "-m", "snakemake", *call.base, *options]
+    done = subprocess.run(line, capture_output=True, text=True)
     if done.returncode:
         raise _told(call, done.stderr)
     return done.stdout
@@ -207,7 +263,7 @@ def run_nodes(call: Order, show: Callable[[NodeRun], None]) -> list[NodeRun]:
     request = call.request
     names = node_names(call.study, request.shards, request.images)
     _log(call).parent.mkdir(parents=True, exist_ok=True)
-    with _log(call).open("w", encoding="utf-8") as log, _engine(call.base, log) as engine:
+    with _log(call).open("w", encoding="utf-8") as log, _engine(call, log) as engine:
         while True:
             ended = engine.poll() is not None
             for node in names:
@@ -231,16 +287,80 @@ def _waits(run: NodeRun, complete: Path) -> bool:
 
 
 @contextlib.contextmanager
-def _engine(command: Sequence[str], log: Any) -> Iterator[subprocess.Popen[bytes]]:
-    """The engine as a child that gets Ctrl-C from the terminal, as we do, and is ended with us."""
-    child = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+def _engine(call: Order, log: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """The engine and its jobs, all in a process group of their own, which is ended with us.
+
+    A terminal's Ctrl-C reaches us alone; the engine gets it from us, and with it the jobs, which it would wait for.
+    """
+    ours, theirs = os.pipe()
+    line = [sys.executable, "-m", "gazepipe.dag.child", str(ours), *call.base]
+    kept = [ours] if call.lock is None else [ours, call.lock]
+    try:
+        with _interruptible():
+            child = subprocess.Popen(line, stdout=log, stderr=subprocess.STDOUT, pass_fds=kept, start_new_session=True)
+    except BaseException:
+        os.close(theirs)
+        raise
+    finally:
+        os.close(ours)
     try:
         yield child
     finally:
-        if child.poll() is None:
-            child.send_signal(signal.SIGINT)  # it ends its jobs, cluster jobs too, and gives its lock back
-            try:
-                child.wait(60)
-            except (subprocess.TimeoutExpired, KeyboardInterrupt):
-                child.kill()
-                child.wait()
+        try:
+            if child.poll() is None:
+                _end(child)
+        finally:
+            os.close(theirs)
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Children that start in here take SIGINT, also where a shell that put us in the background had us ignore it."""
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _end(engine: subprocess.Popen[bytes]) -> None:
+    """Interrupt the engine and its jobs, wait until all are over, and kill what is left after `GRACE_S` seconds.
+
+    On an interrupt the engine cancels jobs of a cluster, too, and gives its lock back. Who interrupts us again does not
+    want to wait.
+    """
+    group = engine.pid
+    try:
+        os.killpg(group, signal.SIGINT)
+        end = time.monotonic() + GRACE_S
+        while time.monotonic() < end and (engine.poll() is None or _running(group)):
+            time.sleep(0.1)
+    finally:
+        while engine.poll() is None or _running(group):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(group, signal.SIGKILL)
+            time.sleep(0.1)
+
+
+def _running(group: int) -> bool:
+    """Whether a process group has a process that is not over; dead ones may wait long for a parent that is not us."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    stats = Path("/proc").glob("[0-9]*/stat")
+    states = [fields[0] for fields in map(_fields, stats) if len(fields) > 2 and fields[2] == str(group)]
+    return not states or any(state not in "ZX" for state in states)  # no /proc: believe the signal
+
+
+def _fields(stat: Path) -> list[str]:
+    """State, parent, group … of a process: what stands behind its name in Linux's description of it."""
+    try:
+        return stat.read_text(errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return []

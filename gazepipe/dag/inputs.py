@@ -14,6 +14,7 @@ from typing import Any
 from gazepipe import build, enrol, evaluate, ingest, train
 from gazepipe.backbone import installed_weights
 from gazepipe.dag import folder_of, node_names
+from gazepipe.discovery import plan, sort_out
 from gazepipe.documents import read_json, write_json
 from gazepipe.errors import StoreError
 from gazepipe.shards import Shard
@@ -58,8 +59,8 @@ def _sections(study: Study, *names: str) -> dict[str, Any]:
 
 
 def _ingest(study: Study, shards: int) -> dict[str, dict[str, Any]]:
-    planned, failures = ingest.plan(study)
-    todo, clashes, _ = ingest.sort_out(study, planned, [])
+    planned, failures = plan(study)
+    todo, clashes, _ = sort_out(study, planned, [])
     files = _tree(study.recordings, (study.store, study.stimuli))
     common: dict[str, Any] = {"made_of": ingest.parts_made_of(study)}
     trials = study.root / study.config.trials.file

@@ -6,8 +6,8 @@ import re
 from html import escape
 from pathlib import Path
 
+from gazepipe.atomic import write_atomically
 from gazepipe.errors import ConfigError
-from gazepipe.store import write_atomically
 
 __all__ = ["SUFFIXES", "check_suffix", "write_picture"]
 

@@ -7,10 +7,10 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from gazepipe.atomic import write_atomically
 from gazepipe.documents import read_json, write_json
 from gazepipe.errors import StoreError
 from gazepipe.record import versions
-from gazepipe.store import write_atomically
 from gazepipe.study import Failure
 
 __all__ = ["GraphReport", "NodeRun", "failures_in", "run_of"]

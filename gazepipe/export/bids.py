@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gazepipe import store
+from gazepipe.atomic import write_atomically
 from gazepipe.config import template
 from gazepipe.errors import ConfigError, NothingToDoError
 from gazepipe.export import ExportReport, Show, Source, stored
@@ -134,7 +134,7 @@ class _Writer:
 
     def __call__(self, name: str, data: bytes) -> None:
         if not self.dry_run:
-            store.write_atomically(self.report.out / name, data)
+            write_atomically(self.report.out / name, data)
         self.report.files.append(name)
 
 

@@ -114,8 +114,9 @@ class _Tables:
             text = values.dtype.kind in "OU"
             table[key] = pa.array([str(v) or None for v in values], pa.string()) if text else _numbers(values)
         batch = pa.table(table)
-        if name not in self.writers:
+        if self.writers.get(name) is None:
             self.out.mkdir(parents=True, exist_ok=True)
+            self.writers[name] = None  # if it cannot even be begun, what there is of it goes, too
             self.writers[name] = pq.ParquetWriter(self._temporary(name), batch.schema, compression="zstd")
         schema = self.writers[name].schema
         missing = [n for n in schema.names if n not in table]

@@ -14,7 +14,7 @@ from torch import Tensor
 from gazepipe import distributed
 from gazepipe.checkpoint import Checkpoint
 from gazepipe.corpus import Corpus, Others, Split
-from gazepipe.embedding import DescriptorNet, EmbeddingNet, aggregate, triplet_loss
+from gazepipe.embedding import DESCRIBED, DescriptorNet, EmbeddingNet, aggregate, triplet_loss
 from gazepipe.errors import ConfigError
 from gazepipe.identification import d_prime, draw
 from gazepipe.training.course import Best, Course, Progress, Trained, no_checkpoint, on_device
@@ -50,7 +50,7 @@ def train_embedding(
     ConfigError
         If the training users of a study share too few images for three embeddings each.
     """
-    if config.inputs == "descriptors":
+    if config.inputs in DESCRIBED:
         return fit_descriptors(corpus, split, config, others, seed=seed, where=where, progress=progress)
     torch.manual_seed(seed)
     rng = np.random.default_rng([seed, 0xE3B])
@@ -160,14 +160,14 @@ def fit_descriptors(
         If there are too few users or images.
     """
     start = time.perf_counter()
-    net = DescriptorNet(config.registration).to(where)
+    net = DescriptorNet(config.registration, config.inputs).to(where)
     encoder = Encoder(net, corpus, split.users_train)
     rng = np.random.default_rng([seed, 0xDE5])
     tables = descriptor_tables(encoder, split, config, rng, progress)
     if len(tables) < 2:
         msg = (
-            "[embedding] inputs 'descriptors' need two training users with two training images that others saw, too; "
-            f"there are {len(tables)}. Change [split]."
+            f"[embedding] inputs {config.inputs!r} need two training users with two training images that others saw, "
+            f"too; there are {len(tables)}. Change [split]."
         )
         raise ConfigError(msg)
     together = list(tables.values())

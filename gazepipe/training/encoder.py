@@ -51,12 +51,18 @@ class Encoder:
         self._made: tuple[list[int], FastEncoder] | None = None
         self.usm = self.count = None
         self.in_reference = torch.zeros(len(corpus.users), dtype=torch.bool, device=self.where)
-        if net.inputs.endswith("discrepancy") or net.inputs == "descriptors" or net.registration:
+        if net.inputs.endswith("discrepancy") or isinstance(net, DescriptorNet) or net.registration:
             usm, count = corpus.usm(reference_users)
             self.usm, self.count = torch.from_numpy(usm).to(self.where), torch.from_numpy(count).to(self.where)
             self.in_reference[list(reference_users)] = True
         self.reference = torch.tensor(reference_users, device=self.where)
+        self.scanpath = None
         if isinstance(net, DescriptorNet):
+            if net.needs_scanpath:
+                if corpus.scanpath is None:
+                    msg = f"inputs {net.inputs!r} need the scanpath of every map"
+                    raise ValueError(msg)
+                self.scanpath = torch.from_numpy(corpus.scanpath).to(self.where)
             # Descriptors of the training users, made image by image when they are needed first.
             shape = len(reference_users), len(corpus.stimuli)
             self.typical = torch.full((*shape, net.dimension - 1), torch.nan, device=self.where)
@@ -91,7 +97,8 @@ class Encoder:
             small, expected = coarse(psm), self._expected(users, stimuli)
             if by is not None:
                 small = moved(small, by)
-            return self.net(small, coarse(usm), expected)  # type: ignore[no-any-return]
+            eyes = self._scanpath(users, stimuli)
+            return self.net(small, coarse(usm), expected, eyes)  # type: ignore[no-any-return]
         if by is not None:
             fine = by * by.new_tensor([psm.shape[2] / GRID[1], psm.shape[1] / GRID[0]])
             psm = moved(psm.float(), fine)
@@ -118,6 +125,10 @@ class Encoder:
         known = mean.isfinite()
         return mean if known.all() else torch.where(known, mean, self.typical.nanmean((0, 1)))
 
+    def _scanpath(self, users: Tensor, stimuli: Tensor) -> Tensor | None:
+        """Eye movements of pairs, ``(n, 9)``, where the network needs them."""
+        return None if self.scanpath is None else self.scanpath[self.index[users, stimuli]]
+
     @torch.inference_mode()
     def _describe_reference(self, stimuli: Tensor, chunk: int = 512) -> None:
         """Descriptors of the training users' pairs on some images, unless they are known: kept in `typical`."""
@@ -129,7 +140,7 @@ class Encoder:
             row, shown = torch.tensor(rows[a : a + chunk], device=self.where).T
             psm, usm = self.pair_maps(self.reference[row], shown)
             assert usm is not None
-            self.typical[row, shown] = self.net.describe(psm, usm)
+            self.typical[row, shown] = self.net.describe(psm, usm, self._scanpath(self.reference[row], shown))
         self.described[new] = True
 
     def offset(self, user: int, stimuli: npt.NDArray[np.int64], chunk: int = 256) -> Tensor:

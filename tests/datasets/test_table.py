@@ -121,8 +121,8 @@ def test_the_same_as_osie(tmp_path: Path, data_dir: Path) -> None:
 def test_from_the_command_line_to_maps(tmp_path: Path, images: Path) -> None:
     from click.testing import CliRunner
 
-    from gazepipe.build import load_corpus
     from gazepipe.cli import main
+    from gazepipe.stored_corpus import load_corpus
     from gazepipe.study import Study
 
     names = ["who", "stimulus", "look", "x_px", "y_px", "duration_ms"]

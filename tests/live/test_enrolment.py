@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gazepipe import Predictor, Study, store
-from gazepipe.build import build_psm, load_corpus, maps_in_memory
+from gazepipe.build import build_psm, maps_in_memory
 from gazepipe.enrol import enrol
 from gazepipe.errors import NothingToDoError
 from gazepipe.images import read_rgb
@@ -19,6 +19,7 @@ from gazepipe.live.presenter import SilentPresenter
 from gazepipe.live.session import LabSession
 from gazepipe.live.simulated import SimulatedSource
 from gazepipe.models import load_model
+from gazepipe.stored_corpus import load_corpus
 from gazepipe.train import train
 from gazepipe.training import Encoder
 

@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 
 from gazepipe.config import StudyConfig
+from gazepipe.discovery import plan
 from gazepipe.errors import RecordingError
-from gazepipe.ingest import ingest, plan
+from gazepipe.ingest import ingest
 from gazepipe.readers import archive, find_reader, read_recording, recordings_in_archive
 from gazepipe.recording import Recording
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -40,7 +41,6 @@ class Command:
 
     nursery: Nursery
     pid: int
-    errors: Path
 
     def send(self, signal: int) -> None:
         """Send a signal, if it is not over."""
@@ -48,15 +48,14 @@ class Command:
 
     def wait(self) -> tuple[int, str]:
         """Exit code, negative for a signal, and what it wrote to standard error."""
-        return int(self.nursery.ask(["wait", self.pid])), self.errors.read_text()
+        code, errors = self.nursery.ask(["wait", self.pid])
+        return int(code), str(errors)
 
 
 class Nursery:
     """Forks commands."""
 
     def __init__(self) -> None:
-        self.folder = tempfile.TemporaryDirectory()
-        self.count = 0
         self.process = subprocess.Popen(
             [sys.executable, __file__],
             stdin=subprocess.PIPE,
@@ -73,20 +72,17 @@ class Nursery:
         self.process.stdin.flush()
         return json.loads(self.process.stdout.readline())
 
-    def start(self, *arguments: object) -> Command:
-        """Start a command."""
-        self.count += 1
-        errors = Path(self.folder.name) / str(self.count)
-        return Command(self, self.ask(["start", str(errors), *map(str, arguments)]), errors)
+    def start(self, *arguments: object, **limits: int) -> Command:
+        """Start a command, with limits of the system on it: ``fsize=1000`` is RLIMIT_FSIZE, in bytes."""
+        return Command(self, self.ask(["start", limits, *map(str, arguments)]))
 
-    def run(self, *arguments: object) -> tuple[int, str]:
+    def run(self, *arguments: object, **limits: int) -> tuple[int, str]:
         """Start a command and wait for it."""
-        return self.start(*arguments).wait()
+        return self.start(*arguments, **limits).wait()
 
     def close(self) -> None:
         """End it."""
         self.process.communicate()
-        self.folder.cleanup()
 
 
 def _serve() -> None:
@@ -94,6 +90,7 @@ def _serve() -> None:
     import pandas
     import scipy.optimize
     import torch
+    import torch._dynamo  # which every optimiser imports
 
     import gazepipe.cli
     import gazepipe.pipeline
@@ -101,25 +98,46 @@ def _serve() -> None:
 
     torch.set_num_threads(1)
     assert all((numba, pandas, scipy, gazepipe.pipeline))
+    _warm()
+    pipes: dict[int, int] = {}
     for line in sys.stdin:
         what, *arguments = json.loads(line)
         if what == "start":
             sys.stdout.flush()
+            # Not a file, which limits would hold for, too.
+            ours, theirs = os.pipe()
             answer = os.fork()
             if not answer:
-                _child(*arguments)
+                _child(theirs, *arguments)
+            os.close(theirs)
+            pipes[answer] = ours
         elif what == "kill":
             os.kill(*arguments)  # not waited for yet: it is there, if only as a zombie
             answer = 0
         else:
-            answer = os.waitstatus_to_exitcode(os.waitpid(arguments[0], 0)[1])
+            with open(pipes.pop(arguments[0]), "rb") as pipe:
+                errors = pipe.read().decode(errors="replace")
+            answer = [os.waitstatus_to_exitcode(os.waitpid(arguments[0], 0)[1]), errors]
         print(json.dumps(answer), flush=True)
 
 
-def _child(errors: str, *arguments: str) -> None:
-    os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT), 2)
+def _warm() -> None:
+    """Load compiled kernels, which takes longer than reading the recordings of the tests."""
+    from gazepipe.ingest import ingest
+    from gazepipe.simulate import simulate_study
+
+    with tempfile.TemporaryDirectory() as folder:
+        simulate_study(Path(folder), users=1, images=1, rate_hz=125, seconds=1, seed=0)
+        ingest(gazepipe.pipeline.Study.open(Path(folder)), jobs=1)
+
+
+def _child(errors: int, limits: dict[str, int], *arguments: str) -> None:
+    os.dup2(errors, 2)
     os.dup2(os.open(os.devnull, os.O_RDWR), 0)
     os.dup2(0, 1)
+    os.closerange(3, 256)
+    for name, value in limits.items():
+        resource.setrlimit(getattr(resource, f"RLIMIT_{name.upper()}"), (value, value))
     try:
         gazepipe.cli.main(list(arguments), prog_name="gazepipe")
     except SystemExit as end:

@@ -29,10 +29,10 @@ from invariants import check_analysis, check_dataset, check_recording
 from samples import MADE, MADE_DATASETS, REAL, REAL_DATASETS, Sample
 
 from gazepipe import store
+from gazepipe.analyse import analyse
 from gazepipe.config import StudyConfig
 from gazepipe.datasets import load_dataset
 from gazepipe.errors import GazepipeError, InputError
-from gazepipe.ingest import analyse
 from gazepipe.readers import read_recording
 from gazepipe.recipe import Recipe
 from gazepipe.recording import Recording

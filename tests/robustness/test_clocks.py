@@ -12,9 +12,9 @@ from child import write
 from invariants import check_recording
 from samples import MADE, Sample
 
+from gazepipe.analyse import analyse
 from gazepipe.config import StudyConfig
 from gazepipe.errors import RecordingError
-from gazepipe.ingest import analyse
 from gazepipe.readers import read_recording, readers
 from gazepipe.recording import Recording
 

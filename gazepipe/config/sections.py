@@ -1,25 +1,16 @@
-"""The study configuration `gazepipe.toml`: one frozen, validated object a stage; defaults live here and nowhere else.
-
-An unknown key is refused with the nearest valid name. `digest` of a section is part of the recipe of everything
-that stage makes.
-"""
+"""The sections of the study configuration, one for each stage. What they say is in the recipe of all a stage makes."""
 
 from __future__ import annotations
 
-import difflib
-import json
-import re
-import tomllib
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 
-from gazepipe.errors import ConfigError
-from gazepipe.geometry import Screen, parse_placement
+from gazepipe.config.section import Count, Fraction, NonNegative, Positive, Section, checked_pattern
+from gazepipe.config.trials import TrialsConfig
+from gazepipe.geometry import Screen
 
 __all__ = [
-    "CONFIG_NAME",
     "AuditConfig",
     "ConsentConfig",
     "CsvConfig",
@@ -33,23 +24,8 @@ __all__ = [
     "ScreenConfig",
     "SplitConfig",
     "StudyConfig",
-    "TrialsConfig",
     "UniversalConfig",
-    "load_config",
 ]
-
-CONFIG_NAME = "gazepipe.toml"
-
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
-
-
-class Section(BaseModel):
-    """Base of all sections: frozen, no unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class ScreenConfig(Section):
@@ -71,20 +47,6 @@ class ScreenConfig(Section):
         return Screen(self.width_px, self.height_px, self.width_mm, self.height_mm, self.distance_mm)
 
 
-def _regex(pattern: str, *groups: str) -> str:
-    """Check that a pattern compiles and names the groups it must have."""
-    try:
-        compiled = re.compile(pattern)
-    except re.error as error:
-        msg = f"{pattern!r} is not a regular expression: {error}"
-        raise ValueError(msg) from None
-    missing = [g for g in groups if g not in compiled.groupindex]
-    if missing:
-        msg = f"{pattern!r} has no named group (?P<{missing[0]}>…)"
-        raise ValueError(msg)
-    return pattern
-
-
 class IngestConfig(Section):
     """Which files are recordings, and whose they are; a folder that is one recording needs no pattern."""
 
@@ -101,7 +63,7 @@ class IngestConfig(Section):
     @field_validator("user_pattern")
     @classmethod
     def _pattern(cls, value: str) -> str:
-        return _regex(value, "user")
+        return checked_pattern(value, "user")
 
 
 class CsvConfig(Section):
@@ -126,90 +88,6 @@ class CsvConfig(Section):
     position_unit: Literal["px", "normalised"] = Field("px", description="normalised: 0 … 1 over the screen")
     missing: tuple[float, ...] = Field((), description="numbers that stand for missing gaze, besides empty and NaN")
     sampling_rate_hz: NonNegative = Field(0.0, description="0: found from the times")
-
-
-class TrialsConfig(Section):
-    """How the presentations of images are found, and where the image stands on the screen."""
-
-    source: Literal["auto", "messages", "columns", "blocks", "file"] = Field(
-        "auto", description="auto: the trials file if one is named, else columns where there are any, else messages"
-    )
-    start: str = Field(
-        r"(?i)^(?:SYNCTIME|DISPLAY ON|start_trial(?: .*)?|IMAGE_ON(?:SET)?(?:\s+(?P<stimulus>\S+))?)$",
-        description="message that begins a presentation; a group 'stimulus' may name the image",
-    )
-    stop: str = Field(
-        r"(?i)^(?:TRIAL_RESULT.*|stop_trial|IMAGE_OFF(?:SET)?(?:\s.*)?|blank_screen|TRIAL OK)$",
-        description="message that ends it; without one it ends at `duration_ms`, the next start or the block's end",
-    )
-    stimulus: str = Field(
-        r"(?i)^(?:!V IMGLOAD (?:FILL|TOP_LEFT|CENTER) (?:.*[/\\])?(?P<stimulus>\S+).*"
-        r"|!V TRIAL_VAR (?:image|stimulus|img)\s+(?:.*[/\\])?(?P<stimulus_var>\S+)"
-        r"|var (?:image|stimulus|img)\s+(?:.*[/\\])?(?P<stimulus_os>\S+))$",
-        description="message that names the image shown; any group whose name begins with 'stimulus'",
-    )
-    duration_ms: NonNegative = Field(0.0, description="longest presentation used; 0: no limit")
-    min_duration_ms: NonNegative = Field(200.0, description="shorter presentations are reported and left out")
-    plausible_ms: NonNegative = Field(60000.0, description="longer presentations are reported; 0: none")
-    placement: str = Field(
-        "fit",
-        description="fit: as large as the screen allows, aspect kept, centred; centre: one to one; stretch; "
-        "'rect LEFT TOP WIDTH HEIGHT' in screen pixels; 'topleft X Y'; 'centre X Y'",
-    )
-    placement_from: Literal["recording", "configuration"] = Field(
-        "recording", description="recording: `placement` only where neither the recording nor the trials file says it"
-    )
-    file: str = Field("", description="table or log of the trials; with {stem}, {user}, {session}, *: one a recording")
-    component: str = Field("image", description="PsychoPy's component, or OpenSesame's item, that shows the image")
-    user_column: str = Field("user", description="of a table for several people")
-    session_column: str = Field("session", description="of a table for several sessions")
-    onset_column: str = Field("", description="empty: the usual name in that kind of file, as below, too")
-    offset_column: str = Field("", description="end of the presentation")
-    duration_column: str = Field("", description="used where there is no end")
-    stimulus_column: str = Field("", description="file name of the image")
-    repeat_column: str = Field("", description="number of the repeat; without it repeats are counted")
-    placement_column: str = Field("", description="where the image stands, in the words of `placement`")
-    time_unit: Literal["", "s", "ms", "us", "ns"] = Field("", description="empty: the usual one in that kind of file")
-    clock: Literal["auto", "tracker", "start", "events"] = Field(
-        "auto",
-        description="of the trials file; tracker: the recording's; start: it begins with the first sample; "
-        "events: found from clock_events; auto: tracker for tables, start for BIDS events, refused for logs",
-    )
-    clock_offset_ms: Annotated[float, Field(allow_inf_nan=False)] = Field(
-        0.0, description="added to the times of the trials file"
-    )
-    clock_events: tuple[str, ...] = Field(
-        (), description="events that are in both: 'name', or 'name in the trials file = pattern of the message'"
-    )
-    clock_tolerance_ms: Positive = Field(20.0, description="events may be this far off once the clocks are set")
-
-    @field_validator("start", "stop", "stimulus")
-    @classmethod
-    def _pattern(cls, value: str) -> str:
-        return _regex(value)
-
-    @field_validator("placement")
-    @classmethod
-    def _placement(cls, value: str) -> str:
-        parse_placement(value)
-        return value
-
-    @field_validator("clock_events")
-    @classmethod
-    def _events(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for pair in value:
-            _regex(pair.partition(" = ")[2])
-        return value
-
-    @model_validator(mode="after")
-    def _complete(self) -> TrialsConfig:
-        if self.source == "file" and not self.file:
-            msg = "source is 'file' but `file` names none"
-            raise ValueError(msg)
-        if self.clock == "events" and not self.clock_events:
-            msg = "clock is 'events' but `clock_events` names none"
-            raise ValueError(msg)
-        return self
 
 
 class IvtConfig(Section):
@@ -300,8 +178,10 @@ class SplitConfig(Section):
 class EmbeddingConfig(Section):
     """The embedding network and its training (defaults: the paper's)."""
 
-    inputs: Literal["rgb+psm", "psm", "rgb+discrepancy", "discrepancy", "descriptors"] = Field(
-        "rgb+psm", description="discrepancy is PSM − USM of the training users; descriptors take the network's place"
+    inputs: Literal["rgb+psm", "psm", "rgb+discrepancy", "discrepancy", "descriptors", "descriptors+scanpath"] = Field(
+        "rgb+psm",
+        description="discrepancy is PSM − USM of the training users; descriptors take the network's place; "
+        "scanpath: order and durations of fixations, which no map tells",
     )
     registration: bool = Field(
         False, description="move each person's maps as one onto the universal ones; takes calibration offsets out"
@@ -429,110 +309,3 @@ class StudyConfig(Section):
     enrol: EnrolConfig = EnrolConfig()
     consent: ConsentConfig = ConsentConfig()
     audit: AuditConfig = AuditConfig()
-
-
-def load_config(path: Path) -> StudyConfig:
-    """Read and check a `gazepipe.toml`.
-
-    Raises
-    ------
-    ConfigError
-        If the file is missing, not TOML, or says something that is not understood; the message names the key,
-        what was found, what was expected and, for a key that does not exist, the nearest one that does.
-    """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        msg = f"{path}: no such file; write one with `gazepipe init`."
-        raise ConfigError(msg) from None
-    except (OSError, UnicodeDecodeError) as error:
-        msg = f"{path}: cannot be read ({error})."
-        raise ConfigError(msg) from None
-    try:
-        return parse_config(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        msg = f"{path}: not valid TOML: {error}."
-        raise ConfigError(msg) from None
-    except ConfigError as error:
-        msg = f"{path}: {error}"
-        raise ConfigError(msg) from None
-
-
-def parse_config(values: dict[str, Any]) -> StudyConfig:
-    """Check a nested mapping, as `tomllib` returns it.
-
-    Raises
-    ------
-    ConfigError
-        As `load_config`, without the file's name.
-    """
-    try:
-        return StudyConfig.model_validate(values)
-    except ValidationError as error:
-        raise ConfigError(_describe(error)) from None
-
-
-def _describe(error: ValidationError) -> str:
-    """Return one sentence for the first thing that is wrong."""
-    first = error.errors()[0]
-    place = [str(p) for p in first["loc"]]
-    key = _toml_name(place)
-    if first["type"] == "extra_forbidden":
-        model: Any = StudyConfig
-        for part in place[:-1]:
-            model = model.model_fields[part].annotation
-        known = list(model.model_fields)
-        near = difflib.get_close_matches(place[-1], known, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}."
-        return f"unknown key {key}; {hint}"
-    found = first.get("input")
-    reason = first["msg"].removeprefix("Value error, ")
-    return f"{key} is {found!r}; {reason[0].lower()}{reason[1:]}."
-
-
-def _toml_name(place: list[str]) -> str:
-    """`['ivt', 'max_gap_ms']` → `[ivt] max_gap_ms`."""
-    if not place:
-        return "the configuration"
-    if len(place) == 1:
-        return place[0]
-    return f"[{place[0]}] {'.'.join(place[1:])}"
-
-
-def template(**overrides: Any) -> str:
-    """Write a commented `gazepipe.toml`; every key with its default, or with the value given.
-
-    `overrides` are nested like the file: ``template(name="x", screen={"width_px": 800})``.
-    """
-    config = parse_config(overrides)
-    lines = [
-        "# gazepipe study configuration. Every key is optional; what stands here are the values in force.",
-        "",
-    ]
-    tables: list[str] = []
-    for name, info in StudyConfig.model_fields.items():
-        value = getattr(config, name)
-        if isinstance(value, Section):
-            tables += ["", f"# {(type(value).__doc__ or '').strip().splitlines()[0]}", f"[{name}]"]
-            tables += [_line(k, getattr(value, k), f.description) for k, f in type(value).model_fields.items()]
-        else:
-            lines.append(_line(name, value, info.description))
-    return "\n".join(lines + tables) + "\n"
-
-
-def _line(key: str, value: Any, comment: str | None) -> str:
-    text = f"{key} = {_toml(value)}"
-    return f"{text}  # {comment}" if comment else text
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, tuple | list):
-        return "[" + ", ".join(_toml(v) for v in value) + "]"
-    if isinstance(value, str):
-        if "'" not in value and value.isprintable() and ("\\" in value or '"' in value):
-            return f"'{value}'"
-        # JSON's escapes are TOML's, but for DEL, which JSON leaves as it is.
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    return repr(value)

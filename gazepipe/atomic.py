@@ -1,0 +1,61 @@
+"""Files written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from pathlib import Path
+
+from gazepipe.errors import StorageError
+
+__all__ = ["make_folder", "write_atomically"]
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write `data` under a temporary name beside `path`, sync it, and move it into place.
+
+    Raises
+    ------
+    StorageError
+        If any step fails; the temporary file is removed and what was at `path` stays.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        make_folder(path.parent)
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        reason = {
+            errno.ENOSPC: "the disk is full",
+            errno.EFBIG: "the file would be larger than this system or user may write",
+            errno.EROFS: "the disk is read-only",
+            errno.EACCES: "no permission to write there",
+            errno.EDQUOT: "the disk quota is used up",
+        }.get(error.errno or 0, str(error.strerror or error))
+        msg = f"{path}: could not be written, {reason}; nothing stored before was changed. Make room and run again."
+        raise StorageError(msg) from error
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it; what is written into it is only safe when it is itself."""
+    made = [f for f in (folder, *folder.parents) if not f.is_dir()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for new in reversed(made):
+        _sync_folder(new.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename itself durable; folders cannot be opened for that on Windows."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

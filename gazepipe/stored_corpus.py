@@ -1,0 +1,133 @@
+"""The maps of a study, read from its store into one corpus."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+
+from gazepipe import store
+from gazepipe.corpus import Corpus
+from gazepipe.errors import NothingToDoError
+from gazepipe.recipe import digest_json
+from gazepipe.scanpath import scanpath_descriptors
+from gazepipe.study import Study
+
+__all__ = ["corpus_digest", "load_corpus", "read_corpus", "scanpath_of"]
+
+
+def load_corpus(
+    study: Study,
+    *,
+    users: Iterable[str] | None = None,
+    enrolled: bool = False,
+    guest: store.Contents | None = None,
+) -> Corpus:
+    """Read maps, fixations and images of a study.
+
+    Parameters
+    ----------
+    study
+        Where to read from.
+    users
+        Only these users, in this order; None: the study's own users in order of name.
+    enrolled
+        With `users` None: also the people enrolled later.
+    guest
+        Maps of somebody who is not in the store; the last user of the corpus, under an empty name. Of theirs, only maps
+        of images that the others have seen count, and only these images are in the corpus.
+
+    Raises
+    ------
+    NothingToDoError
+        If there are no maps yet.
+    StoreError
+        If a stored file is damaged.
+    """
+    built = study.manifest("build-psm").get("users", {})
+    if not built:
+        msg = f"{study.store}: holds no maps; run `gazepipe build-psm` first."
+        raise NothingToDoError(msg)
+    chosen = list(users) if users is not None else sorted(u for u, r in built.items() if enrolled or not r["enrolled"])
+    pack = store.load(study.stimuli_file, "gazepipe.stimuli")
+    return read_corpus(study, chosen, pack, guest)
+
+
+def read_corpus(
+    study: Study, users: list[str], pack: store.Contents | None = None, guest: store.Contents | None = None
+) -> Corpus:
+    """Read maps and fixations of some users, with the images of a `pack`; `guest` as `load_corpus` has it."""
+    files = [store.load(study.psm_file(u), "gazepipe.psm") for u in users]
+    degree = _cells_per_degree(files)
+    if guest is not None:
+        users = [*users, ""]
+        known = {str(s) for f in files for s in f.arrays["table/stimulus"]}
+        wanted = known & {str(s) for s in guest.arrays["table/stimulus"]}
+        files = [_only(f, wanted) for f in [*files, guest]]
+    stimuli = sorted({str(s) for f in files for s in f.arrays["table/stimulus"]})
+    column = {s: i for i, s in enumerate(stimuli)}
+    index = np.full((len(users), len(stimuli)), -1, np.int64)
+    cells, counts, scanpaths, n = [], [], [], 0
+    for row, file in enumerate(files):
+        names = file.arrays["table/stimulus"]
+        index[row, [column[str(s)] for s in names]] = np.arange(n, n + len(names))
+        n += len(names)
+        height, width = file.arrays["maps"].shape[1:]
+        v = np.minimum(file.arrays["fixations/v"].astype(np.int64), height - 1)
+        cells.append(v * width + np.minimum(file.arrays["fixations/u"].astype(np.int64), width - 1))
+        counts.append(file.arrays["table/n_fixations"])
+        scanpaths.append(scanpath_of(file))
+    images = None
+    if pack is not None and len(pack.arrays["images"]):
+        there = {str(s): i for i, s in enumerate(pack.arrays["table/stimulus"])}
+        if all(s in there for s in stimuli):
+            images = pack.arrays["images"][[there[s] for s in stimuli]]
+    return Corpus(
+        users=tuple(users),
+        stimuli=tuple(stimuli),
+        maps=np.concatenate([f.arrays["maps"] for f in files]),
+        index=index,
+        fixation_cell=np.concatenate(cells),
+        fixation_start=np.append(0, np.cumsum(np.concatenate(counts))),
+        images=images,
+        degree=degree,
+        scanpath=np.concatenate(scanpaths),
+    )
+
+
+def _cells_per_degree(files: list[store.Contents]) -> tuple[float, float]:
+    """Median over maps, along the width and the height."""
+    across, down = np.concatenate([_degrees(f) for f in files]).T
+    return (float(np.median(across)), float(np.median(down))) if len(across) else (float("nan"), float("nan"))
+
+
+def _degrees(maps: store.Contents) -> npt.NDArray[np.float64]:
+    """Cells in a degree of each map, ``(n_maps, 2)``, from the standard deviations that maps were blurred with."""
+    sigma = np.stack([maps.arrays["table/sigma_u"], maps.arrays["table/sigma_v"]], 1)
+    degrees: npt.NDArray[np.float64] = sigma / json.loads(maps.attrs["params"])["sigma_deg"]
+    return degrees
+
+
+def scanpath_of(maps: store.Contents) -> npt.NDArray[np.float32]:
+    """Return the eye movements of each map's fixations, ``(n_maps, 9)``."""
+    u, v, duration, repeat = (maps.arrays[f"fixations/{column}"] for column in ("u", "v", "duration_ms", "repeat"))
+    first = np.append(0, np.cumsum(maps.arrays["table/n_fixations"]))
+    return scanpath_descriptors(u, v, duration, repeat, first, _degrees(maps))
+
+
+def _only(maps: store.Contents, wanted: set[str]) -> store.Contents:
+    """Maps of some images alone."""
+    keep = np.array([str(s) in wanted for s in maps.arrays["table/stimulus"]], bool)
+    looks = np.repeat(keep, maps.arrays["table/n_fixations"])
+    of_map = {k: v[keep] for k, v in maps.arrays.items() if not k.startswith("fixations/")}
+    of_look = {k: v[looks] for k, v in maps.arrays.items() if k.startswith("fixations/")}
+    return store.Contents(maps.path, of_map | of_look, maps.attrs)
+
+
+def corpus_digest(study: Study, users: Iterable[str]) -> str:
+    """What a corpus is made of, without reading it."""
+    built = study.manifest("build-psm").get("users", {})
+    pack = store.recipe_of(study.stimuli_file)
+    return digest_json([[u, built[u]["recipe"]] for u in users] + [pack])
