@@ -15,7 +15,7 @@ from gazepipe.recipe import digest_json
 from gazepipe.scanpath import scanpath_descriptors
 from gazepipe.study import Study
 
-__all__ = ["corpus_digest", "load_corpus", "read_corpus"]
+__all__ = ["corpus_digest", "load_corpus", "read_corpus", "scanpath_of"]
 
 
 def load_corpus(
@@ -78,7 +78,7 @@ def read_corpus(
         v = np.minimum(file.arrays["fixations/v"].astype(np.int64), height - 1)
         cells.append(v * width + np.minimum(file.arrays["fixations/u"].astype(np.int64), width - 1))
         counts.append(file.arrays["table/n_fixations"])
-        scanpaths.append(_scanpath(file))
+        scanpaths.append(scanpath_of(file))
     images = None
     if pack is not None and len(pack.arrays["images"]):
         there = {str(s): i for i, s in enumerate(pack.arrays["table/stimulus"])}
@@ -110,8 +110,8 @@ def _degrees(maps: store.Contents) -> npt.NDArray[np.float64]:
     return degrees
 
 
-def _scanpath(maps: store.Contents) -> npt.NDArray[np.float32]:
-    """Eye movements of each map's fixations, ``(n_maps, 9)``."""
+def scanpath_of(maps: store.Contents) -> npt.NDArray[np.float32]:
+    """Return the eye movements of each map's fixations, ``(n_maps, 9)``."""
     u, v, duration, repeat = (maps.arrays[f"fixations/{column}"] for column in ("u", "v", "duration_ms", "repeat"))
     first = np.append(0, np.cumsum(maps.arrays["table/n_fixations"]))
     return scanpath_descriptors(u, v, duration, repeat, first, _degrees(maps))

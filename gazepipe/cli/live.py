@@ -10,6 +10,7 @@ import click
 from gazepipe.cli._shared import PathArgument, finish, open_study, person_line, say, study_options
 
 if TYPE_CHECKING:
+    from gazepipe.live.enrolment import LiveEnrolment
     from gazepipe.live.presenter import Presenter
     from gazepipe.live.session import LabSession
     from gazepipe.markers.live import LiveMapper
@@ -92,6 +93,12 @@ def session(
     size = (study.config.screen.width_px, study.config.screen.height_px)
     mapper, frame = (None, None) if layout is None else _by_markers(layout, source)
     presenter: Presenter = OpenCVPresenter(size, frame) if shown == "opencv" else SilentPresenter()
+    person = None
+    if enrol:
+        # Before the session: loading networks would hold up the recorder's thread for a second.
+        from gazepipe.live.enrolment import LiveEnrolment
+
+        person = LiveEnrolment(study, user, files, target=stop_at or 2.0)
     try:
         with LabSession(study, user=user, source=source, mapper=mapper) as live:
             report = live.check()
@@ -101,9 +108,10 @@ def session(
             if points:
                 found = live.validate(presenter, points)
                 say(ctx, f"validation: accuracy {found.accuracy_deg:.2f}°, RMS-S2S {found.rms_s2s_deg:.2f}°.")
-            done = (
-                _show(ctx, live, presenter, files, seconds, stop_at) if enrol else live.show(presenter, files, seconds)
-            )
+            if person is None:
+                done = live.show(presenter, files, seconds)
+            else:
+                done = _show(ctx, live, person, presenter, files, seconds)
     finally:
         presenter.close()
         if mapper is not None:
@@ -130,12 +138,14 @@ def _by_markers(path: Path, source: Any) -> tuple[LiveMapper, Any]:
 
 
 def _show(
-    ctx: click.Context, live: LabSession, presenter: Presenter, files: list[Path], seconds: float, stop_at: float
+    ctx: click.Context,
+    live: LabSession,
+    person: LiveEnrolment,
+    presenter: Presenter,
+    files: list[Path],
+    seconds: float,
 ) -> int:
     """Show images, with the embedding after each; stop where it is good enough."""
-    from gazepipe.live.enrolment import LiveEnrolment
-
-    person = LiveEnrolment(live.study, live.user, files, target=stop_at or 2.0)
     done = 0
     for image, trial in live.trials(files):
         presenter.image(image, trial.place, trial.onset)

@@ -11,6 +11,7 @@ and that of endlessly many pairs is about ``1 / √(1 + S / (n |μ|²))``.
 
 from __future__ import annotations
 
+import json
 import math
 from collections import defaultdict
 from collections.abc import Sequence
@@ -28,7 +29,7 @@ from gazepipe.errors import InputError, NothingToDoError, StimulusError
 from gazepipe.models import load_model
 from gazepipe.profiling import profiles_of
 from gazepipe.recording import EyeSamples, Recording
-from gazepipe.stored_corpus import load_corpus
+from gazepipe.stored_corpus import load_corpus, scanpath_of
 from gazepipe.training import Encoder
 
 if TYPE_CHECKING:
@@ -214,8 +215,12 @@ class LiveEnrolment:
             "table/n_fixations": np.ones(n, np.int64),
             "fixations/u": np.zeros(n, np.float32),
             "fixations/v": np.zeros(n, np.float32),
+            "fixations/duration_ms": np.ones(n, np.float32),
+            "fixations/repeat": np.zeros(n, np.int64),
+            "table/sigma_u": np.ones(n, np.float32),
+            "table/sigma_v": np.ones(n, np.float32),
         }
-        return store.Contents(Path(self.user), arrays, {})
+        return store.Contents(Path(self.user), arrays, {"params": json.dumps({"sigma_deg": psm.sigma_deg})})
 
     def add(self, session: LabSession, trial: Trial) -> Update:
         """Take in a presentation that has ended."""
@@ -238,19 +243,21 @@ class LiveEnrolment:
         name = str(maps.arrays["table/stimulus"][0])
         if name not in self._row:
             return self._update(image, count, psm, math.nan, f"{image}: the network's people have not seen it.")
-        self._know(name, maps.arrays["maps"][0])
+        self._know(name, maps)
         before, self.embedding = self.embedding, self._embed(name)
         turned = math.nan if before is None or self.embedding is None else float(before @ self.embedding)
         return self._update(image, count, psm, turned, problems[0] if problems else "")
 
-    def _know(self, name: str, psm: npt.NDArray[np.float16]) -> None:
+    def _know(self, name: str, maps: store.Contents) -> None:
         import torch
 
-        row, column = self._row[name], self.corpus.stimuli.index(name)
+        row, column, psm = self._row[name], self.corpus.stimuli.index(name), maps.arrays["maps"][0]
         self.corpus.maps[row], self.corpus.index[self._guest, column] = psm, row
         # On a CPU these share the corpus's memory already.
         self.encoder.maps[row] = torch.from_numpy(np.ascontiguousarray(psm)).to(self.encoder.where)
         self.encoder.index[self._guest, column] = row
+        if self.encoder.scanpath is not None:
+            self.encoder.scanpath[row] = torch.from_numpy(scanpath_of(maps)[0]).to(self.encoder.where)
 
     def _embed(self, name: str) -> F32 | None:
         """Mean of the features of all pairs; only the new one's are made, where pairs do not depend on others."""

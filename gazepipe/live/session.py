@@ -244,8 +244,14 @@ class LabSession:
         """
         from gazepipe.live.stream import StreamingFixations
 
+        # Loading compiled loops takes a second, which the recorder's thread must not wait for.
+        still = np.full(200, 1.0)
+        first = StreamingFixations(self.screen, self.study.config.ivt)
+        first.push(np.arange(200) * 5.0, still, still)
+        first.finish()
+        stream = StreamingFixations(self.screen, self.study.config.ivt)
         self.watched_from_ns = self._watched_to_ns = host_ns()
-        self.stream, self._heard = StreamingFixations(self.screen, self.study.config.ivt), heard
+        self.stream, self._heard = stream, heard
 
     def _listen(self, host: npt.NDArray[np.int64], x: npt.NDArray[np.float32], y: npt.NDArray[np.float32]) -> None:
         if self.stream is None:

@@ -88,6 +88,7 @@ class FakeNeon:
         self.trace, self.faults, self.layout = trace, faults or Faults(), layout
         self.rng = np.random.default_rng(seed)
         self.sent: list[int] = []
+        self.left_ns = np.zeros(len(trace.time_s), np.int64)  # host time at which each sample left
         self.events: list[dict[str, Any]] = []
         self.recording: str | None = None
         self.calibration = b""  # of the cameras, as the phone has it
@@ -400,6 +401,7 @@ class FakeNeon:
                 elif held is None and self.rng.random() < f.reorder:
                     held = packet, i
                 else:
+                    self.left_ns[i] = host_ns()
                     send(0, packet)
                     self.sent.append(i)
                     if held is not None:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-import itertools
 from dataclasses import fields
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +59,7 @@ def stream(
 ) -> Events:
     live, parts = StreamingFixations(SCREEN, config), []
     edges = sorted({*cuts, *blocks, len(time)})
-    for a, b in itertools.pairwise(edges):
+    for a, b in pairwise(edges):
         parts.append(live.push(time[a:b], x[a:b], y[a:b]))
         if b in blocks or b == len(time):
             parts.append(live.finish())
