@@ -14,6 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from gazepipe import store
+from gazepipe.atomic import write_atomically
 from gazepipe.documents import write_listed
 from gazepipe.plotting import check_library, styled
 from gazepipe.study import Study
@@ -87,7 +88,7 @@ def write_report(
         with store.lock(study.store):
             write_listed(study.store, {to: page.encode()})
     else:
-        store.write_atomically(to, page.encode())
+        write_atomically(to, page.encode())
     return to
 
 

@@ -111,6 +111,8 @@ def _events(contents: Contents) -> list[Drawn]:
 
 
 def _embeddings(contents: Contents) -> list[Drawn]:
+    if not contents.study.gallery_file.is_file():
+        return []
     from gazepipe.enrol import load_gallery
     from gazepipe.evaluation.tsne import tsne
 
@@ -149,8 +151,8 @@ def _embeddings(contents: Contents) -> list[Drawn]:
 def _tables(contents: Contents, model: str, users: list[str]) -> tuple[list[Any] | None, int]:
     """Features of each user's pairs, and how many make an embedding; None where the network is another one."""
     from gazepipe import compute
-    from gazepipe.build import load_corpus
     from gazepipe.models import load_model
+    from gazepipe.stored_corpus import load_corpus
     from gazepipe.training import Encoder
 
     where = compute.device(contents.device)
