@@ -16,7 +16,7 @@ from typing import Any
 import click
 
 from gazepipe import __version__
-from gazepipe.cli import people, privacy, recordings, reporting, running, setting_up, stages, stores
+from gazepipe.cli import environment, people, privacy, recordings, reporting, running, setting_up, stages, stores
 from gazepipe.cli._shared import PathArgument
 from gazepipe.errors import GazepipeError, StorageError, plain
 from gazepipe.record import record
@@ -118,9 +118,13 @@ for _command in (
     stages.evaluate,
     stages.crossvalidate,
     reporting.report,
+    reporting.compare,
     running.run,
     running.gather,
     stores.info,
+    environment.status,
+    environment.doctor,
+    environment.completion,
     privacy.forget,
     privacy.audit,
     privacy.consent,
