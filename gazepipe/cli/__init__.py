@@ -16,7 +16,19 @@ from typing import Any
 import click
 
 from gazepipe import __version__
-from gazepipe.cli import environment, people, privacy, recordings, reporting, running, setting_up, stages, stores
+from gazepipe.cli import (
+    environment,
+    live,
+    people,
+    privacy,
+    recordings,
+    reporting,
+    running,
+    screens,
+    setting_up,
+    stages,
+    stores,
+)
 from gazepipe.cli._shared import PathArgument
 from gazepipe.errors import GazepipeError, StorageError, plain
 from gazepipe.record import record
@@ -106,6 +118,9 @@ for _command in (
     setting_up.init,
     setting_up.simulate,
     setting_up.import_,
+    screens.markers,
+    screens.map_screen,
+    live.session,
     recordings.ingest,
     recordings.quality,
     recordings.export,
