@@ -16,11 +16,12 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from gazepipe.enrol import load_gallery
     from gazepipe.errors import GazepipeError
+    from gazepipe.notebook import read
     from gazepipe.predictor import Predictor
     from gazepipe.recognition import identify, verify
     from gazepipe.study import Study
 
-__all__ = ["GazepipeError", "Predictor", "Study", "__version__", "identify", "load_gallery", "verify"]
+__all__ = ["GazepipeError", "Predictor", "Study", "__version__", "identify", "load_gallery", "read", "verify"]
 
 _WHERE = {
     "GazepipeError": "errors",
@@ -28,6 +29,7 @@ _WHERE = {
     "Study": "study",
     "identify": "recognition",
     "load_gallery": "enrol",
+    "read": "notebook",
     "verify": "recognition",
 }
 

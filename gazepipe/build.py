@@ -228,8 +228,8 @@ def maps_in_memory(
     fixations = pd.concat([t.fixations for t in tables], ignore_index=True)
     if fixations.empty:
         raise StimulusError(problems[0] if problems else f"{min(recordings)}: no fixation on any image of the study.")
-    params = json.dumps(study.config.psm.model_dump(mode="json"))
-    attrs = {"user": user, "height": study.config.psm.height, "width": study.config.psm.width, "params": params}
+    attrs = {"user": user, "height": study.config.psm.height, "width": study.config.psm.width}
+    attrs["params"] = json.dumps(study.config.psm.model_dump(mode="json"))  # as `store.save` keeps them
     return store.Contents(Path(user), _maps(fixations, study.config), attrs), problems
 
 

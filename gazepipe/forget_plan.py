@@ -97,6 +97,7 @@ def _plan(study: Study, user: str) -> Plan:
         plan.rebuild = _rebuild(study)
     if plan.remove:  # logs of the engine and manifests of shards name people; nothing is lost with them
         plan.remove += _below(study.store / FOLDER) + sorted(part_files(study))
+        plan.remove += [p for p in (study.report_file,) if p.is_file()]
     plan.remove = list(dict.fromkeys(plan.remove))
     if not plan.trained_on and in_gallery(study, user):
         plan.rebuild = ["gallery: separation of the others (gazepipe run, or enrol anybody)"]

@@ -11,7 +11,7 @@ import io
 import itertools
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -83,13 +83,13 @@ def styled() -> AbstractContextManager[None]:
     return context
 
 
-def new_figure(width: float, height: float) -> Figure:
-    """Figure of some inches, drawn by Agg."""
+def new_figure(width: float, height: float, *, layout: Literal["constrained"] | None = "constrained") -> Figure:
+    """Figure of some inches, drawn by Agg; without a layout it is drawn once instead of twice."""
     check_library()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure((width, height), layout="constrained")
+    figure = Figure((width, height), layout=layout)
     FigureCanvasAgg(figure)
     return figure
 

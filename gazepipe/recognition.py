@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gazepipe import compute
+from gazepipe import compute, store
 from gazepipe.build import maps_in_memory
 from gazepipe.calibration import Calibration, load_calibration
 from gazepipe.corpus import Corpus
@@ -27,7 +27,7 @@ from gazepipe.study import Failure, Study
 from gazepipe.tables import text_table
 from gazepipe.training import Encoder
 
-__all__ = ["Candidate", "Identification", "Verification", "identify", "verify"]
+__all__ = ["Candidate", "Identification", "Verification", "embedding_of_maps", "identify", "verify"]
 
 F32 = npt.NDArray[np.float32]
 
@@ -273,9 +273,7 @@ def _probe(study: Study, model: Model, recordings: Sequence[Path], strict: bool)
         refuse(str(recordings[0]), found)
     maps, problems = maps_in_memory(study, "probe", contents)
     notes = [*problems, *(f"{recordings[0]}: {text}." for text in found)]
-    training = list(model.info["users_train"])
-    corpus = load_corpus(study, users=training, guest=maps)
-    embedding, n_pairs = _embedding(model, corpus, tuple(range(len(training))))
+    embedding, n_pairs = embedding_of_maps(study, model, maps)
     if not n_pairs:
         msg = (
             f"{recordings[0]}: shows no image that the network's people have seen, too; "
@@ -283,6 +281,13 @@ def _probe(study: Study, model: Model, recordings: Sequence[Path], strict: bool)
         )
         raise InputError(msg)
     return Probe(embedding, n_pairs, data, notes, failures)
+
+
+def embedding_of_maps(study: Study, model: Model, maps: store.Contents) -> tuple[F32, int]:
+    """Embedding of somebody whose maps are in memory, and how many pairs it is of; none: the vector is empty."""
+    training = list(model.info["users_train"])
+    corpus = load_corpus(study, users=training, guest=maps)
+    return _embedding(model, corpus, tuple(range(len(training))))
 
 
 def _embedding(model: Model, corpus: Corpus, reference: tuple[int, ...]) -> tuple[F32, int]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import datetime
-import importlib.metadata
 import os
-import platform
 import sys
 import time
 from collections.abc import Iterator
@@ -22,6 +20,10 @@ _PACKAGES = ("gazepipe", "h5py", "numba", "numpy", "opencv-python-headless", "pa
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that results depend on, as far as they are installed."""
+    # Not at the top: `gazepipe --help` would wait for it, and so for `email` and `socket`.
+    import importlib.metadata
+    import platform
+
     found = {"python": platform.python_version()}
     for name in _PACKAGES:
         try:
@@ -65,6 +67,8 @@ def record(path: Path | None) -> Iterator[None]:
 
 
 def _write(path: Path, started: datetime.datetime, seconds: float, code: int, said: str) -> None:
+    import platform
+
     from gazepipe.documents import write_json
 
     content: dict[str, Any] = {

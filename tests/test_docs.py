@@ -212,6 +212,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     assert not ingest(study).failures
     assert not build_psm(study).failures
     names = {f"{kind}_{part}": [] for kind in ("users", "images") for part in ("train", "validation", "test")}
+    names["users_train"] = ["sim01", "sim02", "sim03"]
     save_model(study, "embedding", Untrained(), Recipe("train-embedding", 1), arguments={}, extra=names)  # type: ignore[arg-type]
     sizes = {"channels": 4, "dimension": 32, "widths": (4, 4, 8), "personal": 4}
     refiner, universal = Trained(RefinerNet(**sizes)), Trained(UniversalNet())  # type: ignore[arg-type]

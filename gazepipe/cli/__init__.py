@@ -17,6 +17,7 @@ import click
 
 from gazepipe import __version__
 from gazepipe.cli import (
+    environment,
     live,
     people,
     privacy,
@@ -132,9 +133,13 @@ for _command in (
     stages.evaluate,
     stages.crossvalidate,
     reporting.report,
+    reporting.compare,
     running.run,
     running.gather,
     stores.info,
+    environment.status,
+    environment.doctor,
+    environment.completion,
     privacy.forget,
     privacy.audit,
     privacy.consent,

@@ -1,16 +1,21 @@
-"""Commands that show: report."""
+"""Commands that show: report, compare."""
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from gazepipe.cli._shared import PathArgument, Show, network_options, open_study, say, study_options
 
-__all__ = ["report"]
+if TYPE_CHECKING:
+    from gazepipe.study import Study
+
+__all__ = ["compare", "report"]
 
 
 @click.command(short_help="Write a report of the study as one HTML page.")
@@ -59,3 +64,64 @@ def report(
             show=show.of("report"),
         )
     say(ctx, f"report: {path}, {path.stat().st_size / 1e6:.1f} MB.")
+
+
+@click.command(short_help="Compare two users, or two evaluated runs.")
+@click.argument("first")
+@click.argument("second")
+@click.option("--study", "folder", type=PathArgument, help="Study of two users; default: the current folder.")
+@click.option("--runs", is_flag=True, help="FIRST and SECOND are study folders, or stores of the study of --study.")
+@click.option(
+    "--figure", type=PathArgument, help="Of two users: draw maps side by side, .png or .svg (extra `report`)."
+)
+@click.option("--images", default=4, show_default=True, type=click.IntRange(1), help="Images in that figure.")
+@click.option("--json", "as_json", is_flag=True, help="Print all figures as JSON.")
+@study_options
+@click.pass_context
+def compare(
+    ctx: click.Context,
+    /,
+    first: str,
+    second: str,
+    folder: Path | None,
+    runs: bool,
+    figure: Path | None,
+    images: int,
+    as_json: bool,
+    config: Path | None,
+    to: Path | None,
+) -> None:
+    """Compare two users over the images both have seen, or two evaluated runs over their test users.
+
+    Differences are first − second, with Student's 95 % interval over images or users; an asterisk marks one that leaves
+    out 0. Each is looked at by itself: of twenty, one asterisk is to be expected by chance.
+    """
+    from gazepipe.compare import compare_runs, compare_users, map_figure
+
+    if runs and figure:
+        msg = "--figure is for two users."
+        raise click.UsageError(msg)
+    if figure and figure.suffix.lower() not in (".png", ".svg"):
+        msg = f"--figure {figure}: expected a name that ends in .png or .svg."
+        raise click.UsageError(msg)
+    if runs:
+        found = compare_runs(_run(Path(first), folder, config), _run(Path(second), folder, config), (first, second))
+    else:
+        found = compare_users(open_study(folder, config, to), first, second)
+    click.echo(json.dumps(found.content(), indent=1, ensure_ascii=False) if as_json else found.text())
+    if figure:
+        from gazepipe.atomic import write_atomically
+        from gazepipe.plotting import picture
+
+        drawn = map_figure(open_study(folder, config, to), first, second, images)
+        options: dict[str, object] = {"dpi": 150} if figure.suffix.lower() == ".png" else {"metadata": {"Date": None}}
+        write_atomically(figure, picture(drawn, figure.suffix.lower()[1:], **options))
+        if not as_json:
+            say(ctx, f"compare: {figure}")
+
+
+def _run(path: Path, folder: Path | None, config: Path | None) -> Study:
+    """A study folder, or a store of the study of --study."""
+    if (path / "gazepipe.toml").is_file():
+        return open_study(path, config, None)
+    return open_study(folder, config, path)

@@ -111,6 +111,8 @@ def _events(contents: Contents) -> list[Drawn]:
 
 
 def _embeddings(contents: Contents) -> list[Drawn]:
+    if not contents.study.gallery_file.is_file():
+        return []
     from gazepipe.enrol import load_gallery
     from gazepipe.evaluation.tsne import tsne
 

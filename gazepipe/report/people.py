@@ -299,8 +299,7 @@ def _background(shared: _Shared, stimulus: str, aspect: float) -> U8:
 
 def _panel(aspect: float) -> Axes:
     """Axes that fill a figure of some width over height."""
-    figure = plotting.new_figure(_WIDTH, _WIDTH / min(max(aspect, 0.4), 4))
-    figure.set_layout_engine("none")
+    figure = plotting.new_figure(_WIDTH, _WIDTH / min(max(aspect, 0.4), 4), layout=None)
     axes: Axes = figure.add_axes((0, 0, 1, 1))
     return axes
 

