@@ -332,8 +332,8 @@ def _columns(things: bool) -> dict[str, list[int]]:
     n = len(DESCRIPTORS)
     variants = {name: [DESCRIPTORS.index(d) for d in chosen] for name, chosen in VARIANTS.items()}
     last = n + len(SCANPATH)
-    variants["with eye movements (not a map)"] = list(range(last))
-    variants["eye movements alone (not a map)"] = list(range(n, last))
+    variants["with eye movements"] = list(range(last))
+    variants["eye movements alone"] = list(range(n, last))
     if things:
         variants["with pretrained features"] = [*range(n), *range(last, last + 16)]
         variants["pretrained features alone"] = list(range(last, last + 16))

@@ -5,7 +5,11 @@ What stands here is loaded when it is first used, so that ``import gazepipe`` co
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
+
+# OpenCV reads its limit when it is imported, whoever imports it first; `gazepipe.images` has the same.
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", "50000000")
 
 __version__ = "0.1.0"
 

@@ -55,8 +55,8 @@ def _slow_even(x, y, m, reach, geometry, limit, mask):  # type: ignore[no-untype
 
 
 @njit(inline="never", **OPTIONS)
-def _slow_uneven(time, x, y, m, reach, geometry, rad_per_ms, mask):  # type: ignore[no-untyped-def]
-    """As `_slow_even`, each window with its own time difference."""
+def slow_windows(time, x, y, m, reach, geometry, rad_per_ms, mask):  # type: ignore[no-untyped-def]
+    """Set `mask` as `_slow_even` does, each window with its own time difference."""
     span, limit = -1.0, x.dtype.type(0)
     for i in range(m):
         if time[i + reach] - time[i] != span:  # trackers with whole-millisecond clocks have only a few spans
@@ -146,7 +146,7 @@ def slow_runs(time, x, y, stretches, limits, rad_per_ms, geometry, sample):  # t
             if limits[s] >= 0:
                 _slow_even(x[a:end], y[a:end], m, before + after, geometry, limit, mask)
             else:
-                _slow_uneven(time[a:end], x[a:end], y[a:end], m, before + after, geometry, rad_per_ms, mask)
+                slow_windows(time[a:end], x[a:end], y[a:end], m, before + after, geometry, rad_per_ms, mask)
             i = 0
             while True:
                 i = seek(mask, words, i, m, 1 if on < 0 else 0)

@@ -98,8 +98,8 @@ def _check_coordinates(recording: Recording) -> None:
             recording.path,
             "its gaze is in pixels of the scene camera",
             expected="gaze on the screen",
-            remedy="map it with Pupil Cloud's Marker Mapper or Pupil Player's Surface Tracker, the screen being the "
-            "surface, and ingest that export",
+            remedy="map it with `gazepipe map-screen` (or Pupil Cloud's Marker Mapper, Pupil Player's Surface Tracker, "
+            "the screen being the surface) and ingest what that writes",
         )
 
 

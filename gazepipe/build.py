@@ -6,6 +6,7 @@ changed; one file of universal maps; one of the images at map size.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -227,7 +228,8 @@ def maps_in_memory(
     fixations = pd.concat([t.fixations for t in tables], ignore_index=True)
     if fixations.empty:
         raise StimulusError(problems[0] if problems else f"{min(recordings)}: no fixation on any image of the study.")
-    attrs = {"user": user, "height": study.config.psm.height, "width": study.config.psm.width}
+    params = json.dumps(study.config.psm.model_dump(mode="json"))
+    attrs = {"user": user, "height": study.config.psm.height, "width": study.config.psm.width, "params": params}
     return store.Contents(Path(user), _maps(fixations, study.config), attrs), problems
 
 

@@ -19,7 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from gazepipe.atomic import write_atomically
-from gazepipe.models import weights_digest
+from gazepipe.errors import StoreError
+from gazepipe.models import load_tensors, metadata_of, weights_digest
+from gazepipe.sealing import sealed
 
 __all__ = ["INTERVAL_S", "Checkpoint"]
 
@@ -71,7 +73,8 @@ class Checkpoint:
             "random": _pack(random, "random", tensors),
         }
         text = json.dumps(content)
-        write_atomically(self.path, save(tensors, {"gazepipe": text, "digest": weights_digest(text, tensors)}))
+        data = save(tensors, {"gazepipe": text, "digest": weights_digest(text, tensors)})
+        write_atomically(self.path, sealed(self.path, data, kind=FORMAT, version=FORMAT_VERSION))
         self.last, self.cost = time.monotonic(), time.monotonic() - start
 
     def read(self, rng: np.random.Generator, where: torch.device) -> dict[str, Any] | None:
@@ -97,20 +100,18 @@ class Checkpoint:
 
 
 def _read(path: Path, recipe: str) -> tuple[dict[str, Any], dict[str, Any]] | None:
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError
 
     try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            text = metadata["gazepipe"]
-            content = json.loads(text)
-            if content["recipe"] != recipe or content["format_version"] != FORMAT_VERSION:
-                return None
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if metadata["digest"] != weights_digest(text, tensors):
+        text, digest = metadata_of(path)
+        content = json.loads(text)
+        if content["recipe"] != recipe or content["format_version"] != FORMAT_VERSION:
+            return None
+        tensors = load_tensors(path)
+        if digest != weights_digest(text, tensors):
             return None
         return _unpack(content["state"], tensors), _unpack(content["random"], tensors)
-    except (OSError, SafetensorError, KeyError, ValueError, TypeError):
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError, RecursionError, StoreError):
         return None
 
 

@@ -197,6 +197,8 @@ def free_of(jobs: list[Job], elsewhere: dict[str, dict[str, Any]]) -> tuple[list
     clashes: list[Failure] = []
     for job in jobs:
         rival, namesake = recordings.get(fold(job.recording)), users.get(fold(job.user))
+        if rival is not None and rival["origin"] == "enrol" and Path(rival["source"]).resolve() == job.source.resolve():
+            continue  # a live session whose person was enrolled at its end
         if rival is not None and not _same_content(job, elsewhere.get(job.recording)):
             found = f"a recording {job.recording!r}, from {rival['source']}"
         elif namesake is not None and (namesake["origin"] != "ingest" or namesake["user"] != job.user):

@@ -25,7 +25,7 @@ from gazepipe.person_recordings import PersonData, data_of, files_of, findings, 
 from gazepipe.profiling import profiles_of
 from gazepipe.recipe import Recipe
 from gazepipe.stored_corpus import load_corpus
-from gazepipe.study import Failure, Study, check_label, fold
+from gazepipe.study import Failure, Study, check_label, fold, stored_name
 from gazepipe.subjects import check_not_forgotten
 from gazepipe.training import Encoder
 
@@ -337,5 +337,6 @@ def load_gallery(study: Study) -> Gallery:
     for i, vector in enumerate(contents.arrays["embedding"]):
         values = {c: table[c][i] for c in _COLUMNS}
         plain = {c: v.item() if isinstance(v, np.generic) else v for c, v in values.items()}
+        stored_name(str(plain["user"]))
         people.append(Enrolment(embedding=vector, profile=None if profiles is None else profiles[i], **plain))
     return Gallery(tuple(people), str(contents.attrs["model"]))

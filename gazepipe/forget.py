@@ -27,6 +27,7 @@ from gazepipe.integrity import ASIDE
 from gazepipe.predicted import SUMMARY, predicted_rows
 from gazepipe.receipt import RECEIPTS, make_receipt
 from gazepipe.recipe import Recipe
+from gazepipe.sealing import destroy_key
 from gazepipe.shards import part_files
 from gazepipe.study import Study
 from gazepipe.subjects import allow_again, mark_forgotten
@@ -77,12 +78,14 @@ def forget(study: Study, user: str, *, recordings: bool = False, show: Show | No
         mark_forgotten(study, user)
         _rewrite(study, plan, journal)
         _delete(study, plan)
+        key_destroyed = _destroy_key(study, user)
         consent.remove(study, user)
         removed_originals = _delete_originals(study, plan, journal) if recordings else []
         others = {str(row["user"]) for row in study.known_recordings().values()} | set(study.known_recordings())
         traces = Traces(journal["names"], others, map(bytes.fromhex, journal["windows"]))
         found = scan(study.store, traces, skip=[study.manifest_file(JOURNAL)], show=show)
         receipt = make_receipt(study, plan, journal, traces, found, removed_originals)
+        receipt["key_destroyed"] = key_destroyed
         stamp = receipt["time"].replace(":", "").replace("+0000", "Z")
         path = study.store / RECEIPTS / f"{stamp}-{receipt['id'][:8]}.json"
         write_json(path, receipt)
@@ -232,6 +235,14 @@ def _unlink(path: Path) -> None:
             path.unlink(missing_ok=True)
     except OSError as error:
         msg = f"{path}: cannot be deleted ({error.strerror or error}); make it deletable and run again to go on."
+        raise StorageError(msg) from None
+
+
+def _destroy_key(study: Study, user: str) -> bool:
+    try:
+        return destroy_key(study.store, user)
+    except OSError as error:
+        msg = f"{study.store}: the person's key cannot be deleted ({error.strerror or error}); run again to go on."
         raise StorageError(msg) from None
 
 

@@ -12,12 +12,12 @@ from typing import Any
 from gazepipe import consent, store
 from gazepipe.dag import FOLDER
 from gazepipe.discovery import jobs_below
-from gazepipe.errors import GazepipeError, NothingToDoError
+from gazepipe.errors import GazepipeError, NothingToDoError, StoreError
 from gazepipe.integrity import ASIDE
 from gazepipe.predicted import SUMMARY, predicted_rows
 from gazepipe.shards import part_files
 from gazepipe.study import Study, check_label
-from gazepipe.weights_header import weights_header
+from gazepipe.weights_header import header_of
 
 __all__ = ["JOURNAL", "OF_NETWORKS", "Plan", "in_gallery", "outlook", "plan_of"]
 
@@ -140,10 +140,9 @@ def _users_of_maps(study: Study) -> list[str]:
 def _users_of_weights(path: Path) -> set[str]:
     """Users in the metadata; torch is not needed to read them."""
     try:
-        with path.open("rb") as file:
-            about = json.loads(weights_header(file, path.stat().st_size)[0]["gazepipe"])
+        about = json.loads(header_of(path)[0]["gazepipe"])
         return {str(u) for key, users in about.items() if key.startswith("users_") for u in users}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, StoreError):
         return set()
 
 

@@ -21,7 +21,7 @@ from gazepipe.errors import RecordingError
 from gazepipe.geometry import Screen
 from gazepipe.recording import EYES, EyeSamples, Recording
 
-__all__ = ["SLACK_MS", "Gaze", "Stretch", "block_edges", "kernel_geometry", "select_gaze", "stretches"]
+__all__ = ["SLACK_MS", "Gaze", "Stretch", "block_edges", "kernel_geometry", "select_gaze", "stretches", "usual_step"]
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
@@ -79,8 +79,8 @@ class Stretch:
     even: bool
 
 
-def _usual_step(time_ms: F64) -> float:
-    """Mean of the first 100 time steps, without those that are missing lines."""
+def usual_step(time_ms: F64) -> float:
+    """Return the mean of the first 100 time steps, without those that are missing lines."""
     steps = np.diff(time_ms[:101])
     if not steps.size:
         return 0.0
@@ -95,7 +95,7 @@ def stretches(time_ms: F64, edges: I64, window_ms: float, max_gap_ms: float) -> 
 
     out = []
     for a, b in pairwise(edges.tolist()):
-        step = _usual_step(time_ms[a:b])
+        step = usual_step(time_ms[a:b])
         if not step:
             continue  # a block of one sample has no velocity
         # A window that is longer than all there is has no velocity, however long; damaged times can make it endless.

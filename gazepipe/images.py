@@ -93,8 +93,6 @@ def resized_rgb(pixels: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDA
 
 
 def _cv2() -> ModuleType:
-    # OpenCV reads its limit when it is imported.
-    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_PIXELS))
     import cv2
 
     module: ModuleType = cv2

@@ -11,7 +11,7 @@ from gazepipe import store
 from gazepipe.documents import read_json
 from gazepipe.errors import ConfigError, NothingToDoError, StoreError
 from gazepipe.study import Study
-from gazepipe.weights_header import weights_header
+from gazepipe.weights_header import header_of
 
 __all__ = ["file_info", "file_text", "store_info", "store_text"]
 
@@ -168,8 +168,7 @@ def _tensors(path: Path) -> dict[str, dict[str, Any]]:
 
 def _header(path: Path) -> tuple[dict[str, str], dict[str, Any]]:
     try:
-        with path.open("rb") as file:
-            return weights_header(file, path.stat().st_size)
+        return header_of(path)
     except (OSError, ValueError) as error:
         raise _no_weights(path, error) from None
 

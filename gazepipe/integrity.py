@@ -18,6 +18,7 @@ from gazepipe.audit import AUDIT
 from gazepipe.dag import FOLDER
 from gazepipe.documents import CHECKSUMS, digest_bytes, has_digest, listed, read_json
 from gazepipe.errors import GazepipeError, NothingToDoError, StorageError, StoreError, plain
+from gazepipe.parallel import Aside
 from gazepipe.predicted import predicted_rows
 from gazepipe.recipe import Recipe
 from gazepipe.study import Study
@@ -73,7 +74,7 @@ class Integrity:
         }
 
 
-def check_store(study: Study, show: Callable[[int, int, str], None] | None = None) -> Integrity:
+def check_store(study: Study, show: Callable[[int, int, str], None] | None = None, *, apart: bool = False) -> Integrity:
     """Read every file of a store and compare it with what was written.
 
     Parameters
@@ -82,6 +83,9 @@ def check_store(study: Study, show: Callable[[int, int, str], None] | None = Non
         Whose store.
     show
         Called with (done, total, file).
+    apart
+        Read in a process beside this one that has limits (see `gazepipe.confined`), and refuse links: for a store from
+        somebody else. A file that ends that process, or keeps it busy for two minutes, counts as damaged.
 
     Raises
     ------
@@ -95,15 +99,19 @@ def check_store(study: Study, show: Callable[[int, int, str], None] | None = Non
     paths = sorted(_files(root))
     report = Integrity(root)
     digests, predicted = _expected(root, report)
+    aside = Aside() if apart else None
     for done, path in enumerate(paths, 1):
         name = path.relative_to(root).as_posix()
         report.files += 1
-        report.size += path.stat().st_size
-        found = _check(path, name, digests.get(name), predicted.get(name))
+        report.size += path.lstat().st_size
+        report.findings += _linked(path, name, refused=apart)
+        found = _check_apart(aside, path, name, digests.get(name), predicted.get(name))
         if found is not None:
             report.findings.append(found)
         if show:
             show(done, len(paths), name)
+    if aside is not None:
+        aside.close()
     report.findings += [Finding(AUDIT, "damaged", text) for text in audit.problems(study)]
     damaged = {f.file for f in report.bad}
     report.findings += [
@@ -118,7 +126,11 @@ def check_store(study: Study, show: Callable[[int, int, str], None] | None = Non
 def _files(root: Path) -> Iterator[Path]:
     for path in root.rglob("*"):
         hidden = path.name.startswith(".") and not path.name.endswith(".tmp")
-        if path.is_file() and not hidden and path.relative_to(root).parts[0] not in (ASIDE, FOLDER):
+        if (
+            (path.is_symlink() or path.is_file())
+            and not hidden
+            and path.relative_to(root).parts[0] not in (ASIDE, FOLDER)
+        ):
             yield path
 
 
@@ -139,6 +151,30 @@ def _expected(root: Path, report: Integrity) -> tuple[dict[str, str], dict[str, 
     return digests, predicted
 
 
+def _linked(path: Path, name: str, *, refused: bool) -> Iterator[Finding]:
+    if path.is_symlink():
+        remedy = "refused, since what is written there goes elsewhere" if refused else "keep it only if you made it"
+        yield Finding(name, "damaged" if refused else "unguarded", f"{path}: is a link to another place; {remedy}.")
+
+
+def _check_apart(
+    aside: Aside | None, path: Path, name: str, digest: str | None, predicted: str | None
+) -> Finding | None:
+    """Check a file here, or in the process beside this one."""
+    if path.is_symlink() and (aside is not None or path.is_dir()):
+        return None
+    if aside is None:
+        return _check(path, name, digest, predicted)
+    answer = aside(_answer, path, name, digest, predicted)
+    return (
+        Finding(name, "damaged", f"{path}: ends the program that reads it; delete it.") if answer is None else answer[0]
+    )
+
+
+def _answer(*what: Any) -> tuple[Finding | None]:
+    return (_check(*what),)
+
+
 def _check(path: Path, name: str, digest: str | None, predicted: str | None) -> Finding | None:
     if path.suffix == ".tmp":
         return Finding(name, "left", f"{path}: left by a run that was killed; the next one sweeps it away.")
@@ -146,12 +182,12 @@ def _check(path: Path, name: str, digest: str | None, predicted: str | None) -> 
         return None
     expected = digest or predicted
     try:
-        if expected is not None:
+        if path.suffix == ".h5":
+            _check_hdf5(path)
+        elif expected is not None:
             if digest_bytes(path.read_bytes()) != expected:
                 msg = f"{path}: damaged (its content is not what was written); delete it and make it again."
                 raise StoreError(msg)
-        elif path.suffix == ".h5":
-            _check_hdf5(path)
         elif path.suffix in (".safetensors", ".checkpoint"):
             from gazepipe.models import check_weights
 

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from gazepipe.errors import ConfigError, GazepipeError, StimulusError
 from gazepipe.images import read_rgb
+from gazepipe.parallel import Aside
 from gazepipe.recipe import digest_folder
 from gazepipe.stimuli import SUFFIXES
 
@@ -102,15 +103,28 @@ def _read(path: Path) -> F32:
         raise StimulusError(msg) from None
 
 
+_PARSER = Aside()
+
+
 def _only_matrix(path: Path) -> F32:
+    """Read the matrix of a MATLAB file; SciPy's parser runs in a process of its own, which a damaged file may end."""
+    found, names, problem = _PARSER(_matrices, path) or ([], [], "it ends the program that reads it")
+    if problem:
+        msg = f"{path}: not a map ({problem}); expected an array of shape (height, width)."
+        raise StimulusError(msg)
+    if len(found) != 1:
+        msg = f"{path}: holds {len(found)} matrices of numbers ({', '.join(names) or 'nothing'}); expected one."
+        raise StimulusError(msg)
+    return found[0]
+
+
+def _matrices(path: Path) -> tuple[list[F32], list[str], str]:
+    """Matrices of numbers, the names of all that is there, and what is wrong."""
     from scipy.io import loadmat
 
-    content = {k: v for k, v in loadmat(path).items() if not k.startswith("__")}
+    try:
+        content = {k: v for k, v in loadmat(path).items() if not k.startswith("__")}
+    except Exception as error:  # whatever a damaged file makes the parser raise
+        return [], [], f"{type(error).__name__}: {str(error)[:80]}"
     found = [v for v in content.values() if isinstance(v, np.ndarray) and v.dtype.kind in "fiub" and min(v.shape) > 1]
-    if len(found) != 1:
-        msg = (
-            f"{path}: holds {len(found)} matrices of numbers ({', '.join(sorted(content)) or 'nothing'}); expected one."
-        )
-        raise StimulusError(msg)
-    matrix: F32 = found[0].astype(np.float32)
-    return matrix
+    return [v.astype(np.float32) for v in found], sorted(content), ""

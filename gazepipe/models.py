@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,11 +16,13 @@ from torch import nn
 from gazepipe import __version__
 from gazepipe.atomic import write_atomically
 from gazepipe.embedding import embedding_net
-from gazepipe.errors import NothingToDoError, StoreError
+from gazepipe.errors import NothingToDoError, StoreError, plain
 from gazepipe.profile import ProfileNet
 from gazepipe.recipe import Recipe
 from gazepipe.refiner import MultiCnn, RefinerNet
+from gazepipe.sealing import sealed, unsealed
 from gazepipe.universal import UniversalNet
+from gazepipe.weights_header import weights_header
 
 if TYPE_CHECKING:
     from gazepipe.readout import ReadoutNet
@@ -31,6 +34,8 @@ __all__ = [
     "check_weights",
     "load_model",
     "load_refiner",
+    "load_tensors",
+    "metadata_of",
     "model_info",
     "model_recipe",
     "read_model",
@@ -91,7 +96,9 @@ def save_model(
     }
     weights = {key: value.detach().cpu().contiguous() for key, value in trained.net.state_dict().items()}
     text = json.dumps(info, sort_keys=True)
-    write_atomically(study.model_file(name), save(weights, {"gazepipe": text, "digest": weights_digest(text, weights)}))
+    data = save(weights, {"gazepipe": text, "digest": weights_digest(text, weights)})
+    path = study.model_file(name)
+    write_atomically(path, sealed(path, data, kind=FORMAT, version=FORMAT_VERSION))
 
 
 def weights_digest(text: str, weights: Mapping[str, torch.Tensor]) -> str:
@@ -111,13 +118,31 @@ def model_recipe(path: Path) -> str | None:
         return None
 
 
-def _metadata(path: Path) -> tuple[str, str | None]:
-    """Text of the metadata, and the digest that was written with it (None in older files)."""
+def metadata_of(path: Path) -> tuple[str, str | None]:
+    """Text of the metadata of weights or a checkpoint, and the digest written with it (None in older files)."""
     from safetensors import safe_open
 
-    with safe_open(path, "pt") as file:
-        metadata = file.metadata() or {}
+    data = unsealed(path)
+    if data is not None:
+        metadata = weights_header(io.BytesIO(data), len(data))[0]
+    else:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
     return metadata["gazepipe"], metadata.get("digest")
+
+
+def load_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """Read the tensors of a safetensors file, sealed or not.
+
+    Raises
+    ------
+    SafetensorError
+        If it is no such file.
+    """
+    from safetensors.torch import load, load_file
+
+    data = unsealed(path)
+    return load_file(path) if data is None else load(data)
 
 
 def _check_digest(path: Path, digest: str | None, text: str, weights: Mapping[str, torch.Tensor]) -> None:
@@ -131,9 +156,9 @@ def _info(path: Path) -> tuple[dict[str, Any], str, str | None]:
     from safetensors import SafetensorError
 
     try:
-        text, digest = _metadata(path)
+        text, digest = metadata_of(path)
         info: dict[str, Any] = json.loads(text)
-    except (SafetensorError, KeyError, ValueError) as error:
+    except (SafetensorError, KeyError, ValueError, RecursionError) as error:
         msg = f"{path}: damaged or not weights of gazepipe ({error}); delete it and run `gazepipe train` again."
         raise StoreError(msg) from None
     if str(info.get("format_version", "")).split(".")[0] != FORMAT_VERSION.split(".")[0]:
@@ -186,22 +211,32 @@ def read_model(path: Path, name: str, where: torch.device | None = None) -> Mode
         If the file is damaged, of another version or of another network.
     """
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
 
     info, text, digest = _info(path)
     if info.get("network", name) != name:
         msg = f"{path}: weights of the {info['network']} network; expected those of the {name} one."
         raise StoreError(msg)
     try:
-        net: nn.Module = _NETWORKS[name](**info["arguments"])
-        weights = load_file(path)
+        weights = load_tensors(path)
+        net = _network(name, info["arguments"], weights)
         net.load_state_dict(weights)
-    except (SafetensorError, RuntimeError, KeyError, TypeError) as error:
-        msg = f"{path}: damaged ({error}); delete it and run `gazepipe train` again."
+    except (SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
+        msg = f"{path}: damaged ({plain(str(error))}); delete it and run `gazepipe train` again."
         raise StoreError(msg) from None
     _check_digest(path, digest, text, weights)
     net = net.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Model(net.to(where) if where else net, info)
+
+
+def _network(name: str, arguments: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) -> nn.Module:
+    """Build a network of the size that its weights have: what the file says of it could fill the memory."""
+    with torch.device("meta"):
+        sizes = {key: value.shape for key, value in _NETWORKS[name](**arguments).state_dict().items()}
+    if sizes != {key: value.shape for key, value in weights.items()}:
+        msg = "its weights are not those of the network that it describes"
+        raise ValueError(msg)
+    net: nn.Module = _NETWORKS[name](**arguments)
+    return net
 
 
 def check_weights(path: Path) -> None:
@@ -213,12 +248,11 @@ def check_weights(path: Path) -> None:
         If they are damaged.
     """
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
 
     try:
-        text, digest = _metadata(path)
-        weights = load_file(path)
-    except (SafetensorError, KeyError, ValueError) as error:
+        text, digest = metadata_of(path)
+        weights = load_tensors(path)
+    except (SafetensorError, KeyError, ValueError, RecursionError) as error:
         msg = f"{path}: damaged or not weights of gazepipe ({error}); delete it and run `gazepipe train` again."
         raise StoreError(msg) from None
     _check_digest(path, digest, text, weights)

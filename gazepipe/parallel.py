@@ -20,6 +20,8 @@ from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
+from gazepipe.confined import confine
+
 __all__ = ["Aside", "each"]
 
 _AHEAD = 4  # items under way for each process
@@ -109,7 +111,10 @@ def _go_with_the_parent() -> None:
 
 
 class Aside:
-    """A process beside this one for parsers that a damaged file may crash or hang: started when it is first needed."""
+    """A process beside this one for parsers that a damaged file may crash or hang: started when it is first needed.
+
+    It has the limits of `gazepipe.confined`.
+    """
 
     def __init__(self) -> None:
         self.process: Any = None
@@ -147,6 +152,7 @@ class Aside:
 
 def _serve(pipe: Connection) -> None:
     """Do what comes through the pipe until it closes."""
+    confine()
     _belong_to_the_parent()
     with suppress(EOFError, OSError):
         while True:

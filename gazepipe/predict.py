@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from gazepipe import store
+from gazepipe import consent, store
 from gazepipe.atomic import write_atomically
 from gazepipe.documents import digest_bytes, write_json
-from gazepipe.errors import ConfigError, GazepipeError, NothingToDoError
+from gazepipe.errors import ConfigError, GazepipeError, InputError, NothingToDoError, StoreError
 from gazepipe.figures import overlay_png
 from gazepipe.images import read_rgb
 from gazepipe.inference import FastRefiner
@@ -27,6 +27,7 @@ from gazepipe.predicted import SUMMARY, predicted_rows
 from gazepipe.predictor import Predictor
 from gazepipe.recipe import digest_file, digest_json
 from gazepipe.refiner import RefinerNet, refine, scene_input
+from gazepipe.sealing import sealed, unsealed
 from gazepipe.stimuli import stimulus_index
 from gazepipe.study import Failure, Study
 
@@ -140,6 +141,8 @@ def predict(
     ------
     NothingToDoError
         If somebody is not enrolled or was with another network, nothing is trained, or there is no image.
+    InputError
+        If nobody of them agreed to it, in a study that requires consent.
     LockedError
         If the results go into the store and another run is writing there.
     """
@@ -157,7 +160,10 @@ def _predict(
     show: Callable[[int, int, str], None] | None,
 ) -> tuple[list[Prediction], list[Failure]]:
     names = [users] if isinstance(users, str) else list(users) or list(predictor.users)
-    people = [predictor.gallery[name] for name in dict.fromkeys(names)]
+    refused = consent.refusal(predictor.study, names, "embed")
+    people = [predictor.gallery[name] for name in dict.fromkeys(names) if name not in refused]
+    if refused and not people:
+        raise InputError(next(iter(refused.values())))
     files = _image_files(images)
     root = to or predictor.study.store / "predictions"
     folders = {p.user: root if to is not None and isinstance(users, str) else root / p.user for p in people}
@@ -165,7 +171,7 @@ def _predict(
     common = [predictor.gallery.model, *predictor.recipe]
     vectors = {p.user: _digest(predictor.vector(p.user)) for p in people}
     done: list[Prediction] = []
-    failures: list[Failure] = []
+    failures = [Failure("predict", user, sentence) for user, sentence in refused.items()]
     rows: dict[str, dict[str, Any]] = {}
     for count, path in enumerate(files, 1):
         try:
@@ -183,7 +189,7 @@ def _predict(
             for user, (overlay, array) in outputs.items():
                 digests = kept.get(_key(root, array), {}).get("digests", {})
                 if user in new:
-                    digests = _write(overlay, array, picture, new[user])
+                    digests = _write(user, overlay, array, picture, new[user])
                 psm = new[user] if user in new else old[user]
                 assert psm is not None
                 done.append(Prediction(path, user, psm, universal, source, overlay, array, user not in new))
@@ -236,20 +242,24 @@ def _stored(kept: dict[str, dict[str, Any]], root: Path, outputs: tuple[Path, Pa
     if kept.get(_key(root, array), {}).get("recipe") != recipe or not overlay.is_file():
         return None
     try:
-        psm: F32 = np.load(array, allow_pickle=False)
-    except (OSError, ValueError):
+        data = unsealed(array)
+        psm: F32 = np.load(array if data is None else io.BytesIO(data), allow_pickle=False)
+    except (OSError, ValueError, StoreError):
         return None
     return psm
 
 
-def _write(overlay: Path, array: Path, picture: U8, psm: F32) -> dict[str, str]:
+def _write(user: str, overlay: Path, array: Path, picture: U8, psm: F32) -> dict[str, str]:
     """Write both files; their digests."""
     buffer = io.BytesIO()
     np.save(buffer, psm)
     files = {"array": (array, buffer.getvalue()), "overlay": (overlay, overlay_png(picture, psm))}
-    for path, data in files.values():
+    digests = {}
+    for name, (path, content) in files.items():
+        data = sealed(path, content, kind=f"prediction {name}", version="1.0", user=user)
         write_atomically(path, data)
-    return {name: digest_bytes(data) for name, (_, data) in files.items()}
+        digests[name] = digest_bytes(data)
+    return digests
 
 
 def _image_files(images: Sequence[Path]) -> list[Path]:

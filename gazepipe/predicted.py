@@ -15,8 +15,16 @@ SUMMARY = "summary.json"
 
 
 def predicted_rows(folder: Path) -> dict[str, dict[str, Any]]:
-    """Array file → row of the summary in a folder; empty where there is none or it is damaged."""
+    """Array file → row of the summary in a folder; empty where there is none or it is not to be trusted."""
     try:
-        return {str(row["array"]): row for row in read_json(folder / SUMMARY, "predict again")["predictions"]}
+        rows = {str(row["array"]): row for row in read_json(folder / SUMMARY, "predict again")["predictions"]}
+        names = [name for row in rows.values() for name in (str(row["array"]), str(row["overlay"]))]
+        return rows if all(map(_is_below, names)) else {}
     except (OSError, StoreError, KeyError, TypeError):
         return {}
+
+
+def _is_below(name: str) -> bool:
+    """Whether a path stays in the folder it is taken from."""
+    path = Path(name)
+    return bool(path.name) and not path.anchor and ".." not in path.parts and "\0" not in name

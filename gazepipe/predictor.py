@@ -19,7 +19,7 @@ import numpy.typing as npt
 import torch
 
 from gazepipe import compute
-from gazepipe.enrol import load_gallery
+from gazepipe.enrol import Enrolment, Gallery, load_gallery
 from gazepipe.errors import ConfigError, NothingToDoError, StimulusError
 from gazepipe.images import read_rgb, resized_rgb
 from gazepipe.inference import FastRefiner, People
@@ -123,6 +123,14 @@ class Predictor:
             msg = f"{self.study.gallery_file}: {user!r} has no viewing profile there; run `gazepipe enrol` again."
             raise NothingToDoError(msg)
         return person.profile
+
+    def welcome(self, person: Enrolment) -> None:
+        """Take in somebody who is not in the stored gallery, or has another embedding there; nothing is stored."""
+        with self._lock:
+            others = tuple(p for p in self.gallery.people if p.user != person.user)
+            self.gallery = Gallery((*others, person), self.gallery.model)
+            for users in [u for u in self._kernels if person.user in u]:
+                del self._kernels[users]
 
     @overload
     def __call__(self, image: Image, user: str, *, usm: str | F32 | None = None) -> F32: ...

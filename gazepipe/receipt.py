@@ -59,6 +59,8 @@ def receipt_text(receipt: dict[str, Any]) -> str:
     """Return a receipt for people."""
     seen, sought = receipt["looked_through"], receipt["looked_for"]
     lines = [f"{len(receipt['removed'])} files removed from the store."]
+    if receipt.get("key_destroyed"):
+        lines.append("The person's key was destroyed: sealed copies cannot be read without a copy of keys/.")
     if receipt["to_rebuild"]:
         lines += ["To be made again without the person:", *(f"  {what}" for what in receipt["to_rebuild"])]
     lines.append(

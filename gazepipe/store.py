@@ -23,8 +23,10 @@ import numpy.typing as npt
 
 from gazepipe import __version__
 from gazepipe.atomic import make_folder, write_atomically
-from gazepipe.errors import LockedError, NothingToDoError, StorageError, StoreError
+from gazepipe.errors import LockedError, NothingToDoError, StorageError, StoreError, plain
+from gazepipe.hdf5_audit import Refused, audited
 from gazepipe.recipe import Recipe, digest_json
+from gazepipe.sealing import begin, sealed, unsealed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -125,7 +127,8 @@ def save(
             _dataset(file, name, np.asarray(array))
         file.flush()
         image = file.id.get_file_image()
-    write_atomically(path, image)
+    user = root.get("user")
+    write_atomically(path, sealed(path, image, kind=encoding, version=ENCODINGS[encoding], user=user and str(user)))
 
 
 def _attribute(value: Any) -> Any:
@@ -205,33 +208,42 @@ def load(path: Path, encoding: str, *, only: tuple[str, ...] | None = None) -> C
         If it is damaged, foreign, or of a version this gazepipe cannot read.
     """
     with _opened(path, "no such file; run the stage that makes it first") as file:
+        datasets, _ = audited(file)
         attrs = _attributes(file)
         _check(path, encoding, attrs)
-        arrays: dict[str, Array] = {}
-        for name in _dataset_names(file):
-            if only is None or name.startswith(only):
-                arrays[name] = _read(file[name])
+        arrays = {n: _read(d) for n, d in datasets.items() if only is None or n.startswith(only)}
         return Contents(path, arrays, attrs)
 
 
 @contextlib.contextmanager
 def _opened(path: Path, missing: str) -> Iterator[Any]:
     """Open a stored file; whatever goes wrong while it is open is one sentence, `missing` if there is none."""
-    import h5py
-
     try:
-        with h5py.File(path, "r", locking="best-effort") as file:
+        with _file(path) as file:
             yield file
     except FileNotFoundError:
         msg = f"{path}: {missing}."
         raise NothingToDoError(msg) from None
-    except (OSError, RuntimeError, KeyError, UnicodeDecodeError) as error:
-        msg = f"{path}: damaged or not a gazepipe store ({error}); delete it and run the stage that makes it again."
+    except Refused as error:
+        msg = f"{path}: {plain(str(error))}; gazepipe writes no such file and does not read it, delete it."
+        raise StoreError(msg) from None
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError, MemoryError) as error:
+        found = plain(str(error)) or type(error).__name__
+        msg = f"{path}: damaged or not a gazepipe store ({found}); delete it and run the stage that makes it again."
         raise StoreError(msg) from None
 
 
+def _file(path: Path) -> Any:
+    import h5py
+
+    data = unsealed(path)
+    if data is None:
+        return h5py.File(path, "r", locking="best-effort")
+    return h5py.File.in_memory(data)
+
+
 def everything(path: Path) -> Iterator[tuple[str, Any, bool]]:
-    """Every attribute and data set of any HDF5 file as it stands, unchecked, for searching through it.
+    """Every attribute and data set of an HDF5 file as it stands, for searching through it.
 
     Yields
     ------
@@ -241,36 +253,26 @@ def everything(path: Path) -> Iterator[tuple[str, Any, bool]]:
 
     Raises
     ------
-    OSError, RuntimeError, KeyError
-        Whatever the HDF5 library says of what it cannot read.
+    OSError, RuntimeError, KeyError, ValueError
+        What no store has, or whatever the HDF5 library says of what it cannot read.
     """
-    import h5py
-
-    with h5py.File(path, "r", locking="best-effort") as file:
-        names = ["/"]
-        file.visit(names.append)
-        for name in names:
-            item = file[name]
+    with _file(path) as file:
+        datasets, groups = audited(file)
+        for name, item in (groups | datasets).items():
             for key, value in item.attrs.items():
                 yield f"attribute {key} of {name}", value, True
-            if isinstance(item, h5py.Dataset):
+            if name in datasets:
                 yield f"data of {name}", item[()], False
 
 
 def _read(dataset: Any) -> Array:
-    if dataset.attrs.get("text"):
+    from h5py import h5a
+
+    if h5a.exists(dataset.id, b"text") and dataset.attrs["text"]:
         raw: Array = dataset[()]
         return np.array([v.decode() for v in raw.ravel()], dtype=object).reshape(raw.shape)
     values: Array = dataset[()]
     return values
-
-
-def _dataset_names(file: Any) -> list[str]:
-    import h5py
-
-    names: list[str] = []
-    file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
-    return names
 
 
 def _attributes(file: Any) -> dict[str, Any]:
@@ -322,12 +324,10 @@ def encoding_of(path: Path) -> str:
 
 def recipe_of(path: Path) -> str | None:
     """Recipe digest of a stored file; None where there is none or it cannot be read (then it is made again)."""
-    import h5py
-
     try:
-        with h5py.File(path, "r", locking="best-effort") as file:
+        with _file(path) as file:
             return str(_plain(file.attrs["recipe_digest"]))
-    except (OSError, KeyError, RuntimeError):
+    except (OSError, KeyError, RuntimeError, TypeError, ValueError, StoreError):
         return None
 
 
@@ -361,6 +361,7 @@ def lock(store: Path, timeout_s: float = 2.0, *, part: str = "") -> Iterator[Non
             begun.enter_context(filelock.FileLock(store / ".lock", timeout=timeout_s))
             # A part begins under the store's own lock and goes on under one that only it holds; whoever wants the whole
             # store holds its lock, so that no part can begin, and the locks of all parts.
+            begin(store)
             names = [f".lock-{part}"] if part else sorted(p.name for p in store.glob(".lock-*"))
             for name in names:
                 held.enter_context(filelock.FileLock(store / name, timeout=timeout_s))

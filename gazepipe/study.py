@@ -12,10 +12,13 @@ from typing import Any
 
 from gazepipe.config import CONFIG_NAME, StudyConfig, load_config
 from gazepipe.documents import read_json, write_json, write_listed
-from gazepipe.errors import ConfigError
+from gazepipe.errors import ConfigError, StoreError, plain
+from gazepipe.sealing import prepare
 
-__all__ = ["Failure", "Study", "check_label", "fold"]
+__all__ = ["Failure", "Study", "check_label", "fold", "stored_name"]
 
+#: Names that the store has files of: a user, or a user and a session.
+_STORED = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,128}")
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _DEVICE_NAMES = {"con", "prn", "aux", "nul", *(f"{d}{i}" for d in ("com", "lpt") for i in range(1, 10))}
 
@@ -35,6 +38,20 @@ def check_label(label: str, what: str) -> str:
         )
         raise ConfigError(msg)
     return label
+
+
+def stored_name(name: str) -> str:
+    """Return a name that a manifest or a gallery holds if it can name a file of the store, and no other.
+
+    Raises
+    ------
+    StoreError
+        If it leads out of the store, or is none that gazepipe stores under.
+    """
+    if not _STORED.fullmatch(name) or name.lower() in _DEVICE_NAMES:
+        msg = f"the store names {plain(name)[:100]!r}, which is no user or recording; it was not written by gazepipe."
+        raise StoreError(msg)
+    return name
 
 
 def fold(label: str) -> str:
@@ -91,7 +108,7 @@ class Study:
         Raises
         ------
         ConfigError
-            If there is no configuration or it is wrong.
+            If there is no configuration or it is wrong, or the store is sealed and this is not its passphrase.
         """
         inside = where is not None and (where / CONFIG_NAME).is_file()
         path = config or (where / CONFIG_NAME if inside and where else Path(CONFIG_NAME))
@@ -107,17 +124,19 @@ class Study:
         loaded = load_config(path)
         root = path.parent
         recordings = root / loaded.recordings if inside or where is None else where
-        return cls(loaded, root, recordings, root / loaded.stimuli, to if to is not None else root / loaded.store)
+        where_to = to if to is not None else root / loaded.store
+        prepare(where_to, loaded.encryption, root)
+        return cls(loaded, root, recordings, root / loaded.stimuli, where_to)
 
     # ---- files ---------------------------------------------------------------------------------------------------
 
     def recording_file(self, recording: str) -> Path:
         """Samples, trials, fixations and quality of one recording."""
-        return self.store / "recordings" / f"{recording}.h5"
+        return self.store / "recordings" / f"{stored_name(recording)}.h5"
 
     def psm_file(self, user: str) -> Path:
         """Personal saliency maps of one user."""
-        return self.store / "psm" / f"{user}.h5"
+        return self.store / "psm" / f"{stored_name(user)}.h5"
 
     @property
     def usm_file(self) -> Path:
@@ -133,6 +152,11 @@ class Study:
     def gallery_file(self) -> Path:
         """Embeddings of all enrolled users."""
         return self.store / "gallery.h5"
+
+    @property
+    def report_file(self) -> Path:
+        """The report of everybody, unless it went elsewhere."""
+        return self.store / "report.html"
 
     def model_file(self, name: str) -> Path:
         """Weights of a network: embedding, refiner or universal."""

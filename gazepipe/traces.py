@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gazepipe.errors import StoreError
+from gazepipe.sealing import unsealed
 from gazepipe.store import everything
 from gazepipe.weights_header import weights_header
 
@@ -173,8 +175,8 @@ def scan(
 
 def _file(path: Path, name: str, traces: Traces, found: Scan) -> None:
     try:
-        data = path.read_bytes()
-    except OSError:
+        data = unsealed(path) or path.read_bytes()
+    except (OSError, StoreError):
         found.unreadable.append(name)
         return
     found.files += 1
@@ -184,7 +186,7 @@ def _file(path: Path, name: str, traces: Traces, found: Scan) -> None:
     try:
         for place, what in _decoded(path, data, traces, found):
             found.hits.append(Hit(name, place, what))
-    except (OSError, RuntimeError, ValueError, EOFError, zlib.error, KeyError):
+    except (OSError, RuntimeError, ValueError, EOFError, zlib.error, KeyError, StoreError):
         found.unreadable.append(name)
 
 

@@ -23,6 +23,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--losses", default=12, type=int, help="power losses in each of four stages (nightly: 125)")
     parser.addoption("--soak", default=60, type=int, help="recordings ingested in a row (nightly: 1000)")
     parser.addoption("--flips", default=300, type=int, help="bits flipped in a store (nightly: 5000)")
+    parser.addoption("--sessions", default=3, type=int, help="live sessions with several faults (nightly: 40)")
     parser.addoption("--corruptions", default=60, type=int, help="damaged copies of each sample (nightly: 2000)")
 
 
@@ -91,7 +92,7 @@ def whole_sections() -> dict[str, Mapping[str, Any]]:
     return {
         "split": {"users": [0.5, 0.25, 0.25], "images": [0.5, 0.25, 0.25]},
         "psm": {"width": 40, "height": 30},
-        "evaluation": {"m": [2], "repetitions": 2, "embeddings_per_user": 4},
+        "evaluation": {"m": [2], "repetitions": 2, "embeddings_per_user": 4, "offset_repetitions": 1},
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from click.testing import CliRunner, Result
 
 from gazepipe import audit, consent
 from gazepipe.cli import main
+from gazepipe.enrol import load_gallery
 from gazepipe.errors import ConfigError, InputError, StoreError
 from gazepipe.ingest import ingest
 from gazepipe.study import Study
@@ -166,6 +168,34 @@ def test_enrolment_asks_for_its_scope(small_study: SmallStudy, study: Study) -> 
     consent.add(study, "p09", "F1", "2026-01-01", "ingest")
     with pytest.raises(InputError, match="asks for the scope 'embed'"):
         take_in(study, "p09", [small_study.root / "rec" / "p07.csv"])
+
+
+def test_what_uses_a_person_asks_for_consent(tmp_path: Path) -> None:
+    """Of a kept study where u0 alone signed: whoever else is in the gallery already is not used any more."""
+    kept = Path(__file__).parent / "stores" / "0.1.0.zip"
+    with zipfile.ZipFile(kept) as file:
+        file.extractall(tmp_path / "study")
+    text = (tmp_path / "study" / "gazepipe.toml").read_text()
+    (tmp_path / "study" / "gazepipe.toml").write_text(text.replace("required = false", "required = true"))
+    root, image = tmp_path / "study", tmp_path / "study" / "images" / "i0.png"
+    runner = CliRunner()
+
+    def tried(*arguments: object) -> tuple[int, str]:
+        result = runner.invoke(main, ["-q", *map(str, arguments)])
+        return result.exit_code, result.output
+
+    assert tried("predict", "--study", root, "--user", "u0", image) == (0, "")
+    code, told = tried("predict", "--study", root, "--user", "u1", image)
+    assert code == 3
+    assert "user 'u1' has no consent in" in told
+    code, told = tried("export", tmp_path / "bids", root)
+    assert code == 3
+    assert [p.name for p in (tmp_path / "bids").glob("sub-*")] == ["sub-u0"]
+    code, told = tried("enrol", "--study", root, "--user", "u2")
+    assert code == 3
+    assert "asks for the scope 'embed'" in told
+    tried("enrol", "--study", root, "--all")
+    assert [p.user for p in load_gallery(Study.open(root)).people] == ["u0"]
 
 
 def test_list(study: Study) -> None:

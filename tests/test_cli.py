@@ -174,7 +174,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config["embedding"] |= {"widths": [4, 4, 8, 8], "m": 2, "steps": 4, "validate_every": 2}
     config["refiner"] |= {"m": 2, "pool": 4, "epochs": 1}
     config["universal"] |= {"epochs": 1}
-    config["evaluation"] |= {"m": [1], "embeddings_per_user": 2, "repetitions": 2}
+    config["evaluation"] |= {"m": [1], "embeddings_per_user": 2, "repetitions": 2, "offset_repetitions": 1}
+    config["psm"] |= {"width": 40, "height": 30}
     (folder / "gazepipe.toml").write_text(template(**config), encoding="utf-8")
     result = gazepipe("run", folder, "--threads", "1", "--images", "2")
     assert result.exit_code == 0, result.output
@@ -239,7 +240,7 @@ def test_scores_that_were_deleted_are_made_again(study: Path) -> None:
 
 
 def test_figures_are_drawn_the_same_each_time(study: Path, tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib", reason="needs the extra `figures`")
+    pytest.importorskip("matplotlib", reason="needs the extra `report`")
     folders = [tmp_path / "a", tmp_path / "b"]
     for folder in folders:
         result = gazepipe("evaluate", study, "--threads", "1", "--figures", "--out", folder)
@@ -262,7 +263,7 @@ def test_figures_without_matplotlib_say_what_to_install(study: Path, monkeypatch
     monkeypatch.setattr("importlib.util.find_spec", lambda name, *a: None if name == "matplotlib" else find(name, *a))
     result = gazepipe("evaluate", study, "--figures")
     assert result.exit_code == 2
-    assert one_line(result).endswith("which is not installed; run `pip install gazepipe[figures]`.")
+    assert one_line(result).endswith("which is not installed; run `pip install gazepipe[report]`.")
 
 
 def test_crossvalidation_from_the_command_line(study: Path) -> None:
@@ -282,7 +283,7 @@ def test_prediction_is_an_overlay_and_an_array(study: Path, tmp_path: Path) -> N
         ["summary.json", *(name for i in images for name in (f"{i.stem}.npy", f"{i.stem}.png"))]
     )
     saliency = np.load(tmp_path / "out" / f"{images[0].stem}.npy")
-    assert saliency.shape == (120, 160)
+    assert saliency.shape == (30, 40)
     assert saliency.min() >= 0
     assert read_rgb(tmp_path / "out" / f"{images[0].stem}.png").shape == read_rgb(images[0]).shape
 

@@ -117,6 +117,7 @@ def built(tmp_path_factory: pytest.TempPathFactory, simulated: Callable[..., Stu
             seconds=1,
             seed=seed,
             split={"users": [0.5, 0.25, 0.25], "images": [0.6, 0.2, 0.2]},
+            psm={"width": 60, "height": 45},
             embedding={"m": 2},
             evaluation={"m": [2], "embeddings_per_user": 4, "repetitions": 3, "offset_deg": 0},
         )

@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 import torch
+from click.testing import CliRunner
 from safetensors.torch import load_file
 
+from gazepipe.cli import main
 from gazepipe.models import load_model
 from gazepipe.study import Study
 
@@ -34,13 +36,19 @@ def gloo_reason() -> str | None:
     return None
 
 
-def train(arguments: list[str], processes: int) -> subprocess.CompletedProcess[str]:
-    run = [sys.executable]
-    if processes > 1:
-        run += ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    run += ["-m", "gazepipe", "train", *arguments, "--threads", "1", "--device", "cpu"]
+def train(arguments: list[str], processes: int) -> str:
+    """Train in so many processes, in this one if it is one; return what was said to standard output."""
+    command = ["train", *arguments, "--threads", "1", "--device", "cpu"]
+    if processes == 1:
+        alone = CliRunner().invoke(main, command)
+        assert alone.exit_code == 0, alone.output
+        return alone.stdout
+    run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    return subprocess.run(run, env=environment, capture_output=True, text=True, timeout=300)
+    together = [*run, "-m", "gazepipe", *command]
+    done = subprocess.run(together, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
 
 
 @pytest.mark.slow
@@ -53,9 +61,8 @@ def test_two_processes_train_like_one(tiny_networks: Any, tmp_path: Path) -> Non
     for processes in (1, 2):
         to = tmp_path / str(processes)
         shutil.copytree(study.store, to)
-        done = train([str(tiny_networks.root), "--store", str(to)], processes)
-        assert done.returncode == 0, done.stderr[-3000:]
-        found[processes], said[processes] = Study.open(tiny_networks.root, to=to), done.stdout
+        said[processes] = train([str(tiny_networks.root), "--store", str(to)], processes)
+        found[processes] = Study.open(tiny_networks.root, to=to)
     assert said[2].count("train: embedding trained") == 1  # the first process alone speaks
     for name, measure in NETWORKS.items():
         one, two = (load_model(found[k], name).info for k in (1, 2))
@@ -67,4 +74,4 @@ def test_two_processes_train_like_one(tiny_networks: Any, tmp_path: Path) -> Non
         for key, value in weights[0].items():
             torch.testing.assert_close(weights[1][key], value, rtol=1e-2, atol=2e-3)
     # What two processes left is up to date for one.
-    assert "up to date" in train([str(tiny_networks.root), "--store", str(tmp_path / "2")], 1).stdout
+    assert "up to date" in train([str(tiny_networks.root), "--store", str(tmp_path / "2")], 1)

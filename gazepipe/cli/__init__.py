@@ -16,7 +16,18 @@ from typing import Any
 import click
 
 from gazepipe import __version__
-from gazepipe.cli import people, privacy, recordings, running, setting_up, stages, stores
+from gazepipe.cli import (
+    live,
+    people,
+    privacy,
+    recordings,
+    reporting,
+    running,
+    screens,
+    setting_up,
+    stages,
+    stores,
+)
 from gazepipe.cli._shared import PathArgument
 from gazepipe.errors import GazepipeError, StorageError, plain
 from gazepipe.record import record
@@ -106,6 +117,9 @@ for _command in (
     setting_up.init,
     setting_up.simulate,
     setting_up.import_,
+    screens.markers,
+    screens.map_screen,
+    live.session,
     recordings.ingest,
     recordings.quality,
     recordings.export,
@@ -117,6 +131,7 @@ for _command in (
     people.predict,
     stages.evaluate,
     stages.crossvalidate,
+    reporting.report,
     running.run,
     running.gather,
     stores.info,

@@ -134,6 +134,9 @@ def identify(
 @click.option(
     "--set-aside", "aside", is_flag=True, help="Without --user: move damaged files into damaged/ of the store."
 )
+@click.option(
+    "--apart", is_flag=True, help="Without --user: read in a process with limits; for a store from somebody else."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @study_options
 @network_options
@@ -147,6 +150,7 @@ def verify(
     far: float | None,
     strict: bool,
     aside: bool,
+    apart: bool,
     as_json: bool,
     config: Path | None,
     to: Path | None,
@@ -160,16 +164,17 @@ def verify(
 
     Without: PATHS is a study folder (default: the current one). Every file of its store is read and compared with the
     digests that it was written with; exit code 8 if one is damaged or missing. With --set-aside, damaged files are
-    moved away, so that the next run makes them again.
+    moved away, so that the next run makes them again. A store that somebody else gave you is read with --apart first.
     """
     if user is None:
         if len(paths) > 1 or (paths and folder) or far is not None or strict:
             msg = "--user says whose recordings these are; without it, give one study folder and no other option."
             raise click.UsageError(msg)
-        verify_store(ctx, paths[0] if paths else folder, config, to, aside=aside, as_json=as_json)
+        verify_store(ctx, paths[0] if paths else folder, config, to, aside=aside, apart=apart, as_json=as_json)
         return
-    if not paths or aside:
-        msg = "--user needs recordings." if not paths else "--set-aside is for stores, without --user."
+    if not paths or aside or apart:
+        option = "--set-aside" if aside else "--apart"
+        msg = "--user needs recordings." if not paths else f"{option} is for stores, without --user."
         raise click.UsageError(msg)
     from gazepipe.recognition import verify as stage
 

@@ -15,11 +15,13 @@ __all__ = ["import_", "init", "simulate"]
 @click.command()
 @click.argument("folder", type=PathArgument, default=".")
 @click.option("--force", is_flag=True, help="Replace a gazepipe.toml that is there.")
+@click.option("--encrypt", is_flag=True, help="Seal the store with a passphrase (extra encryption).")
 @click.pass_context
-def init(ctx: click.Context, folder: Path, force: bool) -> None:
+def init(ctx: click.Context, folder: Path, force: bool, encrypt: bool) -> None:
     """Write a commented gazepipe.toml into FOLDER.
 
-    Set [screen] to your screen and viewing distance before anything else: all angles come from it.
+    Set [screen] to your screen and viewing distance before anything else: all angles come from it. With --encrypt, the
+    passphrase is taken from GAZEPIPE_PASSPHRASE, or from the file that GAZEPIPE_PASSPHRASE_FILE or [encryption] names.
     """
     from gazepipe.atomic import write_atomically
     from gazepipe.config import CONFIG_NAME, template
@@ -29,7 +31,7 @@ def init(ctx: click.Context, folder: Path, force: bool) -> None:
     if path.exists() and not force:
         msg = f"{path}: is there already; edit it, or replace it with --force."
         raise ConfigError(msg)
-    write_atomically(path, template(name=folder.resolve().name).encode())
+    write_atomically(path, template(name=folder.resolve().name, encryption={"enabled": encrypt}).encode())
     say(ctx, f"{path} written; set [screen], then `gazepipe run {folder}`.")
 
 

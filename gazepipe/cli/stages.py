@@ -95,7 +95,7 @@ def train(
 @study_options
 @network_options
 @click.option("--tables", is_flag=True, help="Write the paper's tables with tests, as Markdown and CSV.")
-@click.option("--figures", is_flag=True, help="Draw the paper's Figures 4 to 6, as PNG and SVG (extra `figures`).")
+@click.option("--figures", is_flag=True, help="Draw the paper's Figures 4 to 6, as PNG and SVG (extra `report`).")
 @click.option(
     "--out", type=PathArgument, help="Folder for tables and figures; default: tables and figures in the store."
 )
@@ -121,9 +121,9 @@ def evaluate(
         msg = "--out says where --tables and --figures go; give one of them."
         raise click.UsageError(msg)
     if figures:
-        from gazepipe.evaluation.figures import check_matplotlib
+        from gazepipe.plotting import check_library
 
-        check_matplotlib()
+        check_library()
     with Show(ctx, "part") as show:
         result = stage.evaluate(study, device=device, threads=threads, force=force, show=show.of("evaluate"))
     say(ctx, result.markdown())

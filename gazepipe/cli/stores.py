@@ -35,14 +35,21 @@ def info(ctx: click.Context, /, path: Path | None, as_json: bool, config: Path |
 
 
 def verify_store(
-    ctx: click.Context, folder: Path | None, config: Path | None, to: Path | None, *, aside: bool, as_json: bool
+    ctx: click.Context,
+    folder: Path | None,
+    config: Path | None,
+    to: Path | None,
+    *,
+    aside: bool,
+    apart: bool,
+    as_json: bool,
 ) -> None:
     """Read every file of a study's store; exit code 8 if one is damaged or missing."""
     from gazepipe.integrity import check_store, set_aside
 
     study = open_study(folder, config, to)
     with Show(ctx, "file") as show:
-        report = check_store(study, show.of("verify"))
+        report = check_store(study, show.of("verify"), apart=apart)
     moved = set_aside(study, report) if aside else []
     if as_json:
         click.echo(json.dumps(report.content() | {"set_aside": [str(p) for p in moved]}, indent=1, ensure_ascii=False))

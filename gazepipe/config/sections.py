@@ -287,6 +287,14 @@ class AuditConfig(Section):
     who: bool = Field(False, description="true: also the name of the computer's user who ran a command")
 
 
+class EncryptionConfig(Section):
+    """Whether the store is sealed, and where the passphrase is."""
+
+    enabled: bool = Field(False, description="true: seal what the store holds of people, from its first file on")
+    passphrase_file: str = Field("", description="text file with the passphrase; the environment comes first")
+    keyring: bool = Field(False, description="true: ask the system's keyring, if nothing else has the passphrase")
+
+
 class StudyConfig(Section):
     """The whole of `gazepipe.toml`."""
 
@@ -309,3 +317,4 @@ class StudyConfig(Section):
     enrol: EnrolConfig = EnrolConfig()
     consent: ConsentConfig = ConsentConfig()
     audit: AuditConfig = AuditConfig()
+    encryption: EncryptionConfig = EncryptionConfig()

@@ -1,4 +1,4 @@
-"""The paper's Figures 4, 5 and 6 of an evaluation, drawn with matplotlib (extra `figures`), as PNG and SVG.
+"""The paper's Figures 4, 5 and 6 of an evaluation, drawn with matplotlib (extra `report`), as PNG and SVG.
 
 The same evaluation gives the same bytes with the same matplotlib. Colours are those of Okabe & Ito (2008), which
 colour-blind readers tell apart; markers differ, too.
@@ -6,71 +6,39 @@ colour-blind readers tell apart; markers differ, too.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from gazepipe.errors import ConfigError
+from gazepipe import plotting
 from gazepipe.evaluation.identify import PROTOCOLS
 from gazepipe.evaluation.report import Evaluation
 from gazepipe.evaluation.rows import ROWS, Tested
 from gazepipe.evaluation.scores import Scores
 from gazepipe.evaluation.tables import precision_intervals
 from gazepipe.evaluation.tsne import tsne
-from gazepipe.figures import overlay
 from gazepipe.identification import draw
 from gazepipe.metrics import METRICS, cc
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["check_matplotlib", "chosen_pairs", "examples", "figure_files", "precision_plot", "tsne_plot"]
+__all__ = ["chosen_pairs", "examples", "figure_files", "precision_plot", "tsne_plot"]
 
 F32 = npt.NDArray[np.float32]
 
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_MARKERS = "osD^vPX*<>ph"
 #: Row of the tables whose maps are drawn, and the universal maps that they start from.
 _SHOWN, _BASE = "gated Δ on GT-USM without the user", "GT-USM without the user"
 #: Embeddings of a user, and m, as in the paper's Figure 6.
 _EMBEDDINGS, _SIZES = 20, (8, 32)
-_STYLE: Any = {
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "svg.hashsalt": "gazepipe",
-    "svg.fonttype": "none",
-}
-
-
-def check_matplotlib() -> None:
-    """Say what to do where matplotlib is missing.
-
-    Raises
-    ------
-    ConfigError
-        If it is.
-    """
-    import importlib.util
-
-    if importlib.util.find_spec("matplotlib") is None:
-        msg = "figures need matplotlib, which is not installed; run `pip install gazepipe[figures]`."
-        raise ConfigError(msg)
 
 
 def figure_files(tested: Tested, evaluation: Evaluation, scores: Scores) -> dict[str, bytes]:
     """Name → content of all figures; one that the data do not allow is left out."""
-    check_matplotlib()
-    from matplotlib import rc_context
-
     files: dict[str, bytes] = {}
-    with rc_context(_STYLE):
+    with plotting.styled():
         figures = {
             "figure4_maps": examples(tested, scores),
             "figure5_precision": precision_plot(evaluation),
@@ -79,19 +47,9 @@ def figure_files(tested: Tested, evaluation: Evaluation, scores: Scores) -> dict
         for name, figure in figures.items():
             if figure is not None:
                 for kind, options in (("png", {"dpi": 200}), ("svg", {"metadata": {"Date": None}})):
-                    buffer = io.BytesIO()
-                    figure.savefig(buffer, format=kind, bbox_inches="tight", pad_inches=0.08, **options)
-                    files[f"{name}.{kind}"] = buffer.getvalue()
+                    made = plotting.picture(figure, kind, bbox_inches="tight", pad_inches=0.08, **options)
+                    files[f"{name}.{kind}"] = made
     return files
-
-
-def _figure(width: float, height: float) -> Figure:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure((width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
 
 
 # ---- Figure 4 --------------------------------------------------------------------------------------------------------
@@ -145,7 +103,7 @@ def examples(tested: Tested, scores: Scores) -> Figure | None:
         # The table's predictions take one embedding of the pool each; what is written here is of the map shown.
         gain = cc(maps[0], psm) - cc(usm[0], psm)
         rows.append((user, stimulus, gain, pixels, psm, usm[0], maps[0]))
-    figure = _figure(9.2, 1.42 * len(rows) + 0.5)
+    figure = plotting.new_figure(9.2, 1.42 * len(rows) + 0.5)
     axes = figure.subplots(len(rows), 5, squeeze=False)
     reach = max(float(np.abs(r[6] - r[5]).max()) for r in rows) or 1.0
     heads = (
@@ -180,15 +138,13 @@ def _panels(axes: Any, pixels: Any, psm: F32, usm: F32, prediction: F32, reach: 
     axes[0].imshow(blank)
     if pixels is None:
         axes[0].text(0.5, 0.5, "no pixels", transform=axes[0].transAxes, ha="center", va="center", fontsize=8)
+    axes[0].set_xticks([])
+    axes[0].set_yticks([])
+    for spine in axes[0].spines.values():
+        spine.set_visible(False)
     for axis, shown in zip(axes[1:4], (psm, usm, prediction), strict=True):
-        axis.imshow(overlay(blank, shown))
-    last = axes[4].imshow(prediction - usm, cmap="PuOr", vmin=-reach, vmax=reach)
-    for axis in axes:
-        axis.set_xticks([])
-        axis.set_yticks([])
-        for spine in axis.spines.values():
-            spine.set_visible(axis is axes[4])
-    return last
+        plotting.saliency_map(shown, blank, axes=axis)
+    return plotting.difference(prediction - usm, reach=reach, axes=axes[4]).images[-1]
 
 
 # ---- Figure 5 --------------------------------------------------------------------------------------------------------
@@ -197,40 +153,14 @@ def _panels(axes: Any, pixels: Any, psm: F32, usm: F32, prediction: F32, reach: 
 def precision_plot(evaluation: Evaluation) -> Figure | None:
     """Precision at one against m: a line a protocol, 95 % over users as a band and bars, chance.
 
-    None where no m is possible. Points of different protocols stand a little beside each other, so that bars are seen.
+    None where no m is possible.
     """
     found = precision_intervals(evaluation.precision)
     if not found:
         return None
     f = evaluation.facts
-    figure = _figure(5.2, 3.6)
-    axis = figure.subplots()
-    for k, (protocol, by_m) in enumerate(found.items()):
-        sizes = sorted(by_m)
-        colour, marker = _COLOURS[k], _MARKERS[k]
-        places = np.array(sizes) * 1.025 ** (k - (len(found) - 1) / 2)
-        mean, low, high = (np.array([getattr(by_m[m], part) for m in sizes]) for part in ("mean", "low", "high"))
-        axis.fill_between(places, low, high, color=colour, alpha=0.07, lw=0)
-        axis.errorbar(
-            places,
-            mean,
-            [mean - low, high - mean],
-            color=colour,
-            marker=marker,
-            ms=5,
-            lw=1.6,
-            elinewidth=0.9,
-            capsize=2.5,
-            label=PROTOCOLS[protocol],
-        )
-    axis.axhline(f["chance"], color="0.35", ls="--", lw=1, label=f"chance, {f['chance']:.3f}")
-    sizes = sorted({m for by_m in found.values() for m in by_m})
-    axis.set_xscale("log", base=2)
-    axis.set_xticks(sizes, [str(m) for m in sizes])
-    axis.minorticks_off()
-    axis.set_ylim(0, 1.02)
-    axis.set_xlabel("m, image–map pairs that make one embedding")
-    axis.set_ylabel("precision at one")
+    figure = plotting.new_figure(5.2, 3.6)
+    axis = plotting.precision_at_one(found, PROTOCOLS, f["chance"], axes=figure.subplots())
     unit = "unseen" if f["protocol"] == "open" else "known"
     axis.set_title(
         f"{f['study']}: {f['users_test']} {unit} users, {f['images_test']} unseen images, "
@@ -238,7 +168,6 @@ def precision_plot(evaluation: Evaluation) -> Figure | None:
         fontsize=8,
         loc="left",
     )
-    axis.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(0, -0.17), ncols=2)
     return figure
 
 
@@ -252,13 +181,13 @@ def tsne_plot(tested: Tested, sizes: Sequence[int] = _SIZES) -> Figure | None:
     shown = [m for m in sizes if min(map(len, tables)) >= m]
     if not shown or len(users) < 2:
         return None
-    figure = _figure(4.0 * len(shown) + 1.0, 4.1)
+    figure = plotting.new_figure(4.0 * len(shown) + 1.0, 4.1)
     axes = figure.subplots(1, len(shown), squeeze=False)[0]
     label = np.repeat(np.arange(len(users)), _EMBEDDINGS)
     for letter, axis, m in zip("ab", axes, shown, strict=False):
         rng = np.random.default_rng([tested.seed, 0xF6, m])
         embeddings = np.concatenate([draw(t, m, _EMBEDDINGS, rng) for t in tables])
-        _scatter(axis, tsne(embeddings), label, [tested.corpus.users[u] for u in users])
+        plotting.embedding_map(tsne(embeddings), label, [tested.corpus.users[u] for u in users], axes=axis)
         axis.set_title(f"({letter}) m = {m} pairs from {len(tested.images)} images", fontsize=9, loc="left")
     axes[0].set_ylabel("t-SNE, second coordinate (no unit)", fontsize=8)
     for axis in axes:
@@ -266,13 +195,3 @@ def tsne_plot(tested: Tested, sizes: Sequence[int] = _SIZES) -> Figure | None:
     handles, names = axes[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside right center", frameon=False, fontsize=8, title="user")
     return figure
-
-
-def _scatter(axis: Axes, places: npt.NDArray[np.float64], label: npt.NDArray[np.int64], names: Sequence[str]) -> None:
-    for k, name in enumerate(names):
-        x, y = places[label == k].T
-        colour, marker = _COLOURS[k % len(_COLOURS)], _MARKERS[k // len(_COLOURS) + k % len(_COLOURS) % 4]
-        axis.scatter(x, y, s=22, color=colour, marker=marker, alpha=0.8, linewidths=0.3, edgecolors="white", label=name)
-    axis.set_xticks([])
-    axis.set_yticks([])
-    axis.set_aspect("equal", adjustable="datalim")

@@ -37,6 +37,7 @@ _MODULES = (
     "gazepipe.readers.tobii_studio",
     "gazepipe.readers.tobii_sdk",
     "gazepipe.readers.smi",
+    "gazepipe.readers.live_session",
     "gazepipe.readers.neon_native",
     "gazepipe.readers.neon_timeseries",
     "gazepipe.readers.marker_mapper",

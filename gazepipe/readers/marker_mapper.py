@@ -45,6 +45,7 @@ I64 = npt.NDArray[np.int64]
 _FORMAT = "marker-mapper"
 _SURFACE = tuple(f"gaze position on surface {axis} [normalized]" for axis in "xy")
 _IMAGE = tuple(f"gaze position in reference image {axis} [px]" for axis in "xy")
+_PUPIL = "pupil diameter [mm]"
 _IMAGE_NAMES = ("reference_image.jpeg", "reference_image.jpg", "reference_image.png")
 _REFERENCE = re.compile(r"reference_image-([0-9a-f]{8})")
 _BESIDE = ("fixations.csv", "sections.csv", "events.csv", *_IMAGE_NAMES)
@@ -74,7 +75,7 @@ def read(path: Path, config: StudyConfig) -> Recording:
     Returns
     -------
     Recording
-        One eye, ``"cyclopean"``, without pupils.
+        One eye, ``"cyclopean"``, with pupils where `gazepipe.markers.mapped` wrote the table.
 
     Raises
     ------
@@ -109,8 +110,8 @@ def read_recordings(path: Path, config: StudyConfig) -> dict[str, Recording]:
 def _table(path: Path) -> tuple[Columns, tuple[str, ...]]:
     names = _SURFACE if _SURFACE[0] in pupil_labs.first_line(_head(path), path) else _IMAGE
     kinds: dict[str, Kind] = {TIME: "ns", "section id": "text", "recording id": "text"}
-    kinds |= dict.fromkeys(names, "number")
-    return read_columns(pupil_labs.cloud_place(path)[0], kinds, optional=("section id", "recording id")), names
+    kinds |= dict.fromkeys((*names, _PUPIL), "number")
+    return read_columns(pupil_labs.cloud_place(path)[0], kinds, optional=("section id", "recording id", _PUPIL)), names
 
 
 def _head(path: Path) -> bytes:
@@ -152,7 +153,7 @@ def _recording(path: Path, table: Columns, names: tuple[str, ...], one: str, con
         path=path,
         format=_FORMAT,
         time_ms=time,
-        eyes={"cyclopean": clean_eye(x, y, None, np.zeros(x.size, bool))},
+        eyes={"cyclopean": clean_eye(x, y, table.get(_PUPIL), np.zeros(x.size, bool))},
         block_start=start,
         sampling_rate_hz=np.full(start.size, rate, np.float64),
         messages=messages,

@@ -100,7 +100,7 @@ def read(path: Path, config: StudyConfig) -> Recording:
     -------
     Recording
         One eye, ``"cyclopean"``, whose pupil is the mean of both in mm; `columns` has ``"pupil_left_mm"`` and
-        ``"pupil_right_mm"``.
+        ``"pupil_right_mm"``, and ``"worn"`` where the glasses were taken off.
 
     Raises
     ------
@@ -133,7 +133,7 @@ def read(path: Path, config: StudyConfig) -> Recording:
         block_start=start,
         sampling_rate_hz=np.full(start.size, rate, np.float64),
         messages=_messages(path, origin, warnings),
-        columns={"pupil_left_mm": left, "pupil_right_mm": right},
+        columns={"pupil_left_mm": left, "pupil_right_mm": right} | ({} if worn.all() else {"worn": worn}),
         native_events=pupil_labs.join_events(_events(path, origin, warnings)),
         display_px=pupil_labs.scene_px(info),
         meta=meta | {"coordinates": "scene", "time_origin_ns": origin},

@@ -74,7 +74,7 @@ def read(path: Path, config: StudyConfig) -> Recording:
     -------
     Recording
         One eye, ``"cyclopean"``, whose pupil is the mean of both in mm; `columns` has ``"pupil_left_mm"`` and
-        ``"pupil_right_mm"`` where there are eye states.
+        ``"pupil_right_mm"`` where there are eye states, and ``"worn"`` where the glasses were taken off.
 
     Raises
     ------
@@ -95,6 +95,7 @@ def read(path: Path, config: StudyConfig) -> Recording:
     off = _not_worn(table)
     columns = _pupils(folder, table[TIME], off, recording, warnings) if folder else {}
     pupil = mean_of_positive(list(columns.values())).astype(np.float64) if columns else None
+    columns |= {"worn": ~off} if off.any() else {}
     rate = sampling_rate(source, time)
     sections = table.get("section id")
     start = block_starts(time, rate)

@@ -63,7 +63,8 @@ def test_pupil_cloud(tmp_path: Path) -> None:
     assert [(m.time_ms, m.text) for m in recording.messages] == [(-1, "recording.begin"), (7, "IMAGE_ON a, b.jpg")]
     known = {"wearer_name": "Ann", "recording_name": "n", "recording_id": "r"}
     assert recording.meta == known | {"coordinates": "scene", "time_origin_ns": T0}
-    assert (recording.display_px, recording.columns, len(recording.warnings)) == ((1600, 1200), {}, 1)
+    assert (recording.display_px, list(recording.columns), len(recording.warnings)) == ((1600, 1200), ["worn"], 1)
+    same(recording.columns["worn"], [True, False, True, True])
 
 
 @pytest.mark.parametrize("start", ["", "\ufeff"])
@@ -168,7 +169,8 @@ def test_invisible_as_pupil_cloud_wrote_it_first(tmp_path: Path, worn: str) -> N
     }
     put(tmp_path, "scene_camera.json", json.dumps(camera))
     found = read(tmp_path)
-    assert (found.format, found.display_px, found.columns) == ("neon-timeseries", (1088, 1080), {})
+    assert (found.format, found.display_px, list(found.columns)) == ("neon-timeseries", (1088, 1080), ["worn"])
+    same(found.columns["worn"], [True, False, True])
     same(found.eyes["cyclopean"].x_px, [544, NAN, 546])
     assert found.sampling_rate_hz[0] == 250
     assert found.native_events["kind"].tolist() == ["fixation", "blink"]

@@ -1,0 +1,163 @@
+"""The command for sessions in the lab."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gazepipe.cli._shared import PathArgument, finish, open_study, person_line, say, study_options
+
+if TYPE_CHECKING:
+    from gazepipe.live.presenter import Presenter
+    from gazepipe.live.session import LabSession
+    from gazepipe.markers.live import LiveMapper
+    from gazepipe.study import Study
+
+__all__ = ["session"]
+
+
+@click.command(short_help="Record a person looking at images.")
+@click.option("--images", type=PathArgument, help="Folder of the images shown; default: the study's.")
+@click.option("--user", required=True, help="Pseudonym of the person.")
+@click.option("--study", "folder", type=PathArgument, help="Study folder; default: the current one.")
+@click.option(
+    "--device",
+    type=click.Choice(["neon", "tobii", "eyelink", "lsl", "mouse", "replay", "fake"]),
+    default="neon",
+    show_default=True,
+    help="fake: a viewer who is not there; replay: a recording.",
+)
+@click.option("--address", default="", help="Of the phone or tracker, or LSL stream; default: the only one there is.")
+@click.option("--layout", type=PathArgument, help="layout.json of the markers around the screen, for glasses.")
+@click.option("--replay", type=PathArgument, help="Recording for --device replay.")
+@click.option(
+    "--seconds", default=3.0, show_default=True, type=click.FloatRange(0.1), help="How long an image is shown."
+)
+@click.option("--count", type=click.IntRange(1), help="Show so many of the images, drawn at random.")
+@click.option("--seed", default=0, show_default=True, help="Of the order of the images.")
+@click.option(
+    "--points", default=9, show_default=True, type=click.IntRange(0), help="Targets of the validation; 0: none."
+)
+@click.option("--screen", "shown", type=click.Choice(["opencv", "none"]), default="opencv", show_default=True)
+@click.option("--enrol", is_flag=True, help="Embedding after each image; at the end the person is in the gallery.")
+@click.option("--stop-at", default=0.0, type=click.FloatRange(0, 1), help="With --enrol: stop at this expected cosine.")
+@click.option("--force", is_flag=True, help="Record even if a check fails.")
+@study_options
+@click.pass_context
+def session(
+    ctx: click.Context,
+    /,
+    images: Path | None,
+    user: str,
+    folder: Path | None,
+    device: str,
+    address: str,
+    layout: Path | None,
+    replay: Path | None,
+    seconds: float,
+    count: int | None,
+    seed: int,
+    points: int,
+    shown: str,
+    enrol: bool,
+    stop_at: float,
+    force: bool,
+    config: Path | None,
+    to: Path | None,
+) -> None:
+    """Record a person who looks at images: checks, validation, each image for some seconds.
+
+    The recording is a folder in the study's folder of recordings, which `ingest` reads like any other. Escape ends the
+    session; what was recorded until then is kept, as it is after Ctrl-C.
+    """
+    import random
+
+    from gazepipe.errors import NothingToDoError
+    from gazepipe.live.devices import open_device
+    from gazepipe.live.presenter import OpenCVPresenter, SilentPresenter
+    from gazepipe.live.session import LabSession
+    from gazepipe.stimuli import SUFFIXES
+
+    study = open_study(folder, config, to)
+    where = study.stimuli if images is None else images
+    files = sorted(p for p in where.rglob("*") if p.suffix.lower() in SUFFIXES) if where.is_dir() else []
+    if not files:
+        msg = f"{where}: no images there."
+        raise NothingToDoError(msg)
+    random.Random(seed).shuffle(files)
+    files = files[:count]
+    source = open_device(device, study, address=address, replay=replay, scene=layout is not None)
+    size = (study.config.screen.width_px, study.config.screen.height_px)
+    mapper, frame = (None, None) if layout is None else _by_markers(layout, source)
+    presenter: Presenter = OpenCVPresenter(size, frame) if shown == "opencv" else SilentPresenter()
+    try:
+        with LabSession(study, user=user, source=source, mapper=mapper) as live:
+            report = live.check()
+            say(ctx, report.text())
+            if not force:
+                report.raise_for_status()
+            if points:
+                found = live.validate(presenter, points)
+                say(ctx, f"validation: accuracy {found.accuracy_deg:.2f}°, RMS-S2S {found.rms_s2s_deg:.2f}°.")
+            done = (
+                _show(ctx, live, presenter, files, seconds, stop_at) if enrol else live.show(presenter, files, seconds)
+            )
+    finally:
+        presenter.close()
+        if mapper is not None:
+            mapper.close()
+    recorder = live.recorder
+    say(ctx, f"session: {done} images, {recorder.writer.samples} samples, in {live.folder}.")
+    if enrol:
+        _into_gallery(ctx, study, live)
+
+
+def _by_markers(path: Path, source: Any) -> tuple[LiveMapper, Any]:
+    """What maps a scene camera's gaze by the markers of a layout, and the picture of those on the screen (BGR)."""
+    from gazepipe.errors import ConfigError
+    from gazepipe.markers.drawing import frame
+    from gazepipe.markers.layout import load_layout
+    from gazepipe.markers.live import LiveMapper
+
+    if source.space != "scene":
+        msg = f"--layout is for glasses with a scene camera; {source.name} gives gaze on the screen."
+        raise ConfigError(msg)
+    screen = load_layout(path)
+    picture = frame(screen, skip_beside=True)[..., 2::-1].copy()
+    return LiveMapper(screen, source.camera, background=True), picture
+
+
+def _show(
+    ctx: click.Context, live: LabSession, presenter: Presenter, files: list[Path], seconds: float, stop_at: float
+) -> int:
+    """Show images, with the embedding after each; stop where it is good enough."""
+    from gazepipe.live.enrolment import LiveEnrolment
+
+    person = LiveEnrolment(live.study, live.user, files, target=stop_at or 2.0)
+    done = 0
+    for image, trial in live.trials(files):
+        presenter.image(image, trial.place, trial.onset)
+        going_on = presenter.wait(seconds)
+        presenter.blank(trial.end)
+        going_on &= presenter.wait(0.5)
+        done += 1
+        update = person.add(live, trial)
+        said = update.problem or f"{update.fixations} fixations, {update.n_pairs} pairs"
+        if update.n_pairs > 1:
+            said += f", expected cosine {update.expected_cosine:.3f}"
+        say(ctx, f"{image.name}: {said}")
+        if update.enough or not going_on:
+            break
+    return done
+
+
+def _into_gallery(ctx: click.Context, study: Study, live: LabSession) -> None:
+    """Take the recording into the store and the person into the gallery."""
+    from gazepipe import enrol as stage
+
+    failures = stage.take_in(study, live.user, [live.folder], session=live.label)
+    gallery = stage.enrol(study, [live.user])
+    say(ctx, person_line(gallery[live.user]))
+    finish(ctx, failures, study.store)

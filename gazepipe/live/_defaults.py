@@ -1,0 +1,53 @@
+"""What most sources have in common: no camera, no recording of their own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Literal
+
+from gazepipe.live.source import ClockEchoes, DeviceStatus, SampleBatch, SceneFrame
+
+__all__ = ["Defaults", "wait_for"]
+
+_PAUSE_S = 0.001
+
+
+class Defaults:
+    """A `GazeSource` on the screen, without what a tracker alone can have."""
+
+    name = ""
+    rate_hz = 0.0
+    space: Literal["screen", "scene"] = "screen"
+    size_px = (0, 0)
+    own_clock = False
+
+    def status(self) -> DeviceStatus:
+        """Return that nothing is known."""
+        return DeviceStatus()
+
+    def clock(self, n: int) -> ClockEchoes | None:
+        """Return none: samples have this computer's time."""
+        return None
+
+    def send_event(self, name: str, device_ns: int) -> None:
+        """Do nothing."""
+
+    def frames(self) -> list[SceneFrame]:
+        """Return none."""
+        return []
+
+    def start_recording(self) -> str:
+        """Do nothing."""
+        return ""
+
+    def stop_recording(self) -> None:
+        """Do nothing."""
+
+
+def wait_for(look: Callable[[], SampleBatch], timeout_s: float) -> SampleBatch:
+    """Look for samples until there are some or the time is over."""
+    until = time.perf_counter() + timeout_s
+    while not len(found := look()) and time.perf_counter() < until:
+        time.sleep(_PAUSE_S)
+    return found

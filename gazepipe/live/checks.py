@@ -1,0 +1,123 @@
+"""What is looked at before a session begins."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gazepipe.errors import QualityError
+from gazepipe.live.clock import STEP_NS, measure
+from gazepipe.live.source import SampleFlag, SourceError, host_ns
+from gazepipe.tables import text_table
+
+if TYPE_CHECKING:
+    from gazepipe.live.recorder import Recorder
+
+__all__ = ["Check", "Report", "preflight"]
+
+BATTERY = 0.2
+DEVICE_BYTES = 2_000_000_000
+DISK_BYTES = 1_000_000_000
+ROUND_TRIP_MS = 50.0
+RATE_SHARE = 0.9
+TAGS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing looked at; `ok` is None where the device does not tell."""
+
+    name: str
+    ok: bool | None
+    found: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All checks of a session."""
+
+    checks: tuple[Check, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return all(c.ok is not False for c in self.checks)
+
+    def raise_for_status(self) -> None:
+        """Raise `QualityError` with everything that is wrong."""
+        wrong = [f"{c.name}: {c.found}; {c.remedy}" for c in self.checks if c.ok is False]
+        if wrong:
+            msg = f"not ready: {'. '.join(wrong)}."
+            raise QualityError(msg)
+
+    def text(self) -> str:
+        """Return the checks as a table."""
+        words = {True: "ok", False: "not ok", None: "not known"}
+        rows = [[c.name, words[c.ok], c.found, c.remedy if c.ok is False else ""] for c in self.checks]
+        return text_table(["", "", "found", "what to do"], rows, (0, 1, 2, 3))
+
+
+def preflight(recorder: Recorder, seconds: float) -> Report:
+    """Look at the device, at `seconds` of its gaze, at the clock, the tags and the disk."""
+    source = recorder.source
+    status = source.status()
+
+    begin = host_ns()
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and recorder.failure is None and not recorder.ended:
+        time.sleep(min(0.05, seconds))
+    time.sleep(0.05)  # the last samples are on their way
+    host, x, _, flags = recorder.seen.between(begin, begin + round(seconds * 1e9))
+    checks = [
+        _at_least("battery", status.battery, BATTERY, "{:.0%}", "charge the device"),
+        _at_least("storage of the device", status.storage_bytes, DEVICE_BYTES, "{:.3g} bytes", "delete old recordings"),
+        _rate(host.size, seconds, source.rate_hz),
+    ]
+    worn = float(np.mean((flags & int(SampleFlag.NOT_WORN)) == 0)) if flags.size else math.nan
+    checks.append(
+        Check("worn", None if not flags.size else worn > 0.5, f"{worn:.0%} of the samples", "put the glasses on")
+    )
+    if source.own_clock:
+        checks.append(_clock(recorder))
+    if source.space == "scene":
+        seen = float(np.isfinite(x).mean()) if x.size else 0.0
+        found = f"{recorder.tags} tags, gaze mapped in {seen:.0%} of the samples"
+        if recorder.mapper is None:
+            checks.append(Check("tags", None, "gaze is not mapped to the screen"))
+        else:
+            checks.append(Check("tags", recorder.tags >= TAGS, found, "show the tags and look at the screen"))
+    free = shutil.disk_usage(recorder.writer.folder).free
+    checks.append(_at_least("disk", free, DISK_BYTES, "{:.3g} bytes free", "free some space"))
+    return Report(tuple(checks))
+
+
+def _at_least(name: str, value: float | None, least: float, shape: str, remedy: str) -> Check:
+    if value is None:
+        return Check(name, None, "")
+    return Check(name, value >= least, f"{shape.format(value)}, needs {shape.format(least)}", remedy)
+
+
+def _rate(n: int, seconds: float, nominal: float) -> Check:
+    found = f"{n / seconds:.0f} Hz of {nominal:.0f}"
+    return Check("rate", n >= RATE_SHARE * nominal * seconds, found, "move nearer to the network or use a cable")
+
+
+def _clock(recorder: Recorder) -> Check:
+    try:
+        echoes = recorder.source.clock(recorder.echoes)
+    except SourceError as error:
+        return Check("clock", False, str(error), "check the network")
+    if echoes is None:
+        return Check("clock", None, "")
+    point = measure(echoes)
+    known = float(recorder.clock.lines[-1].offset(point.host_ns)) if len(recorder.clock) else point.offset_ns
+    moved = abs(point.offset_ns - known)
+    found = f"{point.round_trip_ns / 1e6:.2f} ms there and back, {point.offset_ns / 1e6:+.1f} ms apart"
+    ok = point.round_trip_ns / 1e6 < ROUND_TRIP_MS and moved < STEP_NS
+    return Check("clock", ok, found, "use a cable or a network of its own")

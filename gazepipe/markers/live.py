@@ -1,0 +1,160 @@
+"""Gaze on the screen while a session runs, by the last picture in which the screen was seen."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from gazepipe.live.source import SampleFlag, SceneFrame
+from gazepipe.markers.camera import Camera
+from gazepipe.markers.detection import MarkerDetector
+from gazepipe.markers.layout import MarkerScreen
+from gazepipe.markers.mapping import LONGEST_GAP_MS, MISSING, PlaneSeries, map_gaze
+from gazepipe.markers.plane import ScreenPlane, fit_plane
+
+__all__ = ["LiveMapper"]
+
+F32 = npt.NDArray[np.float32]
+I64 = npt.NDArray[np.int64]
+U8 = npt.NDArray[np.uint8]
+_NO_TAGS, _EXTRAPOLATED = np.uint8(SampleFlag.NO_TAGS), np.uint8(SampleFlag.EXTRAPOLATED)
+
+
+class LiveMapper:
+    """Maps gaze while a session runs (a `gazepipe.live.source.SceneMapper`).
+
+    Parameters
+    ----------
+    screen
+        The layout.
+    camera
+        What the lens does; or a function that tells it when the first picture is there, for devices that have to be
+        connected before they can.
+    detector
+        Finds the markers; of its own where none is given.
+    longest_gap_ms
+        How long the screen counts as being where it was last seen.
+    background
+        Look at pictures in a thread of its own, so that `see` returns at once and whoever records is not held up by the
+        thirty milliseconds that a picture takes. A picture that comes while another is looked at replaces the one that
+        waits.
+    """
+
+    def __init__(
+        self,
+        screen: MarkerScreen,
+        camera: Camera | Callable[[], Camera],
+        detector: MarkerDetector | None = None,
+        *,
+        longest_gap_ms: float = LONGEST_GAP_MS,
+        background: bool = False,
+    ) -> None:
+        self.screen, self.longest_gap_ms = screen, longest_gap_ms
+        self._camera = camera
+        self.detector = detector or MarkerDetector(screen.layout)
+        self._found = 0
+        self._time: list[int] = []
+        self._planes: list[ScreenPlane | None] = []
+        self._last: PlaneSeries | None = None
+        self._changed = threading.Condition()
+        self._waiting: SceneFrame | None = None
+        self._busy = self._closed = False
+        self._thread: threading.Thread | None = None
+        if background:
+            self._thread = threading.Thread(target=self._run, name="screen", daemon=True)
+            self._thread.start()
+
+    @property
+    def camera(self) -> Camera:
+        """The scene camera."""
+        if not isinstance(self._camera, Camera):
+            self._camera = self._camera()
+        return self._camera
+
+    def see(self, frame: SceneFrame) -> int:
+        """Look for the screen in a picture; returns how many of its markers were found.
+
+        In the background, of the picture looked at last.
+        """
+        if self._thread is None:
+            self._look(frame)
+            return self._found
+        with self._changed:
+            self._waiting = frame
+            self._changed.notify_all()
+            return self._found
+
+    def to_screen(self, device_ns: I64, x_px: F32, y_px: F32) -> tuple[F32, F32, U8]:
+        """Map gaze by the last place of the screen: screen pixels, and `SampleFlag` bits. NaN where it is not known.
+
+        Gaze may be a little older than the picture, as pictures take longer to arrive.
+        """
+        time = np.asarray(device_ns, np.int64)
+        with self._changed:
+            last, step = self._last, self._step_ns()
+        if last is None:
+            none = np.full(time.size, np.nan, np.float32)
+            return none, none.copy(), np.full(time.size, _NO_TAGS, np.uint8)
+        age = np.abs(time - last.time_ns[0])
+        x, y, flags = map_gaze(
+            last,
+            self.screen,
+            self.camera,
+            last.time_ns[0] + age,
+            x_px,
+            y_px,
+            mode="last",
+            longest_gap_ms=self.longest_gap_ms,
+        )
+        flags[(age > MISSING * step) & ((flags & _NO_TAGS) == 0)] |= _EXTRAPOLATED
+        return x.astype(np.float32), y.astype(np.float32), flags
+
+    def series(self) -> PlaneSeries:
+        """All pictures so far, for mapping afterwards."""
+        with self._changed:
+            return PlaneSeries.of(self._time, self._planes, self.screen)
+
+    def wait(self, timeout_s: float = 5.0) -> bool:
+        """Wait until no picture waits in the background; whether that was in time."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._waiting is None and not self._busy, timeout_s)
+
+    def close(self) -> None:
+        """End the thread and the second detector's process."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        if self._thread is not None:
+            self._thread.join(5)
+        self.detector.close()
+
+    def _look(self, frame: SceneFrame) -> None:
+        found = self.detector.detect(frame.grey)
+        plane = fit_plane(found.corners, self.screen, self.camera)
+        with self._changed:
+            self._found = len(found.corners)
+            self._time.append(frame.device_ns)
+            self._planes.append(plane)
+            if plane is not None:
+                self._last = PlaneSeries.of([frame.device_ns], [plane], self.screen)
+
+    def _run(self) -> None:
+        self.detector.prepare()
+        while True:
+            with self._changed:
+                self._busy = False
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: self._waiting is not None or self._closed)
+                frame, self._waiting = self._waiting, None
+                if self._closed or frame is None:
+                    return
+                self._busy = True
+            self._look(frame)
+
+    def _step_ns(self) -> float:
+        """Usual time between pictures; of the last ones, as a source may skip some."""
+        last = np.diff(self._time[-10:])
+        return float(np.median(last)) if last.size else self.longest_gap_ms * 1e6

@@ -1,0 +1,234 @@
+"""Live sessions: the folder that `gazepipe.live.LabSession` writes, whether it came to its end or was cut short.
+
+Times are of this computer's clock, from the first sample on. Each sample has the device's time, which is moved to ours
+by all measurements of the device's clock together (`gazepipe.live.clock`), better than what was known while it ran.
+
+Where the device's clock was set, samples before and after go by measurements of their own. Samples come in order of
+their times, each once; where some are missing, there are none.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gazepipe.config import StudyConfig
+from gazepipe.errors import RecordingError
+from gazepipe.live import recording as live
+from gazepipe.live.clock import STEP_NS, ClockMap, Offset
+from gazepipe.live.source import SampleFlag
+from gazepipe.readers._pupil_labs import SCENE_WARNING
+from gazepipe.readers.source import Reader, read_bytes
+from gazepipe.recording import EyeSamples, Message, Recording
+
+__all__ = ["READER", "files", "read", "sniff", "to_host"]
+
+I64 = npt.NDArray[np.int64]
+_FORMAT = "live-session"
+#: A step this many times the usual one is a gap.
+_GAP = 1.5
+
+
+def sniff(head: bytes, path: Path) -> bool:
+    """Whether this is a folder with a session's description and samples."""
+    return not head and (path / live.SAMPLES).is_file() and (path / live.SESSION).is_file()
+
+
+def files(path: Path) -> list[Path]:
+    """The files that are read."""
+    return [p for p in (path / n for n in (live.SESSION, live.SAMPLES, live.LOG)) if p.is_file()]
+
+
+def read(path: Path, config: StudyConfig) -> Recording:
+    """Read a live session.
+
+    Parameters
+    ----------
+    path
+        The folder.
+    config
+        Not used: the session says itself which screen it was on.
+
+    Returns
+    -------
+    Recording
+        One eye, ``"cyclopean"``; `columns` has ``"flags"`` (`gazepipe.live.source.SampleFlag`). Messages are the
+        session's events.
+
+    Raises
+    ------
+    RecordingError
+        If the description is missing or damaged, or there is no sample.
+    """
+    path = Path(path)
+    about = _about(path / live.SESSION)
+    records, damaged = live.read_samples(path)
+    log, bad_lines = live.read_log(path)
+    if not records.size:
+        found, remedy = "it has no samples", "nothing was recorded; leave the folder out"
+        raise RecordingError(path / live.SAMPLES, found, expected="gaze", remedy=remedy)
+    warnings = [f"{live.SAMPLES}: {damaged} damaged records were left out"] if damaged else []
+    if bad_lines:
+        warnings.append(f"{live.LOG}: {bad_lines} damaged lines were left out")
+    host, steps = to_host(records, log, own_clock=bool(about["own_clock"]), warnings=warnings)
+    order = np.argsort(host, kind="stable")
+    order = order[np.append(True, np.diff(host[order]) > 0)]
+    if order.size < records.size:
+        warnings.append(f"{records.size - order.size} samples came twice and were taken once")
+    records, host = records[order], host[order]
+    origin = int(host[0])
+    flags = _flag_gaps(records["flags"], host, float(about["rate_hz"]), np.flatnonzero(np.isin(order, steps)), warnings)
+    mapped = about["space"] == "screen" or bool(np.isfinite(records["screen_x_px"]).any())
+    names = ("screen_x_px", "screen_y_px") if mapped else ("x_px", "y_px")
+    off = (flags & int(SampleFlag.NOT_WORN)) > 0
+    x, y = (np.where(off, np.float32(np.nan), records[name]).astype(np.float32) for name in names)
+    there = np.isfinite(x) & np.isfinite(y)
+    eye = EyeSamples(
+        np.where(there, x, np.float32(np.nan)), np.where(there, y, np.float32(np.nan)), records["pupil_mm"].copy()
+    )
+    meta = _meta(about, log, origin)
+    if not mapped:
+        meta["coordinates"] = "scene"
+        warnings.append(SCENE_WARNING)
+    if not any(e["kind"] == "end" for e in log):
+        warnings.append("the session was cut short: it has no end")
+    return Recording(
+        path=path,
+        format=_FORMAT,
+        time_ms=(host - origin).astype(np.float64) / 1e6,
+        eyes={"cyclopean": eye},
+        block_start=np.zeros(1, np.int64),
+        sampling_rate_hz=np.array([float(about["rate_hz"])]),
+        messages=[Message((e["host_ns"] - origin) / 1e6, str(e.get("name", ""))) for e in log if e["kind"] == "event"],
+        columns={"flags": flags},
+        display_px=(int(about["screen"]["width_px"]), int(about["screen"]["height_px"])) if mapped else None,
+        meta=meta,
+        warnings=warnings,
+    )
+
+
+def _about(path: Path) -> dict[str, Any]:
+    expected, remedy = "the description of a live session", "copy the session's folder again"
+    try:
+        about = json.loads(read_bytes(path).decode("utf-8"))
+        if about["format"] != live.FORMAT:
+            raise RecordingError(path, f"its format is {about['format']!r}", expected=expected)
+        ok = float(about["rate_hz"]) > 0 and about["space"] in ("screen", "scene") and "own_clock" in about
+        int(about["screen"]["width_px"]), int(about["screen"]["height_px"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        ok = False
+    if not ok:
+        raise RecordingError(path, "it cannot be understood", expected=expected, remedy=remedy)
+    found: dict[str, Any] = about
+    return found
+
+
+def to_host(
+    records: npt.NDArray[Any], log: list[dict[str, Any]], *, own_clock: bool, warnings: list[str]
+) -> tuple[I64, I64]:
+    """Return our time of each sample in order of arrival, and which samples are the first after a step of the clock."""
+    device, received = records["device_ns"], records["received_ns"]
+    if not own_clock:
+        return device.copy(), np.zeros(0, np.int64)
+    try:
+        points = [
+            Offset(e["host_ns"], float(e["offset_ns"]), int(e["round_trip_ns"]), int(e.get("n", 0)))
+            for e in log
+            if e["kind"] == "clock"
+        ]
+    except (KeyError, TypeError, ValueError):
+        points = []
+    clock = ClockMap(points)
+    steps = _steps(device, received, clock)
+    host = np.empty(len(records), np.int64)
+    guessed = not len(clock)
+    bounds = [(0, 0), *steps, (len(records), 0)]
+    for (a, line), (b, _) in itertools.pairwise(bounds):
+        if len(clock):
+            host[a:b] = clock.host(device[a:b], line)
+            early = (received[a:b] - host[a:b]) < -STEP_NS
+            if not early.any():
+                continue
+            # No sample arrives before it was taken: the clock was set, and nothing measured it afterwards.
+            guessed = True
+            a += int(np.argmax(early))
+        host[a:b] = device[a:b] + int((received[a:b] - device[a:b]).min())
+    if guessed:
+        warnings.append(
+            "the device's clock was not measured for all samples; those without were timed by their arrival, which "
+            "makes them late by the fastest transfer"
+        )
+    if steps:
+        warnings.append(f"the device's clock was set {len(steps)} times while it recorded; samples follow it")
+    return host, np.array([i for i, _ in steps], np.int64)
+
+
+def _steps(device: I64, received: I64, clock: ClockMap) -> list[tuple[int, int]]:
+    """First sample after each step of the device's clock, and the line that it goes by from there on.
+
+    That the clock was set, and by how much, is known from its measurements. Samples follow with the next report of the
+    stream (or never, if it ends before): there, the time from the device's clock to the arrival leaps by as much. Late
+    samples leap, too, but hardly by the same.
+    """
+    leap = np.diff(received - device, prepend=received[0] - device[0])
+    found: list[tuple[int, int]] = []
+    for k, (after_ns, change) in enumerate(clock.changes):
+        first = max(int(np.searchsorted(received, after_ns)), found[-1][0] + 1 if found else 1)
+        if first >= len(leap):
+            break
+        at = first + int(np.argmin(np.abs(leap[first:] - change)))
+        if abs(leap[at] - change) < abs(change) / 2:
+            found.append((at, k + 1))
+    return found
+
+
+def _flag_gaps(
+    flags: npt.NDArray[np.uint8], host: I64, rate_hz: float, steps: I64, warnings: list[str]
+) -> npt.NDArray[np.uint8]:
+    """Flags, with those of gaps and of clocks found anew: while it ran, samples could still come."""
+    again = int(SampleFlag.AFTER_GAP | SampleFlag.CLOCK_STEP)
+    out = (flags & ~np.uint8(again)).astype(np.uint8)
+    step = np.diff(host)
+    after = np.flatnonzero(step > _GAP * 1e9 / rate_hz)
+    out[after + 1] |= np.uint8(SampleFlag.AFTER_GAP)
+    out[steps] |= np.uint8(SampleFlag.CLOCK_STEP)
+    if after.size:
+        missing = int(np.rint(step[after] * rate_hz / 1e9 - 1).sum())
+        warnings.append(
+            f"about {missing} samples are missing in {after.size} gaps, the longest of {step.max() / 1e6:.0f} ms"
+        )
+    return out
+
+
+def _meta(about: dict[str, Any], log: list[dict[str, Any]], origin: int) -> dict[str, Any]:
+    meta: dict[str, Any] = {k: about[k] for k in ("source", "started", "screen", "device", "software") if k in about}
+    meta["time_origin_ns"] = origin
+    places = {e["stimulus"]: e["place"] for e in log if e["kind"] == "event" and "place" in e and "stimulus" in e}
+    if places:
+        meta["media_px"] = places
+    validations = [
+        {
+            "eye": "cyclopean",
+            "result": "measured",
+            "error_avg_deg": float(e["accuracy_deg"]),
+            "error_max_deg": float(e["accuracy_max_deg"]),
+        }
+        for e in log
+        if e["kind"] == "validation" and all(isinstance(e.get(k), float) for k in ("accuracy_deg", "accuracy_max_deg"))
+    ]
+    if validations:
+        meta["validations"] = validations
+    meta["clock_offsets"] = [
+        [e["host_ns"] - origin, e["offset_ns"], e["round_trip_ns"]]
+        for e in log
+        if e["kind"] == "clock" and {"offset_ns", "round_trip_ns"} <= e.keys()
+    ]
+    return meta
+
+
+READER = Reader(_FORMAT, sniff, read, files)

@@ -1,0 +1,237 @@
+"""Figures about all users: quality, events, embeddings, evaluation, training."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gazepipe import plotting
+from gazepipe.errors import GazepipeError, NothingToDoError
+from gazepipe.report.contents import Contents, outliers
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["Drawn", "drawn", "group_figures"]
+
+#: Points of the embedding map: t-SNE is quadratic in them.
+_POINTS, _EMBEDDINGS = 400, 20
+#: Embeddings are drawn from so many images of a user at most, and are of so many pairs each.
+_IMAGES, _PAIRS = 64, 16
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A picture: data URI, size in CSS pixels, what it shows for those who cannot see it, caption."""
+
+    uri: str
+    width: int
+    height: int
+    alt: str
+    caption: str = ""
+
+
+def drawn(axes: Axes, alt: str, caption: str = "", *, kind: str = "png", dpi: int = 140, **options: Any) -> Drawn:
+    """Picture of a figure, at the size in inches that it was made in."""
+    figure: Any = axes.figure
+    data = plotting.picture(figure, kind, dpi=dpi, **options)
+    width, height = (round(96 * n) for n in figure.get_size_inches())
+    mime = "image/webp" if kind == "webp" else "image/png"
+    return Drawn(f"data:{mime};base64,{base64.b64encode(data).decode()}", width, height, alt, caption)
+
+
+def group_figures(contents: Contents) -> dict[str, Any]:
+    """Everything that the group's section shows, by name of the place it has there."""
+    strips, equal = _strips(contents)
+    found: dict[str, Any] = {
+        "strips": strips,
+        "equal": equal,
+        "outliers": outliers(contents),
+        "events": _events(contents),
+    }
+    for name, make in (("embedding", _embeddings), ("identification", _identification), ("training", _training)):
+        found[name] = _or_note(contents, make)
+    found["maps"] = _map_table(contents)
+    return found
+
+
+def _or_note(contents: Contents, make: Callable[[Contents], list[Drawn]]) -> list[Drawn]:
+    """What can be drawn; an error of a stored file is told of, and nothing is drawn."""
+    try:
+        return make(contents)
+    except NothingToDoError:
+        return []
+    except GazepipeError as error:
+        contents.notes.append(
+            "A stored file cannot be used; see `gazepipe verify`." if contents.anonymous else str(error)
+        )
+        return []
+
+
+def _strips(contents: Contents) -> tuple[list[Drawn], list[str]]:
+    """A picture of each figure of quality, and sentences about those that are the same for all users."""
+    far = outliers(contents)
+    made, equal = list[Drawn](), list[str]()
+    for key, name, unit, factor, digits in contents.figures:
+        values = {u.label: u.figures.get(key, np.nan) * factor for u in contents.users}
+        if sum(np.isfinite(v) for v in values.values()) < 2:
+            continue
+        if len(shown := {f"{v:.{digits}f}" for v in values.values() if np.isfinite(v)}) == 1:
+            equal.append(f"{name} {shown.pop()} {unit}".strip())
+            continue
+        marked = [o.user.label for o in far if o.name == name]
+        text = f"{name} ({unit})" if unit else name
+        axes = plotting.values_of_users(values, text, marked=marked)
+        made.append(drawn(axes, f"{name} of each user; outliers: {', '.join(marked) or 'none'}"))
+    return made, equal
+
+
+def _events(contents: Contents) -> list[Drawn]:
+    durations = np.concatenate([u.duration_ms for u in contents.users])
+    made = []
+    if durations.size:
+        axes = plotting.duration_histogram(durations)
+        text = f"{durations.size:,} fixations of all users; those of a second and more are in the last bin."
+        made.append(drawn(axes, "histogram of fixation durations", text))
+    amplitude, velocity = (
+        np.concatenate([getattr(u, k) for u in contents.users]) for k in ("amplitude_deg", "peak_velocity_deg_s")
+    )
+    if amplitude.size:
+        axes = plotting.main_sequence(amplitude, velocity)
+        text = f"Main sequence: {amplitude.size:,} saccades; line: medians in bins of amplitude."
+        made.append(drawn(axes, "peak velocity against amplitude of saccades", text))
+    return made
+
+
+# ---- embeddings ------------------------------------------------------------------------------------------------------
+
+
+def _embeddings(contents: Contents) -> list[Drawn]:
+    from gazepipe.enrol import load_gallery
+    from gazepipe.evaluation.tsne import tsne
+
+    gallery = load_gallery(contents.study)
+    labels = {u.user: u.label for u in contents.users}
+    people = [p for p in gallery.people if p.user in labels][:_POINTS]
+    if len(people) < 2:
+        return []
+    per_user = min(_EMBEDDINGS, _POINTS // len(people))
+    tables, m = (None, 0) if per_user < 2 else _tables(contents, gallery.model, [p.user for p in people])
+    if tables is None or m < 1:
+        points, per_user = np.stack([p.embedding for p in people]), 1
+        text = "one embedding a person, of the gallery"
+    else:
+        from gazepipe.identification import draw
+
+        rng = np.random.default_rng(0)
+        points = np.concatenate([draw(t, m, per_user, rng) for t in tables])
+        text = f"{per_user} embeddings a person, each of m = {m} pairs drawn from up to {_IMAGES} images"
+    names = [labels[p.user] for p in people]
+    axes = plotting.new_axes(5.2 if len(people) <= 24 else 4.4, 4.2)
+    plotting.embedding_map(tsne(points), np.repeat(np.arange(len(people)), per_user), names, axes=axes)
+    if len(people) <= 24:
+        axes.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    left = (
+        f" {len(gallery.people) - len(people)} more people are not drawn." if len(gallery.people) > len(people) else ""
+    )
+    caption = (
+        f"Embedding map (t-SNE): {text}. Embeddings of a person share pairs, so that clusters look tighter than they "
+        f"are; "
+        f"distances between clusters mean nothing.{left}"
+    )
+    return [drawn(axes, f"embedding map of {len(people)} people", caption)]
+
+
+def _tables(contents: Contents, model: str, users: list[str]) -> tuple[list[Any] | None, int]:
+    """Features of each user's pairs, and how many make an embedding; None where the network is another one."""
+    from gazepipe import compute
+    from gazepipe.models import load_model
+    from gazepipe.stored_corpus import load_corpus
+    from gazepipe.training import Encoder
+
+    where = compute.device(contents.device)
+    compute.use_threads(contents.threads)
+    net = load_model(contents.study, "embedding", where)
+    if net.info["recipe"] != model:
+        contents.notes.append("The gallery is of another embedding network than the one there; run `gazepipe enrol`.")
+        return None, 0
+    training = list(net.info["users_train"])
+    built = contents.study.manifest("build-psm").get("users", {})
+    if not all(u in built for u in [*users, *training]):
+        return None, 0
+    corpus = load_corpus(contents.study, users=[*users, *(u for u in training if u not in users)])
+    row = {u: i for i, u in enumerate(corpus.users)}
+    encoder = Encoder(net.net, corpus, tuple(row[u] for u in training))
+    test = set(net.info["images_test"])
+    unseen = np.array([i for i, s in enumerate(corpus.stimuli) if s in test], np.int64)
+    images = unseen if len(unseen) >= 4 else np.arange(len(corpus.stimuli))
+    chosen = np.random.default_rng(0).permutation(images)[:_IMAGES]
+    tables = [t[np.isfinite(t[:, 0])] for t in (encoder.table(row[u], chosen) for u in users)]
+    return tables, min(_PAIRS, min(map(len, tables)) // 2)
+
+
+def _identification(contents: Contents) -> list[Drawn]:
+    made = []
+    if contents.evaluation:
+        from gazepipe.evaluation.identify import PROTOCOLS
+        from gazepipe.evaluation.tables import precision_intervals
+
+        facts = contents.evaluation["facts"]
+        found = precision_intervals(contents.evaluation["precision"])
+        if found:
+            axes = plotting.precision_at_one(found, PROTOCOLS, facts["chance"])
+            text = (
+                f"Separation: precision at one against m, {facts['users_test']} test users, {facts['images_test']} "
+                "test images. Lines: mean over users; bars and bands: Student's 95 % interval over users."
+            )
+            made.append(drawn(axes, "precision at one against the number of pairs m", text))
+    if "embedding" in contents.networks:
+        from gazepipe.calibration import LEVELS, load_calibration
+
+        try:
+            known = load_calibration(contents.study, str(contents.networks["embedding"]["recipe"]))
+        except NothingToDoError:
+            return made
+        curves = {f"m = {m}": (LEVELS, known.same[k, k], known.different[k, k]) for k, m in enumerate(known.m)}
+        step = max(1, -(-len(curves) // 5))
+        axes = plotting.detection_error(dict(list(curves.items())[::step]))
+        text = (
+            f"Verification: false rejections against false acceptances, {known.users} people unknown to the network, "
+            "as the store's calibration has them (read off its quantiles)."
+        )
+        made.append(drawn(axes, "detection error trade-off of verification", text))
+    return made
+
+
+def _training(contents: Contents) -> list[Drawn]:
+    made = []
+    for name, about in contents.networks.items():
+        history = [row for row in about.get("history", ()) if isinstance(row, Mapping)]
+        if len(history) < 2:
+            continue
+        best = about.get("best") or {}
+        kept = next((float(best[k]) for k in ("step", "epoch") if k in best), None)
+        axes = plotting.training_curve(history, best=kept, axes=plotting.new_axes(4.2, 3.2))
+        text = f"{name} network: {len(history)} validations in {float(about.get('seconds') or 0):.0f} s of training."
+        made.append(drawn(axes, f"training curve of the {name} network", text))
+    return made
+
+
+def _map_table(contents: Contents) -> dict[str, Any]:
+    """Means of all measures for each row of the evaluation."""
+    if not contents.evaluation:
+        return {}
+    from gazepipe.metrics import METRICS
+
+    rows = [
+        (name, [f"{values[m]:.3f}" if m in values else "–" for m in METRICS])
+        for name, values in contents.evaluation["maps"].items()
+    ]
+    heads = [f"{m} {'↑' if up else '↓'}" for m, up in METRICS.items()]
+    verification = contents.evaluation["verification"]
+    errors = [(m, f"{v['eer']:.3f}", f"{v['d_prime']:.2f}") for m, v in verification.items()]
+    return {"heads": heads, "rows": rows, "errors": errors, "facts": contents.evaluation["facts"]}

@@ -1,0 +1,143 @@
+"""The session command and the scripts of docs/live.md."""
+
+from __future__ import annotations
+
+import re
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from fake_neon import FakeNeon, Faults, Trace
+
+from gazepipe.cli import main
+from gazepipe.errors import ConfigError
+from gazepipe.live import neon
+from gazepipe.live.devices import open_device
+from gazepipe.live.presenter import OpenCVPresenter, canvas
+from gazepipe.readers import read_recording
+
+if TYPE_CHECKING:
+    from conftest import SmallStudy
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "live.md"
+
+
+def gazepipe(*arguments: object) -> Any:
+    return CliRunner().invoke(main, [str(a) for a in arguments])
+
+
+def test_a_session_by_command(small_study: SmallStudy) -> None:
+    for name in ("one.png", "two.png", "three.png"):
+        small_study.image(name)
+    options = [
+        "--device",
+        "fake",
+        "--screen",
+        "none",
+        "--user",
+        "u1",
+        "--points",
+        "1",
+        "--seconds",
+        "0.3",
+        "--count",
+        "2",
+    ]
+    result = gazepipe("session", "--study", small_study.root, *options)
+    assert result.exit_code == 0, result.output
+    assert re.search(r"rate +ok", result.output)
+    assert re.search(r"validation: accuracy [\d.]+°", result.output)
+    assert "session: 2 images, " in result.output
+    (folder,) = (small_study.root / "rec").glob("u1_ses-*")
+    recording = read_recording(folder, small_study.open().config)
+    texts = [m.text.split()[0] for m in recording.messages]
+    assert texts == ["TARGET", *["IMAGE_ONSET", "IMAGE_OFFSET"] * 2]
+    assert recording.meta["validations"][0]["error_avg_deg"] > 0
+    assert gazepipe("ingest", small_study.root).exit_code == 0
+
+
+def test_what_a_session_cannot_do_is_said(small_study: SmallStudy) -> None:
+    study = ["session", "--study", small_study.root, "--user", "u1"]
+    assert "no images there" in gazepipe(*study, "--device", "fake").output
+    small_study.image("a b.png")
+    result = gazepipe(*study, "--device", "fake", "--screen", "none", "--points", "0")
+    assert result.exit_code == 2
+    assert "the name has a space" in result.output
+    assert "needs a recording; name it with --replay" in gazepipe(*study, "--device", "replay").output
+    with pytest.raises(ConfigError, match="device 'nose' is not known"):
+        open_device("nose", small_study.open())
+
+
+def test_without_windows_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    import cv2
+
+    def refuse(*_: object) -> None:
+        raise cv2.error
+
+    monkeypatch.setattr(cv2, "namedWindow", refuse)
+    with pytest.raises(ConfigError, match=r"headless build.*pip install opencv-python"):
+        OpenCVPresenter((800, 600))
+
+
+def test_images_stand_where_they_are_said_to(small_study: SmallStudy) -> None:
+    path = small_study.image("one.png", 200, 100)
+    picture = canvas((800, 600), path, (300, 250, 200, 100))
+    assert (picture[:250] == 128).all()
+    assert (picture[:, :300] == 128).all()
+    assert picture[250:350, 300:500].std() > 10
+    outside = canvas((800, 600), path, (-100, 550, 200, 100))
+    np.testing.assert_array_equal(outside[550:, :100], canvas((200, 100), path, (0, 0, 200, 100))[:50, 100:])
+
+
+def test_the_psychopy_script_runs(small_study: SmallStudy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a window that does what PsychoPy documents: calls are made when it flips."""
+    calls: list[Callable[[], object]] = []
+    flips = []
+
+    class Window:
+        def __init__(self, **_: object) -> None: ...
+
+        def callOnFlip(self, call: Callable[[], object]) -> None:
+            calls.append(call)
+
+        def flip(self) -> None:
+            flips.append([call() for call in calls])
+            calls.clear()
+
+        def close(self) -> None: ...
+
+    class ImageStim:
+        def __init__(self, win: Window) -> None: ...
+
+        def draw(self) -> None:
+            assert Path(self.image).is_file()  # type: ignore[attr-defined]
+
+    import time
+
+    psychopy = types.ModuleType("psychopy")
+    psychopy.core = types.SimpleNamespace(wait=lambda seconds: time.sleep(seconds / 10))  # type: ignore[attr-defined]
+    psychopy.visual = types.SimpleNamespace(Window=Window, ImageStim=ImageStim)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "psychopy", psychopy)
+    monkeypatch.chdir(small_study.root)
+    (small_study.root / "stimuli").mkdir()
+    for name in ("one.png", "two.png"):
+        small_study.image(name).rename(small_study.root / "stimuli" / name)
+    code = next(c for c in re.findall(r"```py\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.S) if "psychopy" in c)
+    with FakeNeon(Trace.steady(20), Faults()) as phone:
+        real = neon.NeonSource.__init__
+
+        def here(self: Any, address: str, **options: Any) -> None:
+            real(self, phone.address, **options)
+
+        monkeypatch.setattr(neon.NeonSource, "__init__", here)
+        exec(compile(code, str(PAGE), "exec"), {})
+    (folder,) = (small_study.root / "rec").glob("u07_ses-*")
+    recording = read_recording(folder, small_study.open().config)
+    assert len(flips) == 4
+    lengths = [b.time_ms - a.time_ms for a, b in zip(recording.messages[::2], recording.messages[1::2], strict=True)]
+    assert all(290 < length < 2000 for length in lengths)

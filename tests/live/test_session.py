@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from fake_neon import FakeNeon, Faults, Trace
+from scene import HalfSize
+
+from gazepipe import store
+from gazepipe.build import build_psm
+from gazepipe.ingest import ingest
+from gazepipe.live.neon import NeonSource
+from gazepipe.live.presenter import SilentPresenter
+from gazepipe.live.session import LabSession
+from gazepipe.readers import read_recording
+
+if TYPE_CHECKING:
+    from conftest import SmallStudy
+
+
+def test_from_the_wire_to_maps(small_study: SmallStudy) -> None:
+    """A session of two images on the loopback; what it recorded is ingested and built like any recording."""
+    images = [small_study.image(name) for name in ("one.png", "two.png")]
+    study = small_study.open()
+    with FakeNeon(Trace.steady(8), Faults(offset_ms=-1234.5)) as phone:
+        source = NeonSource(phone.address)
+        with LabSession(study, user="u1", source=source, mapper=HalfSize(), echoes=40) as session:
+            report = session.check(0.5)
+            shown = session.show(SilentPresenter(), images, 0.8)
+        began = phone.started_ns
+    assert shown == 2
+    assert [c.name for c in report.checks if c.ok is False] == ["tags"]  # it has no scene camera
+    recording = read_recording(session.folder, study.config)
+    number = np.rint(recording.eyes["cyclopean"].x_px * 8).astype(int)
+    assert (np.diff(number) == 1).all()
+    true_ms = (began - recording.meta["time_origin_ns"]) / 1e6 + number * 5.0
+    assert np.abs(recording.time_ms - true_ms).max() < 2
+    report_ = ingest(study, jobs=1)
+    assert not report_.failures
+    build = build_psm(study)
+    assert not build.failures
+    contents = store.load(study.recording_file(next(iter(report_.recordings))), "gazepipe.recording")
+    assert list(contents.arrays["trials/stimulus"]) == ["one.png", "two.png"]

@@ -1,0 +1,628 @@
+"""Sources of gaze: a replay, the mouse, LSL over the loopback, and trackers of which only their interface is here."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import math
+import os
+import subprocess
+import sys
+import threading
+import time
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gazepipe.config import StudyConfig
+from gazepipe.live.clock import measure
+from gazepipe.live.eyelink import EyeLinkSource
+from gazepipe.live.lsl import LslSource
+from gazepipe.live.mouse import MouseSource
+from gazepipe.live.replay import ReplaySource
+from gazepipe.live.source import GazeSource, SampleBatch, SampleFlag, SceneFrame, SourceError, host_ns
+from gazepipe.live.tobii import TobiiSource
+from gazepipe.readers import read_recording
+
+SIZE = (1920, 1080)
+
+
+def test_every_device_of_the_command_is_there(small_study: Any) -> None:
+    from gazepipe.cli import main
+    from gazepipe.live.devices import DEVICES, open_device
+
+    option = next(p for p in main.commands["session"].params if p.name == "device")
+    assert list(option.type.choices) == list(DEVICES)  # type: ignore[attr-defined]
+    recording = small_study.recording("p.csv", [("a.png", [(100.0, 100.0, 300.0)])])
+    for name in DEVICES:
+        source = open_device(name, small_study.open(), replay=recording)
+        assert (source.name, isinstance(source, GazeSource)) == (name, True)
+
+
+def drain(source: GazeSource, n: int, seconds: float = 5.0) -> SampleBatch:
+    """Read until there are `n` samples."""
+    got: list[SampleBatch] = []
+    until = time.monotonic() + seconds
+    while sum(map(len, got)) < n and time.monotonic() < until:
+        got.append(source.read(0.05))
+    return SampleBatch.join(got)
+
+
+def to_the_end(source: GazeSource, pictures: list[SceneFrame] | None = None) -> SampleBatch:
+    """All samples of a source that ends, and its pictures meanwhile."""
+    got: list[SampleBatch] = []
+    with contextlib.suppress(EOFError):
+        while True:
+            got.append(source.read(0.01))
+            if pictures is not None:
+                pictures += source.frames()
+    if pictures is not None:
+        pictures += source.frames()
+    return SampleBatch.join(got)
+
+
+@pytest.mark.parametrize("source", [MouseSource(SIZE), TobiiSource(SIZE), EyeLinkSource(SIZE), LslSource(SIZE)])
+def test_what_is_not_open_says_so(source: GazeSource) -> None:
+    assert isinstance(source, GazeSource)
+    source.close()
+    with pytest.raises(SourceError, match="not open"):
+        source.read(0)
+
+
+# ---- replay ----------------------------------------------------------------------------------------------------------
+
+
+def table(path: Path, n: int = 100, step: int = 4) -> Path:
+    rows = [f"{1000 + k * step},{k},{2 * k}" for k in range(n)]
+    path.write_text("time_ms,x_px,y_px\n" + "\n".join(rows).replace(",50,100", ",,") + "\n")
+    return path
+
+
+def test_a_replay_brings_every_sample_once_at_its_time(tmp_path: Path) -> None:
+    source = ReplaySource(table(tmp_path / "p.csv"), StudyConfig())
+    assert (source.rate_hz, source.space, source.size_px) == (250, "screen", SIZE)
+    for _ in range(2):  # it may be opened again
+        begun = host_ns()
+        source.open()
+        found = to_the_end(source)
+        took = host_ns() - begun
+        # No sample before its time.
+        assert (found.device_ns <= found.received_ns).all()
+        np.testing.assert_array_equal(np.diff(found.device_ns), [4_000_000] * 99)
+        assert abs(int(found.device_ns[0]) - begun) < 1_000_000_000
+        assert took >= 0.396e9
+        np.testing.assert_array_equal(found.x_px, [math.nan if k == 50 else k for k in range(100)])
+        assert found.flags.tolist() == [int(SampleFlag.NO_GAZE) if k == 50 else 0 for k in range(100)]
+
+
+def test_a_fast_replay_has_the_times_of_the_recording(tmp_path: Path) -> None:
+    source = ReplaySource(table(tmp_path / "p.csv", 2000), StudyConfig(), speed=math.inf)
+    source.open()
+    found = source.read(0)
+    assert len(found) == 2000
+    assert found.device_ns[-1] - found.device_ns[0] == 1999 * 4_000_000
+    with pytest.raises(EOFError):
+        source.read(0)
+    source = ReplaySource(table(tmp_path / "p.csv", 2000), StudyConfig(), speed=20)  # 8 s in 0.4 s
+    source.open()
+    begun = time.monotonic()
+    assert len(drain(source, 2000)) == 2000
+    assert time.monotonic() - begun > 0.39
+
+
+def test_both_eyes_and_blocks_of_a_replay(tmp_path: Path) -> None:
+    lines = [
+        "START\t{0}\tLEFT\tRIGHT\tSAMPLES\tEVENTS\nSAMPLES\tGAZE\tLEFT\tRIGHT\tRATE\t250.00\tTRACKING\tCR\tFILTER\t2"
+    ]
+    text = ["** TYPE: EDF_FILE BINARY EVENT SAMPLE TAGGED"]
+    for start in (5000, 1000):  # the clock of the second block begins anew
+        text.append(lines[0].format(start))
+        text += [f"{start + 4 * k}\t  10.0\t  20.0\t 900.0\t  30.0\t  40.0\t 900.0\t....." for k in range(3)]
+        text.append(f"{start + 12}\t   .\t   .\t   0.0\t  30.0\t  40.0\t 900.0\t.....")
+        text.append(f"END\t{start + 13}\tSAMPLES\tEVENTS\tRES\t40.0\t40.0")
+    (tmp_path / "p.asc").write_text("\n".join(text) + "\n")
+    source = ReplaySource(tmp_path / "p.asc", StudyConfig(), speed=math.inf)
+    source.open()
+    found = source.read(0)
+    assert found.x_px.tolist() == [20, 20, 20, 30] * 2
+    assert found.y_px.tolist() == [30, 30, 30, 40] * 2
+    assert (np.diff(found.device_ns) > 0).all()
+    assert np.isnan(found.pupil_mm).all()  # EyeLink's unit is its own
+
+
+def test_a_real_recording_replayed_is_the_recording(data_dir: Path) -> None:
+    folder = data_dir / "raw" / "neon_native" / "demo_recording"
+    if not folder.is_dir():
+        pytest.skip(f"no native recording in {folder}")
+    source, recording = ReplaySource(folder, speed=math.inf), read_recording(folder, StudyConfig())
+    source.open()
+    found = source.read(0)
+    eye = recording.eyes["cyclopean"]
+    assert (source.space, source.size_px, source.rate_hz) == ("scene", (1600, 1200), pytest.approx(200, rel=0.01))
+    np.testing.assert_array_equal(found.x_px, np.where(np.isnan(eye.y_px), np.nan, eye.x_px))
+    np.testing.assert_array_equal(found.pupil_mm, eye.pupil)
+    np.testing.assert_allclose((found.device_ns - found.device_ns[0]) / 1e6, recording.time_ms, atol=1e-6)
+    assert source.frames() == []  # its video is not among the data
+
+
+def test_scene_pictures_come_with_the_gaze(tmp_path: Path) -> None:
+    import struct
+
+    import cv2
+
+    origin = 1_760_676_790_465_965_534
+    video = cv2.VideoWriter(
+        str(tmp_path / "Neon Scene Camera v1 ps1.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), 20, (64, 48)
+    )
+    for k in range(10):
+        video.write(np.full((48, 64, 3), 20 * k, np.uint8))
+    video.release()
+    (tmp_path / "Neon Scene Camera v1 ps1.time").write_bytes(
+        struct.pack("<10Q", *(origin + 50_000_000 * k for k in range(10)))
+    )
+    (tmp_path / "gaze ps1.time").write_bytes(struct.pack("<100Q", *(origin + 5_000_000 * k for k in range(100))))
+    (tmp_path / "gaze ps1.raw").write_bytes(np.ones(200, "<f4").tobytes())
+    (tmp_path / "worn ps1.raw").write_bytes(bytes([255] * 99 + [0]))
+    source = ReplaySource(tmp_path, speed=5)
+    source.open()
+    seen: list[SceneFrame] = []
+    last = to_the_end(source, seen)
+    assert np.diff([f.device_ns for f in seen]).tolist() == [50_000_000] * (len(seen) - 1)
+    assert len(seen) >= 6  # only the newest of each call are kept
+    assert [round(float(f.grey.mean()) / 20) for f in seen][-1] == 9
+    assert seen[-1].grey.shape == (48, 64)
+    assert last.flags.tolist() == [0] * 99 + [int(SampleFlag.NOT_WORN | SampleFlag.NO_GAZE)]
+    assert source.status().worn is False
+
+
+def test_replays_at_no_speed_are_refused(tmp_path: Path) -> None:
+    for speed in (0, -1, math.nan):
+        with pytest.raises(SourceError, match="positive number"):
+            ReplaySource(table(tmp_path / "p.csv"), speed=speed)
+
+
+# ---- Neon ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_lens_of_a_neon_comes_from_the_phone(data_dir: Path) -> None:
+    from fake_neon import FakeNeon, Trace
+
+    from gazepipe.live.neon import NeonSource
+    from gazepipe.markers.camera import camera_of_recording
+
+    folder = data_dir / "raw" / "neon_native" / "demo_recording"
+    if not folder.is_dir():
+        pytest.skip(f"no native recording in {folder}")
+    with FakeNeon(Trace.steady(4)) as phone:
+        phone.calibration = (folder / "calibration.bin").read_bytes()
+        source = NeonSource(phone.address)
+        source.open()
+        found = source.camera()
+        drain(source, 1)  # the client leaves sockets open where a stream ends before it has begun
+        source.close()
+    expected = camera_of_recording(folder)
+    np.testing.assert_array_equal(found.matrix, expected.matrix)
+    np.testing.assert_array_equal(found.distortion, expected.distortion)
+    assert found.px == (1600, 1200)
+
+
+# ---- mouse -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_mouse_is_asked_at_an_even_rate() -> None:
+    places = iter(range(10_000))
+    source = MouseSource(SIZE, 200, lambda: (float(next(places)), 7.0))
+    source.open()
+    found = drain(source, 40)
+    source.close()
+    assert found.x_px.tolist() == list(range(len(found)))
+    steps = np.diff(found.device_ns) / 1e6
+    # A busy computer may be late, but is never early.
+    assert np.median(steps) > 4
+    assert len(found) <= (found.device_ns[-1] - found.device_ns[0]) / 5e6 + 2
+
+
+def test_samples_missed_by_the_mouse_are_not_made_up() -> None:
+    source = MouseSource(SIZE, 100, lambda: (1.0, 2.0))
+    source.open()
+    time.sleep(0.1)
+    assert len(source.read(0)) == 1
+    assert len(source.read(0)) == 0
+
+
+@pytest.mark.skipif(bool(os.environ.get("DISPLAY")) or sys.platform != "linux", reason="there is a screen")
+def test_without_a_screen_there_is_no_mouse() -> None:
+    with pytest.raises(SourceError, match="screen"):
+        MouseSource(SIZE).open()
+
+
+# ---- Tobii -----------------------------------------------------------------------------------------------------------
+
+
+class TobiiTracker:
+    """What `tobii_research.EyeTracker` has, as its documentation says."""
+
+    model, serial_number, firmware_version, address = "Tobii Pro Spectrum", "TPSP1-1", "2.6", "tet-tcp://1.2.3.4"
+
+    def __init__(self, address: str = "") -> None:
+        self.callbacks: dict[str, Any] = {}
+        self.wanted = address
+
+    def get_gaze_output_frequency(self) -> float:
+        return 600.0
+
+    def subscribe_to(self, stream: str, callback: Any, as_dictionary: bool = False) -> None:
+        assert as_dictionary
+        self.callbacks[stream] = callback
+
+    def unsubscribe_from(self, stream: str, callback: Any = None) -> None:
+        assert self.callbacks.pop(stream) == callback
+
+
+@pytest.fixture
+def tobii(monkeypatch: pytest.MonkeyPatch) -> Any:
+    sdk = types.ModuleType("tobii_research")
+    tracker = TobiiTracker()
+    found = [tracker]
+    sdk.__dict__.update(
+        EYETRACKER_GAZE_DATA="eyetracker_gaze_data",
+        EYETRACKER_NOTIFICATION_CONNECTION_LOST="eyetracker_notification_connection_lost",
+        find_all_eyetrackers=lambda: tuple(found),
+        EyeTracker=TobiiTracker,
+        get_system_time_stamp=lambda: (host_ns() - 5_000_000_000) // 1000,
+        tracker=tracker,
+        found=found,
+    )
+    monkeypatch.setitem(sys.modules, "tobii_research", sdk)
+    return sdk
+
+
+def tobii_gaze(time_us: int, left: Any, right: Any) -> dict[str, Any]:
+    data: dict[str, Any] = {"device_time_stamp": time_us + 77, "system_time_stamp": time_us}
+    for eye, value in (("left", left), ("right", right)):
+        data[f"{eye}_gaze_point_on_display_area"] = value[:2] if value else (math.nan, math.nan)
+        data[f"{eye}_gaze_point_validity"] = int(bool(value))
+        data[f"{eye}_pupil_diameter"] = value[2] if value else math.nan
+        data[f"{eye}_pupil_validity"] = int(bool(value))
+    return data
+
+
+def test_tobii_gaze_is_the_mean_of_the_valid_eyes(tobii: Any) -> None:
+    source = TobiiSource(SIZE)
+    source.open()
+    assert source.rate_hz == 600
+    send = tobii.tracker.callbacks["eyetracker_gaze_data"]
+    threading.Thread(
+        target=lambda: (time.sleep(0.05), send(tobii_gaze(1000, (0.25, 0.5, 3.0), (0.75, 0.7, 4.0))))
+    ).start()
+    first = source.read(2.0)
+    send(tobii_gaze(2667, None, (0.5, 0.5, 4.0)))
+    send(tobii_gaze(4333, None, None))
+    found = SampleBatch.join([first, source.read(0)])
+    assert found.device_ns.tolist() == [1_000_000, 2_667_000, 4_333_000]
+    np.testing.assert_allclose(found.x_px, [960, 960, np.nan])
+    np.testing.assert_allclose(found.y_px, [648, 540, np.nan])
+    np.testing.assert_allclose(found.pupil_mm, [3.5, 4, np.nan])
+    assert found.flags.tolist() == [0, 0, int(SampleFlag.NO_GAZE)]
+    assert len(source.read(0.01)) == 0
+    assert source.status().detail["serial_number"] == "TPSP1-1"
+    # The SDK's clock here is five seconds behind ours.
+    assert abs(measure(source.clock(20)).offset_ns - 5e9) < 20e6
+    source.close()
+    assert tobii.tracker.callbacks == {}
+
+
+def test_a_lost_tobii_ends_after_what_has_arrived(tobii: Any) -> None:
+    source = TobiiSource(SIZE)
+    source.open()
+    tobii.tracker.callbacks["eyetracker_gaze_data"](tobii_gaze(1000, (0.5, 0.5, 3.0), None))
+    tobii.tracker.callbacks["eyetracker_notification_connection_lost"]({"system_time_stamp": 1})
+    assert len(source.read(0)) == 1
+    with pytest.raises(SourceError, match="lost"):
+        source.read(0)
+    source.open()  # again
+    assert len(source.read(0)) == 0
+    source.close()
+
+
+def test_which_tobii_must_be_clear(tobii: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    tobii.found.append(TobiiTracker())
+    with pytest.raises(SourceError, match="2 Tobii trackers"):
+        TobiiSource(SIZE).open()
+    chosen = TobiiSource(SIZE, "tet-tcp://9.9.9.9")
+    chosen.open()
+    assert chosen._tracker.wanted == "tet-tcp://9.9.9.9"
+    tobii.found.clear()
+    with pytest.raises(SourceError, match="0 Tobii trackers"):
+        TobiiSource(SIZE).open()
+    monkeypatch.setitem(sys.modules, "tobii_research", None)
+    with pytest.raises(SourceError, match="pip install tobii-research"):
+        TobiiSource(SIZE).open()
+
+
+# ---- EyeLink ---------------------------------------------------------------------------------------------------------
+
+
+class EyeLinkSample:
+    """What `pylink.Sample` has, as SR Research's guide says."""
+
+    def __init__(self, time_ms: float, left: Any = None, right: Any = None) -> None:
+        self.time, self.left, self.right = time_ms, left, right
+
+    def getTime(self) -> float:
+        return self.time
+
+    def isLeftSample(self) -> bool:
+        return self.left is not None
+
+    def isRightSample(self) -> bool:
+        return self.right is not None
+
+    def isBinocular(self) -> bool:
+        return self.isLeftSample() and self.isRightSample()
+
+    def getLeftEye(self) -> Any:
+        return types.SimpleNamespace(getGaze=lambda: self.left, getPupilSize=lambda: 900.0)
+
+    def getRightEye(self) -> Any:
+        return types.SimpleNamespace(getGaze=lambda: self.right, getPupilSize=lambda: 900.0)
+
+
+class EyeLink:
+    """What `pylink.EyeLink` has of what is used."""
+
+    def __init__(self, address: str = "100.1.1.1") -> None:
+        self.address, self.log, self.queue, self.recording = address, [], [], False
+        self.problem, self.item = 0, None
+
+    def setOfflineMode(self) -> None:
+        self.log.append("offline")
+
+    def sendCommand(self, text: str) -> None:
+        self.log.append(text)
+
+    def sendMessage(self, text: str) -> None:
+        self.log.append(f"MSG {text}")
+
+    def startRecording(self, *what: int) -> int:
+        self.log.append(("record", what))
+        self.recording = not self.problem
+        return self.problem
+
+    def stopRecording(self) -> None:
+        self.recording = False
+
+    def isRecording(self) -> int:
+        return 0 if self.recording else -1
+
+    def isConnected(self) -> bool:
+        return True
+
+    def getNextData(self) -> int:
+        if not self.queue:
+            return 0
+        kind, self.item = self.queue.pop(0)
+        return int(kind)
+
+    def getFloatData(self) -> Any:
+        return self.item
+
+    def trackerTimeUsec(self) -> float:
+        return (host_ns() - 7_000_000_000) / 1e3
+
+    def getTrackerVersionString(self) -> str:
+        return "EYELINK CL 5.15"
+
+    def close(self) -> None:
+        self.log.append("closed")
+
+
+@pytest.fixture
+def eyelink(monkeypatch: pytest.MonkeyPatch) -> list[EyeLink]:
+    made: list[EyeLink] = []
+
+    def connect(address: str) -> EyeLink:
+        made.append(EyeLink(address))
+        return made[-1]
+
+    module = types.ModuleType("pylink")
+    module.EyeLink = connect  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "pylink", module)
+    return made
+
+
+def test_every_sample_of_the_link_is_taken(eyelink: list[EyeLink]) -> None:
+    source = EyeLinkSource(SIZE, rate_hz=500)
+    source.open()
+    tracker = eyelink[0]
+    assert tracker.log[:5] == [
+        "offline",
+        "screen_pixel_coords = 0 0 1919 1079",
+        "MSG DISPLAY_COORDS 0 0 1919 1079",
+        "sample_rate 500",
+        "link_sample_data = LEFT,RIGHT,GAZE,GAZERES,AREA,STATUS",
+    ]
+    assert tracker.log[5] == ("record", (1, 1, 1, 1))
+    tracker.queue += [
+        (200, EyeLinkSample(1000, left=(100.0, 200.0))),
+        (7, "a fixation begins"),
+        (200, EyeLinkSample(1002.5, right=(300.0, 400.0))),
+        (200, EyeLinkSample(1004, left=(100.0, 200.0), right=(300.0, 400.0))),
+        (200, EyeLinkSample(1006, left=(-32768.0, -32768.0), right=(300.0, 400.0))),
+        (200, EyeLinkSample(1008, left=(-32768.0, -32768.0), right=(-32768.0, -32768.0))),
+    ]
+    found = source.read(1.0)
+    assert found.device_ns.tolist() == [1_000_000_000, 1_002_500_000, 1_004_000_000, 1_006_000_000, 1_008_000_000]
+    np.testing.assert_array_equal(found.x_px, [100, 300, 200, 300, np.nan])
+    np.testing.assert_array_equal(found.y_px, [200, 400, 300, 400, np.nan])
+    assert np.isnan(found.pupil_mm).all()
+    assert len(source.read(0.01)) == 0
+    assert abs(measure(source.clock(20)).offset_ns - 7e9) < 20e6
+    source.send_event("IMAGE_ON a.png", 5)
+    assert tracker.log[-1] == "MSG IMAGE_ON a.png"
+    tracker.recording = False
+    with pytest.raises(SourceError, match="stopped recording"):
+        source.read(0)
+    source.close()
+    assert tracker.log[-1] == "closed"
+
+
+def test_a_tracker_that_is_connected_stays_so() -> None:
+    tracker = EyeLink()
+    source = EyeLinkSource(SIZE, tracker=tracker)
+    source.open()
+    assert source.status().detail == {"version": "EYELINK CL 5.15"}
+    source.close()
+    assert "closed" not in tracker.log
+    assert not tracker.recording
+
+
+def test_an_eyelink_that_does_not_answer_is_told_of(eyelink: list[EyeLink], monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = EyeLink()
+    broken.problem = 27
+    with pytest.raises(SourceError, match="does not record"):
+        EyeLinkSource(SIZE, tracker=broken).open()
+
+    def refuse(address: str) -> None:
+        raise RuntimeError("Link terminated")
+
+    monkeypatch.setattr(sys.modules["pylink"], "EyeLink", refuse)
+    with pytest.raises(SourceError, match="does not answer"):
+        EyeLinkSource(SIZE).open()
+    monkeypatch.setattr(sys.modules["pylink"], "EyeLink", None)
+    monkeypatch.delattr(sys.modules["pylink"], "EyeLink")  # the other package of that name
+    with pytest.raises(SourceError, match="Developers Kit"):
+        EyeLinkSource(SIZE).open()
+
+
+# ---- Lab Streaming Layer ---------------------------------------------------------------------------------------------
+
+#: Set in the process that has a network of its own.
+_ALONE = "GAZEPIPE_TEST_ALONE"
+with_lsl = pytest.mark.skipif(_ALONE not in os.environ, reason="run by test_lsl_in_a_network_of_its_own")
+
+
+def test_lsl_in_a_network_of_its_own() -> None:
+    """LSL's sender listens on all of a computer's addresses, which cannot be configured: here there is but one."""
+    if importlib.util.find_spec("pylsl") is None:
+        pytest.skip("pylsl is not installed")
+    apart = ["unshare", "--map-root-user", "--net"]
+    try:
+        able = subprocess.run([*apart, "true"], capture_output=True).returncode == 0
+    except OSError:
+        able = False
+    if not able:
+        pytest.skip("this system gives no network of its own to a process (unshare)")
+    command = [*apart, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "lsl_ and not network"]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")} | {_ALONE: "1"}
+    root = Path(__file__).parents[2]
+    run = subprocess.run([*command, __file__], cwd=root, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "4 passed" in run.stdout
+
+
+@pytest.fixture(scope="module")
+def lsl(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """LSL on the loopback, the only network there is."""
+    import fcntl
+    import socket
+    import struct
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as link:
+        fcntl.ioctl(link, 0x8914, struct.pack("16sh14x", b"lo", 0x41))  # SIOCSIFFLAGS: up and running
+    path = tmp_path_factory.mktemp("lsl") / "lsl_api.cfg"
+    path.write_text(
+        "[ports]\nIPv6 = disable\n[multicast]\nResolveScope = machine\nListenAddress = 127.0.0.1\n"
+        "AddressesOverride = {127.0.0.1}\n[lab]\nKnownPeers = {127.0.0.1}\n[log]\nlevel = -2\n"
+    )
+    os.environ["LSLAPICFG"] = str(path)
+    import pylsl
+
+    yield pylsl
+    del os.environ["LSLAPICFG"]
+
+
+def outlet(lsl: Any, name: str, channels: list[dict[str, str]], rate: float = 250) -> Any:
+    info = lsl.StreamInfo(name, "Gaze", len(channels), rate, "float32", f"id-{name}")
+    described = info.desc().append_child("channels")
+    for channel in channels:
+        node = described.append_child("channel")
+        for key, value in channel.items():
+            node.append_child_value(key, value)
+    return lsl.StreamOutlet(info)
+
+
+@with_lsl
+def test_lsl_gaze_of_a_stream_that_tells_its_channels(lsl: Any) -> None:
+    channels = [
+        {"label": "confidence", "type": "Confidence", "unit": "normalized", "eye": "both"},
+        {"label": "lx", "type": "ScreenX", "unit": "normalized", "eye": "left"},
+        {"label": "rx", "type": "ScreenX", "unit": "normalized", "eye": "right"},
+        {"label": "ly", "type": "ScreenY", "unit": "normalized", "eye": "left"},
+        {"label": "ry", "type": "ScreenY", "unit": "normalized", "eye": "right"},
+        {"label": "pl", "type": "Diameter", "unit": "mm", "eye": "left"},
+        {"label": "px", "type": "Diameter", "unit": "pixels", "eye": "left"},
+    ]
+    sender = outlet(lsl, "told", channels)
+    source = LslSource(SIZE, "told", timeout_s=10)
+    source.open()
+    assert (source.rate_hz, source.space) == (250, "screen")
+    assert sender.wait_for_consumers(5)
+    stamps = [lsl.local_clock() + k * 0.004 for k in range(3)]
+    nan = math.nan
+    rows = [[1, 0.25, 0.75, 0.5, 0.5, 3, 40], [1, nan, 0.5, nan, 0.25, 3, 40], [0, nan, nan, nan, nan, nan, 40]]
+    for row, stamp in zip(rows, stamps, strict=True):
+        sender.push_sample(row, stamp)
+    found = drain(source, 3)
+    np.testing.assert_allclose(found.x_px, [960, 960, np.nan])
+    np.testing.assert_allclose(found.y_px, [540, 270, np.nan])
+    np.testing.assert_allclose(found.pupil_mm, [3, 3, np.nan])
+    np.testing.assert_allclose(found.device_ns / 1e9, stamps, atol=1e-7)
+    # Sender and receiver have one clock here: its offset from ours is that of LSL's clock.
+    offset = measure(source.clock(5)).offset_ns
+    assert abs(offset - (host_ns() - lsl.local_clock() * 1e9)) < 5e6
+    assert source.status().detail["stream"] == "told"
+    source.close()
+
+
+@with_lsl
+def test_lsl_channels_by_label_or_number(lsl: Any) -> None:
+    sender = outlet(lsl, "plain", [{"label": "a"}, {"label": "b"}])
+    with pytest.raises(SourceError, match=r"does not say which.*0: a \(no type\)"):
+        LslSource(SIZE, "plain", timeout_s=10).open()
+    with pytest.raises(SourceError, match="no channel 'c'; it has a, b"):
+        LslSource(SIZE, "plain", x=["c"], y=["b"], timeout_s=10).open()
+    source = LslSource(SIZE, "plain", x=["a"], y=[1], unit="normalised", y_up=True, timeout_s=10)
+    source.open()
+    assert sender.wait_for_consumers(5)
+    sender.push_sample([0.5, 0.25])
+    found = drain(source, 1)
+    np.testing.assert_allclose([found.x_px[0], found.y_px[0]], [960, 810])
+    source.close()
+
+
+@with_lsl
+def test_lsl_stream_that_ends_is_told_of(lsl: Any) -> None:
+    sender = outlet(
+        lsl, "ending", [{"label": "x", "type": "ScreenX", "coordinate_system": "world"}, {"type": "ScreenY"}]
+    )
+    source = LslSource((1600, 1200), "ending", timeout_s=10)
+    source.open()
+    assert source.space == "scene"
+    del sender
+    with pytest.raises(SourceError, match="ended"):
+        drain(source, 1, 10)
+    source.close()
+
+
+@with_lsl
+def test_lsl_stream_that_is_not_there(lsl: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SourceError, match="0 LSL streams of name 'nobody'"):
+        LslSource(SIZE, "nobody", timeout_s=0.3).open()
+    monkeypatch.setitem(sys.modules, "pylsl", None)
+    with pytest.raises(SourceError, match=r"gazepipe\[lsl\]"):
+        LslSource(SIZE).open()

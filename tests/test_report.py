@@ -1,0 +1,350 @@
+"""`gazepipe report` at every stage of a study, with hostile names, and in a browser."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from gazepipe import store
+from gazepipe.build import build_psm
+from gazepipe.cli import main
+from gazepipe.errors import ConfigError
+from gazepipe.ingest import ingest
+from gazepipe.report import write_report
+from gazepipe.report.contents import gather, outliers
+from gazepipe.report.people import chosen_images
+from gazepipe.study import Study
+
+pytest.importorskip("matplotlib", reason="needs the extra `report`")
+pytest.importorskip("jinja2", reason="needs the extra `report`")
+
+HOSTILE = "<script>alert(1)</script>\"onerror='x' {{7*7}}.png"
+
+
+class Page(HTMLParser):
+    """Tags with attributes, and the text, of a page."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, {k: v or "" for k, v in attrs}))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def of(self, tag: str) -> list[dict[str, str]]:
+        return [attrs for name, attrs in self.tags if name == tag]
+
+    def check_closed(self) -> None:
+        """Nothing in it runs, and nothing is loaded from elsewhere."""
+        assert not {t for t, _ in self.tags} & {"script", "iframe", "object", "embed", "form", "base", "svg"}
+        for tag, attrs in self.tags:
+            assert not [a for a in attrs if a.startswith("on") or a == "style"], (tag, attrs)
+            for name in ("src", "href", "srcset"):
+                assert re.match(r"(data:image/|data:,$|#[\w-]+$)", attrs.get(name, "#ok")), (tag, attrs[name][:80])
+        anchors = {a["id"] for _, a in self.tags if "id" in a}
+        assert {a["href"][1:] for a in self.of("a")} <= anchors
+        policy = next(m["content"] for m in self.of("meta") if m.get("http-equiv") == "Content-Security-Policy")
+        assert policy.startswith("default-src 'none'; img-src data:; style-src 'sha256-")
+        assert all(i["alt"] for i in self.of("img"))
+
+
+def page_of(path: Path) -> Page:
+    page = Page(path.read_text(encoding="utf-8"))
+    page.check_closed()
+    return page
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory, simulated: Callable[..., Study]) -> Study:
+    """Five people, recorded and with maps; the report of the recordings alone is in `early.html`."""
+    root = tmp_path_factory.mktemp("report") / "study"
+    study = simulated(root, users=5, images=4, seconds=1.0, seed=3, psm={"width": 40, "height": 30})
+    assert not ingest(study, jobs=1).failures
+    write_report(study, root / "early.html", images=1)
+    build_psm(study)
+    write_report(study, images=2, command="gazepipe report <here>")
+    return study
+
+
+def test_recordings_alone_are_reported(study: Study) -> None:
+    page = page_of(study.root / "early.html")
+    assert "personal maps: not yet" in page.text
+    assert "scanpath on the screen" in page.text
+    for user in ("sim01", "sim05"):
+        assert {"href": "#user-1" if user == "sim01" else "#user-5"} in page.of("a")
+        assert user in page.text
+
+
+def test_maps_are_shown_over_images(study: Study) -> None:
+    page = page_of(study.report_file)
+    alts = [i["alt"] for i in page.of("img")]
+    for title in ("scanpath", "heat map", "personal map (PSM)", "all others (USM)", "Δ: PSM − USM"):
+        assert sum(a.startswith(title + " of sim") for a in alts) == 2 * 5, title
+    assert not [a for a in alts if a.startswith("predicted")]
+    assert "gazepipe report <here>" in page.text
+
+
+def test_the_methods_say_what_is_known_and_what_is_not(study: Study) -> None:
+    text = " ".join(page_of(study.report_file).text.split())
+    assert "nominally 125 Hz" in text
+    assert "[head support: to be filled in]" in text
+    assert "velocity threshold (I-VT; Olsen 2012): 30°/s" in text
+    assert "EYELINK II CL v5.15 (simulated)" in text
+    assert "10.3758/s13428-023-02187-1" in text
+    assert "Holmqvist" not in text  # retracted
+
+
+def test_figures_of_the_page_are_those_of_the_store(study: Study) -> None:
+    from gazepipe.user_quality import stored_quality
+
+    text = page_of(study.report_file).text
+    for figures in stored_quality(study).values():
+        assert f"{figures['rms_s2s_deg']:.3f}" in text
+        assert f"{figures['effective_rate_hz']:.1f}" in text
+
+
+def test_the_report_is_listed_and_goes_with_a_person(study: Study, tmp_path: Path) -> None:
+    from gazepipe.forget import plan_of
+    from gazepipe.integrity import check_store
+
+    assert not check_store(study).bad
+    assert study.report_file in plan_of(study, "sim02").remove
+
+
+def test_anonymous_names_nobody(study: Study, tmp_path: Path) -> None:
+    done = CliRunner().invoke(
+        main, ["-q", "report", str(study.root), "--anonymous", "--images", "1", "--out", str(tmp_path / "a.html")]
+    )
+    assert done.exit_code == 0, done.output
+    html = (tmp_path / "a.html").read_text(encoding="utf-8")
+    page_of(tmp_path / "a.html")
+    assert "sim0" not in html
+    assert ".png" not in html
+    assert all(label in html for label in ("P1", "P5"))
+
+
+def test_a_damaged_recording_is_told_of(study: Study, tmp_path: Path) -> None:
+    root = tmp_path / "copy"
+    shutil.copytree(study.root, root)
+    copy = Study.open(root)
+    copy.recording_file("sim02").write_bytes(b"no HDF5")
+    page = page_of(write_report(copy, images=0))
+    assert "sim02.h5: damaged" in page.text
+    assert "4users" in re.sub(r"\s", "", page.text)
+
+
+def test_hostile_names_stay_text(small_study: Any) -> None:
+    small_study.image(HOSTILE, 80, 60)
+    looks = [(200 + 40 * k, 300, 200.0) for k in range(5)]
+    quoted = '"' + HOSTILE.replace('"', '""') + '"'
+    for user in ("a", "b"):
+        small_study.recording(f"{user}.csv", [(quoted, looks)])
+    bad = small_study.root / "rec" / "c<img src=x onerror=alert(2)>.csv"
+    bad.write_text("time_ms,x_px\n1,2\n")
+    toml = (small_study.root / "gazepipe.toml").read_text(encoding="utf-8")
+    named = re.sub(r"^name = .*$", "name = '<b onmouseover=alert(3)>&amp; study'", toml, flags=re.M)
+    (small_study.root / "gazepipe.toml").write_text(named, encoding="utf-8")
+    study = small_study.open()
+    assert ingest(study, jobs=1).failures
+    build_psm(study)
+    page = page_of(write_report(study, command='gazepipe report "</code><script>"'))
+    assert HOSTILE in page.text
+    assert "<b onmouseover=alert(3)>&amp; study" in page.text
+    assert "c<img src=x onerror=alert(2)>.csv" in page.text
+    assert "</code><script>" in page.text
+
+
+def test_an_imported_data_set_has_no_quality(tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    rows = [f"{u},i{k}.jpg,{100 * n},{50 + 10 * n},200" for u in ("a", "b") for k in (1, 2) for n in range(4)]
+    table.write_text("user,stimulus,x_px,y_px,duration_ms\n" + "\n".join(rows) + "\n")
+    arguments = ["import", "table", str(table), "--study", str(tmp_path / "s"), "--pixels-per-degree", "30"]
+    done = CliRunner().invoke(main, [*arguments, "--frame", "400x300"])
+    assert done.exit_code == 0, done.output
+    study = Study.open(tmp_path / "s")
+    build_psm(study)
+    page = page_of(write_report(study, images=1))
+    assert "has fixations and no samples" in page.text
+    assert "data loss (%)" not in page.text
+
+
+def test_outliers_are_robust_deviations(study: Study) -> None:
+    """Of 1, 2, 3, 4 and 100 the median is 3, MAD 1: 100 lies 97 · 0.6745 robust deviations away, 4 less than one."""
+    contents = gather(study)
+    for user, value in zip(contents.users, (1.0, 2.0, 3.0, 4.0, 100.0), strict=True):
+        user.figures = {"accuracy_deg": value}
+    found = outliers(contents)
+    assert [(o.user.label, o.name, o.value, o.median) for o in found] == [("sim05", "accuracy", "100.00 °", "3.00 °")]
+    assert found[0].far == pytest.approx(97 * 0.6745)
+
+
+def test_images_are_chosen_by_rule() -> None:
+    """Maps that are more and more like that of the others: the middle of each third of nine is number 1, 4 and 7."""
+    other = np.zeros((2, 5), np.float32)
+    other[0, 0] = 1
+    psm = np.zeros((9, 2, 5), np.float32)
+    for k in range(9):
+        psm[k, 0, 0], psm[k, 1, 4] = 1, (8 - k) / 8
+    names = [f"{k}.png" for k in range(9)]
+    assert chosen_images(names, psm, [other] * 9, 3, set())[0] == [1, 4, 7]
+    rows, rule = chosen_images(names, psm, [other] * 9, 2, {"0.png", "5.png"})
+    assert rows == [0, 5]
+    assert "test images" in rule
+
+
+def test_missing_libraries_are_named(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib.util
+
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "jinja2" else found(name))
+    with pytest.raises(ConfigError, match=r"needs jinja2.*gazepipe\[report\]"):
+        write_report(study)
+
+
+# ---- in a browser ----------------------------------------------------------------------------------------------------
+
+
+class Browser:
+    """Chromium without a window, spoken to through two pipes; it may reach nothing."""
+
+    def __init__(self, program: str, profile: Path) -> None:
+        theirs, self.ask = os.pipe()
+        self.hear, mine = os.pipe()
+        # The protocol's pipes are file descriptors 3 and 4 of the browser.
+        switches = [
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--disable-dev-shm-usage",
+            "--remote-debugging-pipe",
+        ]
+        command = [
+            program,
+            *switches,
+            f"--user-data-dir={profile}",
+            "--host-resolver-rules=MAP * ~NOTFOUND",
+            "about:blank",
+        ]
+        shell = ["sh", "-c", f'exec "$@" 3<&{theirs} 4>&{mine}', "sh", *command]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        self.process = subprocess.Popen(shell, pass_fds=(theirs, mine), **quiet)
+        os.close(theirs)
+        os.close(mine)
+        self.number, self.rest, self.session = 0, b"", ""
+        self.events: list[dict[str, Any]] = []
+        target = self("Target.createTarget", url="about:blank")["targetId"]
+        self.session = self("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self(f"{domain}.enable")
+
+    def __call__(self, method: str, **params: Any) -> dict[str, Any]:
+        self.number += 1
+        message = {"id": self.number, "method": method, "params": params}
+        message |= {"sessionId": self.session} if self.session else {}
+        os.write(self.ask, json.dumps(message).encode() + b"\0")
+        while True:
+            answer = self._next()
+            if answer.get("id") == self.number:
+                assert "error" not in answer, answer
+                result: dict[str, Any] = answer["result"]
+                return result
+            self.events.append(answer)
+
+    def _next(self) -> dict[str, Any]:
+        while b"\0" not in self.rest:
+            part = os.read(self.hear, 1 << 16)
+            assert part, "the browser ended"
+            self.rest += part
+        first, _, self.rest = self.rest.partition(b"\0")
+        answer: dict[str, Any] = json.loads(first)
+        return answer
+
+    def open(self, path: Path, width: int) -> None:
+        self.events.clear()
+        self("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 600)
+        self("Page.navigate", url=path.as_uri())
+        while not any(e.get("method") == "Page.loadEventFired" for e in self.events):
+            self.events.append(self._next())
+
+    def value(self, script: str) -> Any:
+        return self("Runtime.evaluate", expression=script, returnByValue=True)["result"]["value"]
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self.ask)
+        os.close(self.hear)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    program = next((p for n in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(n))), None)
+    if program is None:
+        pytest.skip("no chromium here to look at the page with")
+    opened = Browser(program, tmp_path_factory.mktemp("profile"))
+    yield opened
+    opened.close()
+
+
+@pytest.mark.parametrize("width", [1280, 420])
+@pytest.mark.parametrize("name", ["early.html", "store/report.html"])
+def test_a_browser_shows_the_page(browser: Browser, study: Study, name: str, width: int) -> None:
+    path = study.root / name
+    browser.open(path, width)
+    said = [e for e in browser.events if e.get("method") in ("Runtime.consoleAPICalled", "Runtime.exceptionThrown")]
+    said += [e for e in browser.events if e.get("method") == "Log.entryAdded"]
+    assert not said
+    urls = [e["params"]["request"]["url"] for e in browser.events if e.get("method") == "Network.requestWillBeSent"]
+    assert [u for u in urls if not u.startswith("data:")] == [path.as_uri()]
+    assert browser.value("document.documentElement.scrollWidth") <= width
+    assert browser.value("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
+    assert browser.value("getComputedStyle(document.querySelector('nav ul')).display") == "flex"  # the style is taken
+    wide = "[...document.querySelectorAll('main *')].filter(e => !e.closest('.scroll, pre, nav, .index') && "
+    wide += f"e.getBoundingClientRect().right > {width} + 1).map(e => e.outerHTML.slice(0, 80))"
+    assert browser.value(wide) == []
+
+
+def test_the_browser_test_can_fail(browser: Browser, tmp_path: Path) -> None:
+    """A page that is too wide, loads something and runs something is found out by the same means."""
+    page = tmp_path / "bad.html"
+    page.write_text(
+        "<!DOCTYPE html><div style='width:3000px'>x</div><img src='b.png'><script>console.error(1)</script>"
+    )
+    browser.open(page, 1280)
+    methods = [e.get("method") for e in browser.events]
+    assert "Runtime.consoleAPICalled" in methods
+    urls = [e["params"]["request"]["url"] for e in browser.events if e.get("method") == "Network.requestWillBeSent"]
+    assert (tmp_path / "b.png").as_uri() in urls
+    assert browser.value("document.documentElement.scrollWidth") > 1280
+
+
+def test_an_evaluation_damaged_or_not_is_no_reason_to_stop(study: Study, tmp_path: Path) -> None:
+    root = tmp_path / "copy"
+    shutil.copytree(study.root, root)
+    copy = Study.open(root)
+    (copy.store / "evaluation.json").write_text('{"digest": "0"}')
+    store.write_atomically(copy.store / "models" / "refiner.safetensors", b"\x00" * 20)
+    text = page_of(write_report(copy, images=0)).text
+    assert "evaluation.json" in text
+    assert "refiner.safetensors cannot be read" in text

@@ -1,0 +1,296 @@
+"""Sealed stores: what a study needs works, and who has no passphrase, or changes a byte, gets nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from gazepipe import sealing, store
+from gazepipe.cli import main
+from gazepipe.config import load_config, template
+from gazepipe.enrol import load_gallery
+from gazepipe.errors import ConfigError, StoreError
+from gazepipe.integrity import check_store
+from gazepipe.models import load_model
+from gazepipe.predict import predict
+from gazepipe.predicted import predicted_rows
+from gazepipe.recipe import Recipe
+from gazepipe.study import Study
+
+pytest.importorskip("cryptography", reason='needs the extra: pip install "gazepipe[encryption]"')
+
+PHRASE = "correct horse battery staple"
+KIND = "gazepipe.psm"
+
+
+@pytest.fixture(autouse=True)
+def passphrase(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The passphrase is known, and scrypt is fast; it is not what is tested here."""
+    monkeypatch.setenv("GAZEPIPE_PASSPHRASE", PHRASE)
+    monkeypatch.delenv("GAZEPIPE_PASSPHRASE_FILE", raising=False)
+    monkeypatch.setattr(sealing, "_COST", {"n": 1 << 10, "r": 8, "p": 1})
+    monkeypatch.setattr(sealing, "_open", {})
+
+
+@pytest.fixture(scope="session")
+def plain_study(
+    tmp_path_factory: pytest.TempPathFactory, simulated: Callable[..., Study], whole_sections: dict[str, Any]
+) -> Path:
+    root = tmp_path_factory.mktemp("sealing") / "study"
+    simulated(root, users=6, images=8, seconds=1.0, seed=3, universal={"backbone": "none"}, **whole_sections)
+    return root
+
+
+def configure(root: Path, **encryption: Any) -> None:
+    config = load_config(root / "gazepipe.toml").model_dump(mode="json")
+    config["encryption"] |= encryption
+    (root / "gazepipe.toml").write_text(template(**config), encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def sealed_study(plain_study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sealed study through all stages; do not change it."""
+    root = Path(shutil.copytree(plain_study, tmp_path_factory.mktemp("sealed") / "study"))
+    configure(root, enabled=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GAZEPIPE_PASSPHRASE", PHRASE)
+        patch.setattr(sealing, "_COST", {"n": 1 << 10, "r": 8, "p": 1})
+        assert gazepipe("run", root, "--jobs", "2", "--threads", "1").exit_code == 0
+    return root
+
+
+@pytest.fixture
+def study(sealed_study: Path, tmp_path: Path) -> Study:
+    return Study.open(Path(shutil.copytree(sealed_study, tmp_path / "study")))
+
+
+def gazepipe(*arguments: object) -> Result:
+    return CliRunner().invoke(main, list(map(str, arguments)))
+
+
+def of_people(study: Study) -> list[Path]:
+    """Files that hold gaze, maps, embeddings or weights."""
+    kinds = (".h5", ".safetensors", ".npy", ".png")
+    return [p for p in sorted(study.store.rglob("*")) if p.suffix in kinds and "figures" not in p.parts]
+
+
+# ---- a study ---------------------------------------------------------------------------------------------------------
+
+
+def test_every_file_of_people_is_sealed(study: Study) -> None:
+    files = of_people(study)
+    assert {p.suffix for p in files} == {".h5", ".safetensors", ".npy", ".png"}
+    assert [p for p in files if not p.read_bytes().startswith(b"GAZESEAL")] == []
+    row = store.load(study.psm_file("sim01"), KIND).arrays["maps"]
+    for run in (row[0, 10, :8].tobytes(), b"x_coordinate", b"sim01"):
+        assert [p for p in files if run in p.read_bytes()] == []
+
+
+def test_results_are_those_of_a_plain_store(study: Study, plain_study: Path, tmp_path: Path) -> None:
+    plain = Study.open(plain_study, to=tmp_path / "plain")
+    assert gazepipe("ingest", plain_study, "--store", plain.store).exit_code == 0
+    assert gazepipe("build-psm", plain_study, "--store", plain.store).exit_code == 0
+    for user in ("sim01", "sim06"):
+        ours, theirs = (store.load(s.psm_file(user), KIND) for s in (study, plain))
+        assert ours.attrs == theirs.attrs
+        for name, values in theirs.arrays.items():
+            np.testing.assert_array_equal(ours.arrays[name], values)
+
+
+def test_commands_on_a_sealed_store(study: Study, tmp_path: Path) -> None:
+    assert [f.message for f in check_store(study).findings if f.bad] == []
+    again = gazepipe("run", study.root, "--threads", "1")
+    assert "0 written, 7 up to date, 0 failed" in again.output
+    assert "nothing trained, embedding, refiner, profile, universal up to date" in again.output
+    assert json.loads(gazepipe("info", study.root, "--json").stdout)["maps"] == 6 * 8
+    for path in (study.psm_file("sim01"), study.model_file("embedding")):
+        assert gazepipe("info", path).exit_code == 0
+    out = tmp_path / "bids"
+    assert gazepipe("export", out, study.root).exit_code == 0
+    assert b"GAZESEAL" not in next(out.rglob("*_physio.tsv.gz")).read_bytes()  # an export is to be read by others
+    (recording,) = study.root.glob("sim02*")
+    found = json.loads(gazepipe("identify", "--study", study.root, recording, "--json").stdout)
+    assert {c["user"] for c in found["candidates"]} <= {f"sim0{n}" for n in range(1, 7)}
+
+
+def test_a_map_that_is_there_is_not_predicted_again(study: Study) -> None:
+    row = next(iter(predicted_rows(study.store / "predictions").values()))
+    (done,), _ = predict(study, row["user"], [Path(row["image"])], threads=1)
+    assert done.current
+
+
+# ---- passphrases -----------------------------------------------------------------------------------------------------
+
+
+def test_a_wrong_passphrase_is_one_sentence(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GAZEPIPE_PASSPHRASE", "wrong horse")
+    monkeypatch.setattr(sealing, "_open", {})
+    for command in ("info", "verify", "run", "ingest", "export"):
+        places = [study.root.parent / "x", study.root] if command == "export" else [study.root]
+        result = gazepipe(command, *places)
+        assert result.exit_code == 2, (command, result.output)
+        assert result.output.strip().splitlines() == [
+            f"gazepipe: {study.store}: the passphrase is not the one that the store was sealed with; give that one."
+        ]
+    monkeypatch.delenv("GAZEPIPE_PASSPHRASE")
+    assert "there is no passphrase; set GAZEPIPE_PASSPHRASE" in gazepipe("info", study.root).output
+
+
+def test_passphrase_from_a_file(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GAZEPIPE_PASSPHRASE")
+    monkeypatch.setattr(sealing, "_open", {})
+    (study.root / "phrase.txt").write_text(f"{PHRASE}\n")
+    configure(study.root, passphrase_file="phrase.txt")
+    assert len(load_gallery(Study.open(study.root)).people) == 6
+    assert os.environ["GAZEPIPE_PASSPHRASE_FILE"] == str(study.root / "phrase.txt")  # for the workers
+    (study.root / "phrase.txt").write_text("")
+    monkeypatch.setattr(sealing, "_open", {})
+    with pytest.raises(ConfigError, match="there is no passphrase"):
+        Study.open(study.root)
+
+
+@pytest.mark.parametrize("phrase", ["", "short"])
+def test_a_bad_passphrase_seals_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, phrase: str) -> None:
+    monkeypatch.setenv("GAZEPIPE_PASSPHRASE", phrase)
+    assert gazepipe("init", tmp_path, "--encrypt").exit_code == 0
+    study = Study.open(tmp_path)
+    with pytest.raises(ConfigError, match=r"no passphrase|5 characters; expected 8"), store.lock(study.store):
+        pass
+    assert not sealing.is_sealed(study.store)
+
+
+# ---- tampering -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """A sealed store with files of two users."""
+    (tmp_path / "gazepipe.toml").write_text(template(encryption={"enabled": True}), encoding="utf-8")
+    study = Study.open(tmp_path)
+    with store.lock(study.store):
+        for user in ("anna", "ben"):
+            arrays = {"maps": np.full((1, 2, 2), len(user), np.float16)}
+            recipe = Recipe("build-psm", 1, {}, {"user": user})
+            store.save(study.psm_file(user), KIND, arrays, recipe=recipe, attrs={"user": user})
+    return study.store
+
+
+def test_every_changed_byte_is_found(small: Path) -> None:
+    path = small / "psm" / "anna.h5"
+    data = path.read_bytes()
+    rng, survived = np.random.default_rng(5), 0
+    places = [*range(120), *(int(i) for i in rng.integers(120, len(data), 200))]
+    for place in places:
+        path.write_bytes(data[:place] + bytes([data[place] ^ (1 << int(rng.integers(8)))]) + data[place + 1 :])
+        with pytest.raises(StoreError) as error:
+            store.load(path, KIND)
+        assert error.value.exit_code == 8
+        assert "\n" not in str(error.value)
+        survived += 1
+    for keep in (0, 7, 8, 20, 100, len(data) - 1):
+        path.write_bytes(data[:keep])
+        with pytest.raises(StoreError):
+            store.load(path, KIND)
+    print(f"survived/tried: {survived}/{len(places)}")
+
+
+def test_a_file_cannot_pass_as_another_ones(small: Path) -> None:
+    """Whose it is and what it is are sealed with it, so that neither can be changed."""
+    anna, ben = (small / "psm" / f"{name}.h5" for name in ("anna", "ben"))
+    data, other = anna.read_bytes(), ben.read_bytes()
+    size = int.from_bytes(data[9:11], "little")
+    anna.write_bytes(other[: 11 + size] + data[11 + size :])  # ben's header, anna's data
+    with pytest.raises(StoreError, match="damaged or tampered with"):
+        store.load(anna, KIND)
+    anna.write_bytes(data.replace(b'"version": "1.0"', b'"version": "2.0"'))
+    with pytest.raises(StoreError, match="damaged or tampered with"):
+        store.load(anna, KIND)
+
+
+def test_a_plain_file_in_a_sealed_store_is_refused(small: Path, tmp_path: Path) -> None:
+    path = tmp_path / "plain.h5"
+    store.save(path, KIND, {"maps": np.ones((1, 2, 2))}, recipe=Recipe("t", 1, {}, {}))
+    shutil.copy(path, small / "psm" / "anna.h5")
+    with pytest.raises(StoreError, match="is not sealed, and its store is"):
+        store.load(small / "psm" / "anna.h5", KIND)
+    assert store.recipe_of(small / "psm" / "anna.h5") is None  # so that it is made again, sealed
+    shutil.copy(small / "psm" / "ben.h5", tmp_path / "ben.h5")
+    with pytest.raises(StoreError, match="there are no keys of its store"):
+        store.load(tmp_path / "ben.h5", KIND)
+
+
+@pytest.mark.parametrize("change", [{"sealed_key": "00"}, {"scrypt": {"n": 1 << 40}}, {"nonce": None}])
+def test_damaged_keys(small: Path, change: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    path = small / "keys" / "store.json"
+    content = json.loads(path.read_text()) | change
+    del content["digest"]
+    path.write_text(json.dumps(content))
+    monkeypatch.setattr(sealing, "_open", {})
+    with pytest.raises((StoreError, ConfigError), match=r"store\.json: damaged|not the one that"):
+        store.load(small / "psm" / "anna.h5", KIND)
+
+
+def test_large_files_are_sealed_in_parts(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sealing, "_PART", 1000)
+    path, data = small / "x.bin", bytes(range(256)) * 20
+    box = sealing.sealed(path, data, kind="x", version="1.0")
+    path.write_bytes(box)
+    assert sealing.unsealed(path) == data
+    parts = [box[i : i + 1016] for i in range(len(box) % 1016, len(box), 1016)]
+    for wrong in (box[:-1016], b"".join([box[: len(box) % 1016], *parts[::-1]])):  # one left out; another order
+        path.write_bytes(wrong)
+        with pytest.raises(StoreError, match="damaged or tampered with"):
+            sealing.unsealed(path)
+
+
+def test_two_seals_of_the_same_differ(small: Path) -> None:
+    first, second = (sealing.sealed(small / "x", b"same", kind="x", version="1.0") for _ in range(2))
+    assert first[-28:] != second[-28:]
+
+
+# ---- forgetting ------------------------------------------------------------------------------------------------------
+
+
+def test_forgetting_destroys_the_key(study: Study, tmp_path: Path) -> None:
+    copy = Path(shutil.copy(study.psm_file("sim03"), tmp_path / "backup.h5"))
+    keys = {p.name for p in (study.store / "keys").glob("*")}
+    assert len(keys) == 7  # six people and the store
+    result = gazepipe("forget", "--study", study.root, "--user", "sim03", "--yes")
+    assert result.exit_code == 0, result.output
+    assert "key was destroyed" in result.output
+    left = {p.name for p in (study.store / "keys").glob("*")}
+    assert len(keys - left) == 1
+    assert left < keys
+    shutil.copy(copy, study.psm_file("sim03"))  # somebody puts a backup back
+    with pytest.raises(StoreError, match="its key is gone"):
+        store.load(study.psm_file("sim03"), KIND)
+    study.psm_file("sim03").unlink()
+    assert [f.message for f in check_store(study).findings if f.bad] == []
+    assert "sim04" in {str(r["user"]) for r in study.known_recordings().values()}
+
+
+def test_traces_are_found_in_sealed_files(study: Study) -> None:
+    """The search after forgetting opens what is sealed: a copy of somebody's maps under another's name is found."""
+    contents = store.load(study.psm_file("sim03"), KIND)
+    arrays, recipe = dict(contents.arrays), Recipe("t", 1, {}, {})
+    store.save(study.store / "psm" / "copy.h5", KIND, arrays, recipe=recipe, attrs={"user": "sim04"})
+    result = gazepipe("forget", "--study", study.root, "--user", "sim03", "--yes")
+    assert result.exit_code == 8
+    assert "psm/copy.h5" in result.output
+
+
+def test_weights_are_read_from_sealed_files(study: Study) -> None:
+    assert load_model(study, "embedding").info["users_train"]
+    path = study.model_file("embedding")
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    with pytest.raises(StoreError, match="damaged or tampered with"):
+        load_model(study, "embedding")
