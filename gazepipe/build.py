@@ -24,7 +24,7 @@ from gazepipe.recipe import Recipe, digest_json
 from gazepipe.saliency import personal_maps
 from gazepipe.shards import WAIT_S, Shard, forget_parts, save_part
 from gazepipe.stimuli import StudyImages
-from gazepipe.stored_corpus import read_corpus
+from gazepipe.stored_corpus import stored_usm
 from gazepipe.study import Failure, Study
 
 __all__ = [
@@ -294,11 +294,10 @@ def _build_shared(study: Study, built: Mapping[str, Mapping[str, Any]], images: 
         "usm", VERSION, {"users": sorted(members)}, {u: str(r["recipe"]) for u, r in sorted(members.items())}
     )
     if force or store.recipe_of(study.usm_file) != recipe.digest:
-        corpus = read_corpus(study, sorted(members))
-        mean, count = corpus.usm(range(len(corpus.users)))
+        stimuli, mean, count = stored_usm(study, sorted(members))
         arrays: dict[str, Any] = {
             "maps": mean,
-            "table/stimulus": np.array(corpus.stimuli, object),
+            "table/stimulus": np.array(stimuli, object),
             "table/n_users": count,
         }
         store.save(study.usm_file, "gazepipe.usm", arrays, recipe=recipe, attrs={"users": sorted(members)})

@@ -187,12 +187,13 @@ def nearest(embedding: F32, others: F32) -> tuple[int, float]:
 def separation(features: F32, others: F32, *, rng: np.random.Generator, draws: int = 50) -> Separation:
     """Measure one person's repeatability, and how far they are from the embeddings `others` ``(n, d)``."""
     n = len(features)
-    own, cross = [], []
+    own: list[float] = []
+    cross: list[npt.NDArray[np.float64]] = []
     for _ in range(draws if n >= 2 else 0):
         order = rng.permutation(n)
         a, b = _unit(features[order[: n // 2]].mean(0)), _unit(features[order[n // 2 :]].mean(0))
         own.append(float(a @ b))
-        cross.extend((others @ a).tolist())
+        cross.append((others @ a).astype(np.float64))
     embedding = _unit(features.mean(0))
     index, nearest_cosine = nearest(embedding, others)
     mean_own = float(np.mean(own)) if own else float("nan")
@@ -201,5 +202,5 @@ def separation(features: F32, others: F32, *, rng: np.random.Generator, draws: i
         nearest=index,
         nearest_cosine=nearest_cosine,
         margin=mean_own - nearest_cosine,
-        d_prime=d_prime(own, cross) if own and cross else float("nan"),
+        d_prime=d_prime(own, np.concatenate(cross)) if own and len(others) else float("nan"),
     )

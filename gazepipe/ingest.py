@@ -8,6 +8,8 @@ that is gone is removed.
 from __future__ import annotations
 
 import json
+import sys
+import tempfile
 import traceback
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
@@ -46,6 +48,9 @@ __all__ = [
 
 #: Raised whenever the stored result changes for the same input.
 VERSION = 4
+
+#: Bytes about recordings that are kept in memory until all are read; more goes to a temporary file.
+_IN_MEMORY = 1 << 16
 
 Show = Callable[[int, int, str], None]
 
@@ -173,26 +178,38 @@ def ingest_files(
     report = IngestReport()
     jobs = jobs or workers(len(todo))
     outcomes = each(study, todo, jobs, partial(_ingest_one, force=force))
-    for done, (job, outcome) in enumerate(outcomes, 1):
-        if isinstance(outcome, StorageError):
-            raise outcome
-        if isinstance(outcome, GazepipeError):
-            report.failures.append(Failure(job.origin, str(job.source), str(outcome)))
-        else:
-            (report.written if outcome["written"] else report.current).append(job.recording)
-            report.recordings[job.recording] = outcome["row"]
-            report.warnings += outcome["warnings"]
-            report.quality[job.recording] = outcome["quality"]
-            report.stimuli[job.recording] = outcome["stimuli"]
-        if show:
-            show(done, len(todo), job.recording)
-        if fail_fast and report.failures:
-            outcomes.close()
-            break
+    # What is known of a recording is some kilobytes, which nobody looks at until all are read.
+    with tempfile.SpooledTemporaryFile(_IN_MEMORY) as kept:
+        for done, (job, outcome) in enumerate(outcomes, 1):
+            if isinstance(outcome, StorageError):
+                raise outcome
+            if isinstance(outcome, GazepipeError):
+                report.failures.append(Failure(job.origin, str(job.source), str(outcome)))
+            else:
+                outcome |= {"recording": job.recording, "stimuli": sorted(outcome["stimuli"])}
+                kept.write(json.dumps(outcome).encode() + b"\n")
+            if show:
+                show(done, len(todo), job.recording)
+            if fail_fast and report.failures:
+                outcomes.close()
+                break
+        kept.seek(0)
+        for line in kept:
+            _add(report, json.loads(line))
     report.written.sort()
     report.current.sort()
     report.failures.sort(key=lambda f: f.source)
     return report
+
+
+def _add(report: IngestReport, outcome: Mapping[str, Any]) -> None:
+    recording = outcome["recording"]
+    (report.written if outcome["written"] else report.current).append(recording)
+    report.recordings[recording] = outcome["row"]
+    report.warnings += outcome["warnings"]
+    report.quality[recording] = outcome["quality"]
+    # Recordings of a study show the same images: one name for all of them.
+    report.stimuli[recording] = {sys.intern(name) for name in outcome["stimuli"]}
 
 
 def workers(count: int) -> int:

@@ -41,8 +41,9 @@ def _pairs(
     n = max(map(len, images), default=0)
     usm, psm = torch.ones(len(users), n, *FIT_SIZE), torch.ones(len(users), n, *FIT_SIZE)
     there = torch.zeros(len(users), n)
+    without = corpus.usm_without_each(reference)
     for row, (user, chosen) in enumerate(zip(users, images, strict=True)):
-        others = corpus.usm_without(reference, user, chosen)
+        others = without(user, chosen)
         own = corpus.maps[np.maximum(corpus.index[user, chosen], 0)].astype(np.float32)
         use = np.flatnonzero((corpus.index[user, chosen] >= 0) & np.isfinite(others).all((1, 2)))
         use = use[(others[use].max((1, 2)) > 0) & (own[use].max((1, 2)) > 0)]

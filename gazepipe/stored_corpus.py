@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,9 @@ from gazepipe.recipe import digest_json
 from gazepipe.scanpath import scanpath_descriptors
 from gazepipe.study import Study
 
-__all__ = ["corpus_digest", "load_corpus", "read_corpus", "scanpath_of"]
+__all__ = ["corpus_digest", "load_corpus", "read_corpus", "scanpath_of", "stored_usm"]
+
+F32 = npt.NDArray[np.float32]
 
 
 def load_corpus(
@@ -79,6 +82,7 @@ def read_corpus(
         cells.append(v * width + np.minimum(file.arrays["fixations/u"].astype(np.int64), width - 1))
         counts.append(file.arrays["table/n_fixations"])
         scanpaths.append(scanpath_of(file))
+    maps = _joined(files)
     images = None
     if pack is not None and len(pack.arrays["images"]):
         there = {str(s): i for i, s in enumerate(pack.arrays["table/stimulus"])}
@@ -87,7 +91,7 @@ def read_corpus(
     return Corpus(
         users=tuple(users),
         stimuli=tuple(stimuli),
-        maps=np.concatenate([f.arrays["maps"] for f in files]),
+        maps=maps,
         index=index,
         fixation_cell=np.concatenate(cells),
         fixation_start=np.append(0, np.cumsum(np.concatenate(counts))),
@@ -95,6 +99,46 @@ def read_corpus(
         degree=degree,
         scanpath=np.concatenate(scanpaths),
     )
+
+
+def _joined(files: list[store.Contents]) -> npt.NDArray[Any]:
+    """All maps in one array; files are let go of as they are copied, so that memory holds the maps once."""
+    count = sum(len(f.arrays["maps"]) for f in files)
+    joined = np.empty((count, *files[0].arrays["maps"].shape[1:]), files[0].arrays["maps"].dtype)
+    files.reverse()
+    at = 0
+    while files:
+        own = files.pop().arrays["maps"]
+        joined[at : at + len(own)] = own
+        at += len(own)
+    return joined
+
+
+def stored_usm(study: Study, users: Iterable[str]) -> tuple[tuple[str, ...], F32, npt.NDArray[np.int64]]:
+    """Universal maps over some users as `Corpus.usm` makes them, with the maps of one user in memory at a time.
+
+    Returns
+    -------
+    tuple
+        The stimuli in order of name, means ``(n_stimuli, H, W)``, and how many users each is the mean of.
+    """
+    users = list(users)
+    names = {}
+    for user in users:
+        table = store.load(study.psm_file(user), "gazepipe.psm", only=("table/stimulus",)).arrays["table/stimulus"]
+        names[user] = [str(s) for s in table]
+    stimuli = tuple(sorted({s for own in names.values() for s in own}))
+    column = {s: i for i, s in enumerate(stimuli)}
+    mean, count = np.zeros(0, np.float32), np.zeros(len(stimuli), np.int64)
+    for user in users:
+        maps = store.load(study.psm_file(user), "gazepipe.psm", only=("maps",)).arrays["maps"]
+        if not mean.size:
+            mean = np.zeros((len(stimuli), *maps.shape[1:]), np.float32)
+        there = [column[s] for s in names[user]]
+        mean[there] += maps
+        count[there] += 1
+    mean /= np.maximum(count, 1)[:, None, None]
+    return stimuli, mean, count
 
 
 def _cells_per_degree(files: list[store.Contents]) -> tuple[float, float]:

@@ -99,3 +99,14 @@ def test_fixations_of_some_maps() -> None:
     assert start.tolist() == [0, 2, 4, 6]
     cells, start = corpus().fixations_of(np.zeros(0, np.int64))
     assert (cells.size, start.tolist()) == (0, [0])
+
+
+def test_universal_maps_without_each_are_those_without_one() -> None:
+    c = corpus()
+    without = c.usm_without_each(range(3))
+    few = c.usm_without_each([0, 2])
+    for user in range(3):
+        for stimuli in ([0, 2, 1], [3]):
+            at = np.array(stimuli)
+            np.testing.assert_allclose(without(user, at), c.usm_without(range(3), user, at), rtol=1e-6)
+            np.testing.assert_allclose(few(user, at), c.usm_without([0, 2], user, at), rtol=1e-6)
