@@ -3,8 +3,8 @@
     python benchmarks/bench_enrol.py osie DATA/osie
     python benchmarks/bench_enrol.py simulated
 
-For each of `--splits` split seeds (open set, [split] as it comes) descriptors are fitted (`--registration`: registered)
-and the calibration is made as `gazepipe train` does. Each test user is enrolled from m random test images and looked
+For each of `--splits` split seeds (open set, [split] as it comes) descriptors of maps and eye movements are fitted
+(`--inputs descriptors`: of maps alone; `--registration`: registered) and the calibration is made as `gazepipe train` does. Each test user is enrolled from m random test images and looked
 for with m others among *all* people of the data set, `--draws` times; that is the realised precision. The expected one
 is what `gazepipe enrol` prints for m and that gallery. *Inside*: share of test users whose realised precision lies in
 the 95 % interval that was printed. FAR and FRR: false acceptances and rejections at the threshold
@@ -28,6 +28,7 @@ from gazepipe.calibration import summarise
 from gazepipe.calibration_draws import observe
 from gazepipe.config import EmbeddingConfig, SplitConfig
 from gazepipe.corpus import Corpus, draw_split
+from gazepipe.embedding import DESCRIBED
 from gazepipe.importing import import_dataset
 from gazepipe.ingest import ingest
 from gazepipe.simulate import simulate_study
@@ -66,11 +67,12 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=130)
     parser.add_argument("--test-images", type=float, default=None, help="share; default 0.1, simulated 0.5")
     parser.add_argument("--registration", action="store_true")
+    parser.add_argument("--inputs", choices=tuple(DESCRIBED), default="descriptors+scanpath")
     options = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         corpus = corpus_of(options.name, options.data, Path(folder), options.users, options.images)
-    config = EmbeddingConfig(inputs="descriptors", registration=options.registration)
+    config = EmbeddingConfig(inputs=options.inputs, registration=options.registration)
     tested = options.test_images or (0.5 if options.name == "simulated" else 0.1)
     images = (0.9 - tested, 0.1, tested)
     rows: dict[int, list[tuple[float, ...]]] = {m: [] for m in options.m}
