@@ -4,11 +4,11 @@
     python benchmarks/bench_enrol.py simulated
 
 For each of `--splits` split seeds (open set, [split] as it comes) descriptors of maps and eye movements are fitted
-(`--inputs descriptors`: of maps alone; `--registration`: registered) and the calibration is made as `gazepipe train` does. Each test user is enrolled from m random test images and looked
-for with m others among *all* people of the data set, `--draws` times; that is the realised precision. The expected one
-is what `gazepipe enrol` prints for m and that gallery. *Inside*: share of test users whose realised precision lies in
-the 95 % interval that was printed. FAR and FRR: false acceptances and rejections at the threshold
-for `verify --far 0.01`.
+(`--inputs descriptors`: of maps alone; `--registration`: registered) and the calibration is made as `gazepipe train`
+does. Each test user is enrolled from m random test images and looked for with m others among *all* people of the data
+set, `--draws` times; that is the realised precision. The expected one is what `gazepipe enrol` prints for m and that
+gallery. *Inside*: share of test users whose realised precision lies in the 95 % interval that was printed. FAR and FRR:
+false acceptances and rejections at the threshold for `verify --far 0.01`.
 
 "simulated" makes 20 observers who look at 130 scenes (seed 1), whose truth is known, and runs ingest and build-psm.
 """

@@ -40,7 +40,7 @@ def corpus() -> Corpus:
 
 
 SPLIT = Split((0, 1), (2, 3), (4, 5), tuple(range(10)), tuple(range(10, 13)), tuple(range(13, 16)))
-SETTINGS = RefinerConfig(widths=(4, 6, 8), epochs=12, batch=5, patience=12, learning_rate=0.02)
+SETTINGS = RefinerConfig(widths=(4, 6, 8), epochs=40, batch=5, patience=40, learning_rate=0.02)
 
 
 def test_it_is_the_refiner_without_the_embedding_path() -> None:
@@ -70,6 +70,16 @@ def test_each_network_learns_its_user_and_the_oracle_finds_the_like(corpus: Corp
         below[user] = moved
     # Users 4 and 5 differ in opposite ways from everybody, so that the oracle must have taken different networks.
     assert np.abs(below[4] - below[5]).max() > 0
+
+
+def test_a_training_does_not_depend_on_what_was_drawn_before(corpus: Corpus) -> None:
+    short = SETTINGS.model_copy(update={"epochs": 1})
+    weights = []
+    for before in (1, 2):
+        torch.manual_seed(before)
+        trained = train_multicnn(corpus, SPLIT, short, seed=0, where=CPU, progress=lambda *_: None)
+        weights.append(torch.cat([p.detach().flatten() for p in trained.net.parameters()]))
+    torch.testing.assert_close(*weights, rtol=0, atol=0)
 
 
 def test_the_oracle_takes_the_lowest_loss(corpus: Corpus) -> None:

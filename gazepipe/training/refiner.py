@@ -118,6 +118,7 @@ def train_multicnn(
     """
     start, history = time.perf_counter(), list[dict[str, float]]()
     channels = 4 if corpus.images is not None else 1
+    torch.manual_seed(seed)
     every = MultiCnn(len(split.users_train), channels, config.widths)
     share = config.model_copy(update={"minutes": config.minutes / len(split.users_train)})
     data = _RefinerData(corpus, config.usm, {u: np.zeros((1, 1), np.float32) for u in split.users_train}, where)

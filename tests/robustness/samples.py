@@ -10,6 +10,7 @@ import gzip
 import io
 import json
 import struct
+import tempfile
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,6 +20,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy.io import loadmat, savemat
+
+from gazepipe.live.recording import SessionWriter
+from gazepipe.live.source import SampleBatch
 
 __all__ = ["CLOSED", "MADE", "MADE_DATASETS", "REAL", "REAL_DATASETS", "Sample"]
 
@@ -280,6 +284,32 @@ def _neon_native() -> Sample:
     return Sample(files, ".", tuple(files))
 
 
+def _live_session() -> Sample:
+    rows = _looks(120, 5)
+    n = len(rows)
+    time = _T0 + np.rint([t * 1e6 for t, _, _ in rows]).astype(np.int64)
+    x, y = np.array([[a, b] for _, a, b in rows], np.float32).T
+    flags = np.where(np.arange(n) % 40 == 39, 1, 0).astype(np.uint8)
+    batch = SampleBatch(time + 5_000_000, time + 8_000_000, x, y, np.full(n, 3.1, np.float32), flags)
+    about = {
+        "rate_hz": 200.0,
+        "space": "screen",
+        "own_clock": True,
+        "source": "made",
+        "screen": {"width_px": 800, "height_px": 600},
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        writer = SessionWriter(Path(folder) / "session", about)
+        writer.log("start", int(time[0]))
+        writer.log("clock", int(time[0]), offset_ns=5_000_000, round_trip_ns=300_000, n=10)
+        writer.put(batch, time, x, y)
+        writer.log("event", int(time[9]), name="IMAGE_ON a.jpg", stimulus="a.jpg", place=[0, 0, 800, 600])
+        writer.log("end", int(time[-1]))
+        writer.close()
+        files = {p.name: p.read_bytes() for p in sorted((Path(folder) / "session").iterdir())}
+    return Sample(files, ".", ("samples.bin", "session.json", "session.jsonl"))
+
+
 def _pupil_cloud(names: str, scale: tuple[float, float]) -> bytes:
     rows = [
         f"s,r,{_T0 + round(t * 1e6)},{_or(x * scale[0], '')},{_or(y * scale[1], '')},1.0,1,"
@@ -442,6 +472,7 @@ MADE: dict[str, Callable[[], list[Sample]]] = {
     "tobii-studio": lambda: [_studio()],
     "tobii-sdk": lambda: [_sdk()],
     "smi": lambda: [_smi(), _begaze()],
+    "live-session": lambda: [_live_session()],
     "neon-native": lambda: [_neon_native()],
     "neon-timeseries": lambda: [_neon_timeseries()],
     "marker-mapper": lambda: [_marker_mapper()],
