@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,24 +24,27 @@ __all__ = ["profiled", "profiles_of", "train_profile"]
 
 F32 = npt.NDArray[np.float32]
 I64 = npt.NDArray[np.int64]
+#: What `Corpus.usm_without_each` returns.
+Without = Callable[[int, I64], F32]
 
 #: Pairs of each training user that the prior is made from.
 _PAIRS = 64
+#: People whose profiles are fitted at once: each needs some 30 MB while it lasts, and none knows of the others.
+_AT_ONCE = 16
 #: How strong the prior may be, as multiples of what the training users' scatter says.
 _STRENGTHS = (0.125, 0.25, 0.5, 1.0)
 
 
 def _pairs(
-    corpus: Corpus, users: Sequence[int], images: Sequence[I64], reference: Sequence[int], share: float
+    corpus: Corpus, users: Sequence[int], images: Sequence[I64], without: Without, share: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Universal and personal maps of users, small, ``(users, n, h, w)``, and which are there, ``(users, n)``.
 
-    The universal map is over `reference`, with the user's own map in it by the weight `share`.
+    The universal map is that of others (`without`), with the user's own map in it by the weight `share`.
     """
     n = max(map(len, images), default=0)
     usm, psm = torch.ones(len(users), n, *FIT_SIZE), torch.ones(len(users), n, *FIT_SIZE)
     there = torch.zeros(len(users), n)
-    without = corpus.usm_without_each(reference)
     for row, (user, chosen) in enumerate(zip(users, images, strict=True)):
         others = without(user, chosen)
         own = corpus.maps[np.maximum(corpus.index[user, chosen], 0)].astype(np.float32)
@@ -85,7 +88,9 @@ def profiles_of(
     torch.Tensor
         ``(users, len(PARAMETERS))``; the prior's mean for a user without a usable pair.
     """
-    return net.fit(source, *_pairs(corpus, users, images, reference, _share(corpus, source)))
+    without, share = corpus.usm_without_each(reference), _share(corpus, source)
+    parts = [slice(a, a + _AT_ONCE) for a in range(0, max(len(users), 1), _AT_ONCE)]
+    return torch.cat([net.fit(source, *_pairs(corpus, users[p], images[p], without, share)) for p in parts])
 
 
 @torch.inference_mode()
@@ -107,17 +112,18 @@ def train_profile(corpus: Corpus, split: Split, config: RefinerConfig, *, seed: 
     start, rng = time.perf_counter(), np.random.default_rng([seed, 0x9F1])
     net, best, history = ProfileNet(), dict[str, float](), list[dict[str, float]]()
     train, held = np.array(split.images_train), np.array(split.images_validation)
-    known = sorted({*split.users_train, *split.users_validation})
+    of_training = corpus.usm_without_each(split.users_train)
+    of_known = corpus.usm_without_each(sorted({*split.users_train, *split.users_validation}))
     zero, one = torch.zeros(len(PARAMETERS)), torch.ones(len(PARAMETERS))
     for row, source in enumerate(SOURCES):
         share = _share(corpus, source)
         shown = [rng.permutation(train)[:_PAIRS] for _ in split.users_train]
-        usm, psm, there = _pairs(corpus, split.users_train, shown, split.users_train, share)
+        usm, psm, there = _pairs(corpus, split.users_train, shown, of_training, share)
         each = fit_profiles(usm, psm, zero, one, there)
         few = [rng.permutation(train[corpus.index[u, train] >= 0])[: config.m] for u in split.users_validation]
-        pairs = _pairs(corpus, split.users_validation, few, known, share)
+        pairs = _pairs(corpus, split.users_validation, few, of_known, share)
         usm, psm, there_held = _pairs(
-            corpus, split.users_validation, [held] * len(split.users_validation), known, share
+            corpus, split.users_validation, [held] * len(split.users_validation), of_known, share
         )
         if not len(each) or not there.any() or not there_held.any():
             msg = "[split] leaves training or validation users without a map of an image that others saw, too."

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gazepipe import metrics
+from gazepipe import metrics, profiling
 from gazepipe.config import RefinerConfig
 from gazepipe.corpus import Corpus, Split
 from gazepipe.errors import ConfigError
@@ -164,6 +164,16 @@ def test_pairs_that_are_missing_do_not_count(corpus: Corpus) -> None:
     )
     some = profiles_of(net, "mean", part, [7], [np.arange(12)], range(7))
     torch.testing.assert_close(some, profiles_of(net, "mean", corpus, [7], [np.arange(3)], range(7)))
+
+
+def test_people_are_fitted_one_by_one_as_together(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    net = ProfileNet()
+    users, few = list(range(USERS)), [np.arange(3 + u % 4) for u in range(USERS)]
+    together = profiles_of(net, "leave_one_out", corpus, users, few, range(5))
+    monkeypatch.setattr(profiling, "_AT_ONCE", 1)
+    torch.testing.assert_close(
+        profiles_of(net, "leave_one_out", corpus, users, few, range(5)), together, rtol=1e-5, atol=1e-5
+    )
 
 
 def test_training_needs_pairs_that_others_saw(corpus: Corpus) -> None:
