@@ -17,6 +17,7 @@ from gazepipe.errors import ConfigError, NothingToDoError
 from gazepipe.evaluation.scores import load_scores
 from gazepipe.evaluation.statistics import Interval, interval
 from gazepipe.metrics import METRICS, cc
+from gazepipe.stored_corpus import stored_usm
 from gazepipe.study import Study
 from gazepipe.tables import text_table
 
@@ -157,14 +158,11 @@ def _by_image(study: Study, user: str) -> dict[str, dict[str, float]]:
 
 def _others(study: Study, without: set[str], stimuli: list[str]) -> dict[str, F32]:
     """Mean map of everybody else, of images that somebody else has seen."""
-    wanted, total, count = set(stimuli), dict[str, F32](), dict[str, int]()
-    for user in study.manifest("build-psm").get("users", {}):
-        if user not in without:
-            for stimulus, psm in _maps(study, user).items():
-                if stimulus in wanted:
-                    total[stimulus] = total[stimulus] + psm if stimulus in total else psm
-                    count[stimulus] = count.get(stimulus, 0) + 1
-    return {s: (total[s] / n).astype(np.float32) for s, n in count.items()}
+    users = [u for u in study.manifest("build-psm").get("users", {}) if u not in without]
+    if not users:
+        return {}
+    names, mean, _ = stored_usm(study, users)
+    return {s: mean[k] for k, s in enumerate(names) if s in stimuli}
 
 
 def map_figure(study: Study, first: str, second: str, images: int = 4) -> Figure:
@@ -177,7 +175,7 @@ def map_figure(study: Study, first: str, second: str, images: int = 4) -> Figure
     maps = [_maps(study, user) for user in (first, second)]
     shared = sorted(maps[0].keys() & maps[1].keys(), key=lambda s: (float(cc(maps[0][s], maps[1][s])), s))
     count = max(1, min(images, len(shared)))
-    chosen = [shared[min(int((k + 0.5) / count * len(shared)), len(shared) - 1)] for k in range(count)]
+    chosen = [shared[k] for k in plotting.evenly(count, len(shared))]
     pack = store.load(study.stimuli_file, "gazepipe.stimuli")
     pixels = dict(zip(map(str, pack.arrays["table/stimulus"]), pack.arrays["images"], strict=True))
     with plotting.styled():

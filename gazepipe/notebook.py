@@ -122,7 +122,7 @@ class Seen:
     def _maps(self) -> store.Contents:
         return maps_in_memory(self.study, "probe", self.contents)[0]
 
-    @property
+    @cached_property
     def stimuli(self) -> tuple[str, ...]:
         """Images that there are maps of."""
         return tuple(str(s) for s in self._maps.arrays["table/stimulus"])
@@ -135,7 +135,7 @@ class Seen:
 
     def map(self, stimulus: str) -> F32:
         """Personal saliency map of one image, ``(H, W)``."""
-        found: F32 = self.maps[self._row(stimulus)]
+        found: F32 = self._maps.arrays["maps"][self._row(stimulus)].astype(np.float32)
         return found
 
     def looks(self, stimulus: str) -> pd.DataFrame:

@@ -31,6 +31,7 @@ __all__ = [
     "difference",
     "duration_histogram",
     "embedding_map",
+    "evenly",
     "main_sequence",
     "new_axes",
     "new_figure",
@@ -105,6 +106,11 @@ def picture(figure: Figure, kind: str = "png", **options: Any) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format=kind, **options)
     return buffer.getvalue()
+
+
+def evenly(count: int, n: int) -> list[int]:
+    """Which of `n` things in order to show, if `count` of them are: evenly spaced, in the middles of equal parts."""
+    return [min(int((k + 0.5) / count * n), n - 1) for k in range(count)]
 
 
 # ---- on an image -----------------------------------------------------------------------------------------------------

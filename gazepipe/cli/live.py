@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from gazepipe.cli._shared import PathArgument, finish, open_study, person_line, 
 if TYPE_CHECKING:
     from gazepipe.live.enrolment import LiveEnrolment
     from gazepipe.live.presenter import Presenter
-    from gazepipe.live.session import LabSession
+    from gazepipe.live.session import LabSession, Trial
     from gazepipe.markers.live import LiveMapper
     from gazepipe.study import Study
 
@@ -108,10 +109,8 @@ def session(
             if points:
                 found = live.validate(presenter, points)
                 say(ctx, f"validation: accuracy {found.accuracy_deg:.2f}°, RMS-S2S {found.rms_s2s_deg:.2f}°.")
-            if person is None:
-                done = live.show(presenter, files, seconds)
-            else:
-                done = _show(ctx, live, person, presenter, files, seconds)
+            after = None if person is None else partial(_taken_in, ctx, live, person)
+            done = live.show(presenter, files, seconds, after=after)
     finally:
         presenter.close()
         if mapper is not None:
@@ -137,30 +136,14 @@ def _by_markers(path: Path, source: Any) -> tuple[LiveMapper, Any]:
     return LiveMapper(screen, source.camera, background=True), picture
 
 
-def _show(
-    ctx: click.Context,
-    live: LabSession,
-    person: LiveEnrolment,
-    presenter: Presenter,
-    files: list[Path],
-    seconds: float,
-) -> int:
-    """Show images, with the embedding after each; stop where it is good enough."""
-    done = 0
-    for image, trial in live.trials(files):
-        presenter.image(image, trial.place, trial.onset)
-        going_on = presenter.wait(seconds)
-        presenter.blank(trial.end)
-        going_on &= presenter.wait(0.5)
-        done += 1
-        update = person.add(live, trial)
-        said = update.problem or f"{update.fixations} fixations, {update.n_pairs} pairs"
-        if update.n_pairs > 1:
-            said += f", expected cosine {update.expected_cosine:.3f}"
-        say(ctx, f"{image.name}: {said}")
-        if update.enough or not going_on:
-            break
-    return done
+def _taken_in(ctx: click.Context, live: LabSession, person: LiveEnrolment, trial: Trial) -> bool:
+    """Tell what a presentation adds to the embedding; returns whether more are needed."""
+    update = person.add(live, trial)
+    said = update.problem or f"{update.fixations} fixations, {update.n_pairs} pairs"
+    if update.n_pairs > 1:
+        said += f", expected cosine {update.expected_cosine:.3f}"
+    say(ctx, f"{trial.image.name}: {said}")
+    return not update.enough
 
 
 def _into_gallery(ctx: click.Context, study: Study, live: LabSession) -> None:

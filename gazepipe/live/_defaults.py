@@ -6,9 +6,11 @@ import time
 from collections.abc import Callable
 from typing import Literal
 
-from gazepipe.live.source import ClockEchoes, DeviceStatus, SampleBatch, SceneFrame
+import numpy as np
 
-__all__ = ["Defaults", "wait_for"]
+from gazepipe.live.source import ClockEchoes, DeviceStatus, SampleBatch, SceneFrame, host_ns
+
+__all__ = ["Defaults", "echoes", "wait_for"]
 
 _PAUSE_S = 0.001
 
@@ -43,6 +45,16 @@ class Defaults:
 
     def stop_recording(self) -> None:
         """Do nothing."""
+
+
+def echoes(n: int, clock_ns: Callable[[], int], grain_ns: int) -> ClockEchoes:
+    """Ask a device's clock `n` times, by a call that returns its time."""
+    sent, device, received = (np.zeros(n, np.int64) for _ in range(3))
+    for i in range(n):
+        sent[i] = host_ns()
+        device[i] = clock_ns()
+        received[i] = host_ns()
+    return ClockEchoes(sent, device, received, grain_ns)
 
 
 def wait_for(look: Callable[[], SampleBatch], timeout_s: float) -> SampleBatch:

@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from gazepipe.live._defaults import Defaults, wait_for
-from gazepipe.live.source import ClockEchoes, DeviceStatus, SampleBatch, SourceError, host_ns
+from gazepipe.live._defaults import Defaults, echoes, wait_for
+from gazepipe.live.source import ClockEchoes, DeviceStatus, SampleBatch, SourceError
 
 __all__ = ["EyeLinkSource"]
 
@@ -110,12 +110,7 @@ class EyeLinkSource(Defaults):
     def clock(self, n: int) -> ClockEchoes:
         """Ask for the tracker's time `n` times; `pylink` keeps in step with it."""
         tracker = self._open()
-        sent, device, received = (np.zeros(n, np.int64) for _ in range(3))
-        for i in range(n):
-            sent[i] = host_ns()
-            device[i] = round(float(tracker.trackerTimeUsec()) * 1e3)
-            received[i] = host_ns()
-        return ClockEchoes(sent, device, received, 1000)
+        return echoes(n, lambda: round(float(tracker.trackerTimeUsec()) * 1e3), 1000)
 
     def send_event(self, name: str, device_ns: int) -> None:
         """Write a message into the EDF file, at the time at which it gets there."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import itertools
 import math
@@ -215,7 +216,8 @@ class LabSession:
         try:
             self.recorder.stop()
             if self.device_recording:
-                with_suppressed(self.source.stop_recording)
+                with contextlib.suppress(Exception):  # a failure must not stop the end of a session
+                    self.source.stop_recording()
         finally:
             self.source.close()
         try:
@@ -322,15 +324,29 @@ class LabSession:
                 if trial.onset_ns and not trial.offset_ns and self._open:
                     trial.end()
 
-    def show(self, presenter: Presenter, images: Sequence[Path | str], seconds: float, seed: int | None = None) -> int:
-        """Show images by a presenter, each for so long; returns how many were shown before the person stopped."""
+    def show(
+        self,
+        presenter: Presenter,
+        images: Sequence[Path | str],
+        seconds: float,
+        seed: int | None = None,
+        after: Callable[[Trial], bool] | None = None,
+    ) -> int:
+        """Show images by a presenter, each for so long; returns how many were shown before the person stopped.
+
+        `after` is called with each presentation when it is over, and tells whether to go on.
+        """
         done = 0
         for image, trial in self.trials(images, seconds, seed):
             presenter.image(image, trial.place, trial.onset)
             going_on = presenter.wait(seconds)
             presenter.blank(trial.end)
             done += 1
-            if not (going_on and presenter.wait(_SETTLE_S)):
+            if going_on or after is not None:
+                going_on &= presenter.wait(_SETTLE_S)
+            if after is not None:
+                going_on &= after(trial)
+            if not going_on:
                 break
         return done
 
@@ -394,11 +410,3 @@ def _targets(points: int, screen_px: tuple[int, int]) -> list[tuple[float, float
     grid = [(float(x), float(y)) for y in along[1] for x in along[0]]
     centre = (screen_px[0] / 2, screen_px[1] / 2)
     return sorted(grid, key=lambda p: math.dist(p, centre))[:points]
-
-
-def with_suppressed(work: Any) -> None:
-    """Do something whose failure must not stop the end of a session."""
-    try:
-        work()
-    except Exception:
-        return

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import time
-from typing import Literal
 
 import numpy as np
 
 from gazepipe.geometry import Screen
-from gazepipe.live.source import ClockEchoes, DeviceStatus, SampleBatch, SceneFrame, host_ns
+from gazepipe.live._defaults import Defaults
+from gazepipe.live.source import DeviceStatus, SampleBatch, host_ns
 
 __all__ = ["SimulatedSource"]
 
 
-class SimulatedSource:
+class SimulatedSource(Defaults):
     """Looks about the middle of the screen: fixations of some hundred milliseconds, quick saccades, noise, blinks.
 
     Parameters
@@ -27,8 +27,6 @@ class SimulatedSource:
     """
 
     name = "fake"
-    space: Literal["screen", "scene"] = "screen"
-    own_clock = False
 
     def __init__(self, screen: Screen, *, rate_hz: float = 200.0, seed: int = 0, noise_deg: float = 0.05) -> None:
         self.screen, self.rate_hz, self.noise_deg = screen, rate_hz, noise_deg
@@ -84,21 +82,3 @@ class SimulatedSource:
     def status(self) -> DeviceStatus:
         """Return that all is well."""
         return DeviceStatus(worn=True)
-
-    def clock(self, n: int) -> ClockEchoes | None:
-        """Return none: it goes by this computer's clock."""
-        return None
-
-    def send_event(self, name: str, device_ns: int) -> None:
-        """Do nothing."""
-
-    def frames(self) -> list[SceneFrame]:
-        """Return none."""
-        return []
-
-    def start_recording(self) -> str:
-        """Do nothing."""
-        return ""
-
-    def stop_recording(self) -> None:
-        """Do nothing."""

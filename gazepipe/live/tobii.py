@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from gazepipe.live._defaults import Defaults
+from gazepipe.live._defaults import Defaults, echoes
 from gazepipe.live.source import ClockEchoes, DeviceStatus, SampleBatch, SourceError, host_ns
 
 __all__ = ["TobiiSource"]
@@ -117,16 +117,11 @@ class TobiiSource(Defaults):
 
     def clock(self, n: int) -> ClockEchoes:
         """Ask the SDK's clock `n` times."""
-        sent, device, received = (np.zeros(n, np.int64) for _ in range(3))
         try:
-            for i in range(n):
-                sent[i] = host_ns()
-                device[i] = int(self._sdk.get_system_time_stamp()) * _US
-                received[i] = host_ns()
+            return echoes(n, lambda: int(self._sdk.get_system_time_stamp()) * _US, _US)
         except Exception as error:
             msg = f"Tobii's clock does not answer ({error})."
             raise SourceError(msg) from None
-        return ClockEchoes(sent, device, received, _US)
 
     def _find(self) -> Any:
         if self.address:

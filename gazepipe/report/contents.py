@@ -18,7 +18,7 @@ from gazepipe.errors import GazepipeError
 from gazepipe.record import versions
 from gazepipe.study import Study
 from gazepipe.user_quality import Figures, user_quality
-from gazepipe.weights_header import weights_header
+from gazepipe.weights_header import header_of
 
 __all__ = ["FIGURES", "Contents", "Outlier", "User", "gather", "outliers"]
 
@@ -227,9 +227,8 @@ def _networks(contents: Contents) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for path in sorted((contents.study.store / "models").glob("*.safetensors")):
         try:
-            with path.open("rb") as file:
-                found[path.stem] = json.loads(weights_header(file, path.stat().st_size)[0]["gazepipe"])
-        except (OSError, ValueError, KeyError) as error:
+            found[path.stem] = json.loads(header_of(path)[0]["gazepipe"])
+        except (OSError, ValueError, KeyError, GazepipeError) as error:
             contents.notes.append(f"The weights {path.name} cannot be read ({error}).")
     return found
 

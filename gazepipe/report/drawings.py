@@ -11,7 +11,7 @@ import numpy as np
 
 from gazepipe import plotting
 from gazepipe.errors import GazepipeError, NothingToDoError
-from gazepipe.report.contents import Contents, outliers
+from gazepipe.report.contents import Contents, Outlier, outliers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,11 +46,12 @@ def drawn(axes: Axes, alt: str, caption: str = "", *, kind: str = "png", dpi: in
 
 def group_figures(contents: Contents) -> dict[str, Any]:
     """Everything that the group's section shows, by name of the place it has there."""
-    strips, equal = _strips(contents)
+    far = outliers(contents)
+    strips, equal = _strips(contents, far)
     found: dict[str, Any] = {
         "strips": strips,
         "equal": equal,
-        "outliers": outliers(contents),
+        "outliers": far,
         "events": _events(contents),
     }
     for name, make in (("embedding", _embeddings), ("identification", _identification), ("training", _training)):
@@ -72,9 +73,8 @@ def _or_note(contents: Contents, make: Callable[[Contents], list[Drawn]]) -> lis
         return []
 
 
-def _strips(contents: Contents) -> tuple[list[Drawn], list[str]]:
+def _strips(contents: Contents, far: list[Outlier]) -> tuple[list[Drawn], list[str]]:
     """A picture of each figure of quality, and sentences about those that are the same for all users."""
-    far = outliers(contents)
     made, equal = list[Drawn](), list[str]()
     for key, name, unit, factor, digits in contents.figures:
         values = {u.label: u.figures.get(key, np.nan) * factor for u in contents.users}

@@ -197,8 +197,9 @@ def chosen_images(
     else:
         order = f"by name ({what})"
     count = min(count, len(rows))
-    places = [min(int((k + 0.5) / count * len(rows)), len(rows) - 1) for k in range(count)]
-    return [rows[p] for p in places], f"{count} of {len(rows)}, evenly spaced in order {order}."
+    return [
+        rows[p] for p in plotting.evenly(count, len(rows))
+    ], f"{count} of {len(rows)}, evenly spaced in order {order}."
 
 
 def _shown(
@@ -320,8 +321,8 @@ def _paths_on_screen(contents: Contents, user: User, images: int) -> list[Shown]
     ]
     count = min(images, len(trials))
     made = []
-    for k in range(count):
-        recording, trial = trials[min(int((k + 0.5) / count * len(trials)), len(trials) - 1)]
+    for k in plotting.evenly(count, len(trials)):
+        recording, trial = trials[k]
         own = recording.arrays["fixations/trial"] == trial
         x, y, duration = (recording.arrays[f"fixations/{c}"][own] for c in ("x_px", "y_px", "duration_ms"))
         axes = plotting.scanpath(x, y, duration, size=size, axes=_panel(size[0] / size[1]))
