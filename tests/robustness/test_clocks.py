@@ -38,8 +38,9 @@ def _time(line: bytes) -> re.Match[bytes] | None:
 #: What a millisecond is in the time column of each sample.
 UNIT = {"tobii-pro-lab": 1e3, "tobii-sdk": 1e3, "smi": 1e3, "pupil-core": 1e-3}
 UNIT |= {"neon-timeseries": 1e6, "marker-mapper": 1e6}
-#: The time column of Studio is the ninth; the native format of Neon, and Parquet, are binary.
-TEXTS = [r.name for r in readers() if r.name in MADE and r.name not in ("tobii-studio", "neon-native", "parquet")]
+#: The time column of Studio is the ninth; the other three are binary (a live session's clocks: tests/live).
+_NOT_LINES = ("tobii-studio", "neon-native", "parquet", "live-session")
+TEXTS = [r.name for r in readers() if r.name in MADE and r.name not in _NOT_LINES]
 
 
 def shifted(name: str, shift_ms: float, first: int = 60, last: int | None = None) -> Sample:
