@@ -73,6 +73,11 @@ class Failure:
         return {"stage": self.stage, "source": self.source, "message": self.message, "partial": self.partial}
 
 
+def _is_row(row: object) -> bool:
+    """Whether it can be what a manifest says of a recording."""
+    return isinstance(row, dict) and all(isinstance(row.get(key), str) for key in ("user", "origin", "source"))
+
+
 def _stage_of(line: str) -> str | None:
     """Stage of a line of `failures.jsonl`; None for a line that is damaged or empty."""
     try:
@@ -208,8 +213,22 @@ class Study:
             write_listed(self.store, {path: "".join(line + "\n" for line in kept).encode()})
 
     def known_recordings(self) -> dict[str, dict[str, Any]]:
-        """All recordings that are current: recording id → user, session, source, origin, recipe."""
+        """All recordings that are current: recording id → user, session, source, origin, recipe.
+
+        Raises
+        ------
+        StoreError
+            If a manifest is damaged, or names something that gazepipe does not store.
+        """
         known: dict[str, dict[str, Any]] = {}
         for stage in ("import", "ingest", "enrol"):
-            known |= self.manifest(stage).get("recordings", {})
+            rows = self.manifest(stage).get("recordings", {})
+            if not isinstance(rows, dict) or not all(map(_is_row, rows.values())):
+                path = self.manifest_file(stage)
+                msg = f"{path}: has recordings that gazepipe did not write; delete it and run `gazepipe {stage}` again."
+                raise StoreError(msg)
+            for name, row in rows.items():
+                stored_name(name)
+                stored_name(row["user"])
+            known |= rows
         return known

@@ -186,7 +186,7 @@ def test_a_forgotten_person_stays_out_until_allowed_again(study: Study) -> None:
     assert gazepipe_("audit", study.root, "--verify").exit_code == 0
 
 
-def test_command(study: Study) -> None:
+def test_command(study: Study, made: Path) -> None:
     ask = ("forget", "--study", study.root, "--user", "sim02")
     before = {p: p.read_bytes() for p in study.root.rglob("*") if p.is_file() and p.name != ".lock"}
     listed = gazepipe_(*ask, "--dry-run")
@@ -196,7 +196,10 @@ def test_command(study: Study) -> None:
     assert gazepipe_(*ask).exit_code == 1  # nobody said yes
     assert {p: p.read_bytes() for p in study.root.rglob("*") if p.is_file() and p.name != ".lock"} == before
     done = gazepipe_(*ask, "--yes", "--recordings", "--rebuild")
-    assert done.exit_code == 0, done.output
+    # The study was copied, so its manifest names the file of the study it was copied from, too.
+    assert done.exit_code == 3, done.output
+    assert f"{made / 'sim02.csv.gz'}: stays, because it lies outside the study's recordings" in done.stderr
+    assert (made / "sim02.csv.gz").is_file()
     assert "nothing is left." in done.stdout
     assert "people in the gallery." in done.stdout
     assert not list(study.recordings.glob("sim02*"))
