@@ -28,6 +28,7 @@ from gazepipe.evaluation.rows import Tested
 from gazepipe.evaluation.scores import load_scores, save_scores, score_rows
 from gazepipe.models import Model, load_model, load_refiner
 from gazepipe.recipe import Recipe
+from gazepipe.sealing import refuse_in_the_clear
 from gazepipe.stored_corpus import corpus_digest, load_corpus
 from gazepipe.study import Study
 from gazepipe.train import settings, split_from
@@ -98,10 +99,11 @@ def draw_figures(
     Raises
     ------
     ConfigError
-        If matplotlib is missing.
+        If matplotlib is missing, or the figures would lie in a sealed store.
     """
     from gazepipe.evaluation.figures import figure_files
 
+    refuse_in_the_clear(study.store, to, "figures show people's maps")
     where = compute.device(device)
     compute.use_threads(threads)
     config = settings(study)

@@ -28,7 +28,7 @@ from gazepipe.originals import Original, compared, originals_of
 from gazepipe.predicted import SUMMARY, predicted_rows
 from gazepipe.receipt import RECEIPTS, make_receipt
 from gazepipe.recipe import Recipe
-from gazepipe.sealing import destroy_key
+from gazepipe.sealing import destroy_key, is_sealed
 from gazepipe.shards import part_files
 from gazepipe.study import Study
 from gazepipe.subjects import allow_again, mark_forgotten
@@ -291,5 +291,5 @@ def rebuild(study: Study, receipt: dict[str, Any]) -> Iterator[str]:
 
         result = stage.evaluate(study)
         made = stage.write_tables(study, result) if "tables" in listed else []
-        made += stage.draw_figures(study, result) if "figures" in listed else []
+        made += stage.draw_figures(study, result) if "figures" in listed and not is_sealed(study.store) else []
         yield f"evaluated, {len(made)} tables and figures."

@@ -96,8 +96,8 @@ def compared(original: Original, ingested: Mapping[str, str], others: Mapping[st
     """
     if original.kept:
         return original
-    place = _place(original.path)
-    wanted = {digest for source, digest in ingested.items() if _place(Path(source)) == place}
+    # By name: a source may be relative to a folder nobody knows any longer, or the study may have been moved since.
+    wanted = {digest for source, digest in ingested.items() if Path(source).name == original.path.name}
     try:
         digest = digest_of(original.path)
     except GazepipeError as error:
