@@ -88,6 +88,9 @@ def outlook(study: Study, user: str) -> Plan:
 
 def _plan(study: Study, user: str) -> Plan:
     known = study.known_recordings()
+    if not all(isinstance(row.get(key), str) for row in known.values() for key in ("origin", "source")):
+        msg = f"{study.store / 'manifest'}: has recordings that gazepipe did not write; delete it and run ingest again."
+        raise StoreError(msg)
     mine = {name: row for name, row in known.items() if row["user"] == user}
     files = [p for p in sorted((study.store / "recordings").glob("*.h5")) if p.stem in mine or _left_of(p, user, known)]
     plan = Plan(user, _trained_on(study, user), sorted({*mine, *(p.stem for p in files)}), files)

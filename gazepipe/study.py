@@ -15,12 +15,12 @@ from gazepipe.documents import read_json, write_json, write_listed
 from gazepipe.errors import ConfigError, StoreError, plain
 from gazepipe.sealing import prepare
 
-__all__ = ["Failure", "Study", "check_label", "fold", "stored_name"]
+__all__ = ["Failure", "Study", "check_label", "check_spelling", "fold", "stored_name"]
 
 #: Names that the store has files of: a user, or a user and a session.
 _STORED = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,128}")
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-_DEVICE_NAMES = {"con", "prn", "aux", "nul", *(f"{d}{i}" for d in ("com", "lpt") for i in range(1, 10))}
+_DEVICE_NAMES = {"con", "prn", "aux", "nul", *(f"{d}{i}" for d in ("com", "lpt") for i in range(10))}
 
 
 def check_label(label: str, what: str) -> str:
@@ -54,6 +54,20 @@ def stored_name(name: str) -> str:
     return name
 
 
+def check_spelling(study: Study, user: str) -> None:
+    """Refuse a name that is another user's but for its spelling: on some systems their files would be one.
+
+    Raises
+    ------
+    ConfigError
+        If there is such a user.
+    """
+    for row in study.known_recordings().values():
+        if fold(row["user"]) == fold(user) and row["user"] != user:
+            msg = f"user {user!r}: the study already has a user {row['user']!r}; use one spelling for one person."
+            raise ConfigError(msg)
+
+
 def fold(label: str) -> str:
     """Two labels that fold alike are one file on some systems."""
     return unicodedata.normalize("NFC", label).casefold()
@@ -75,7 +89,7 @@ class Failure:
 
 def _is_row(row: object) -> bool:
     """Whether it can be what a manifest says of a recording."""
-    return isinstance(row, dict) and all(isinstance(row.get(key), str) for key in ("user", "origin", "source"))
+    return isinstance(row, dict) and isinstance(row.get("user"), str)
 
 
 def _stage_of(line: str) -> str | None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gazepipe.cli._shared import PathArgument, Show, open_study, say, study_options
+from gazepipe.errors import plain
 
 if TYPE_CHECKING:
     from gazepipe.forget_plan import Plan
@@ -75,7 +76,7 @@ def forget(
         for text in stage.rebuild(study, done.receipt):
             say(ctx, f"forget: {text}")
     for original in done.kept:
-        click.echo(f"gazepipe: {original.sentence}", err=True)
+        click.echo(f"gazepipe: {plain(original.sentence)}", err=True)
     if done.hits or done.kept:
         ctx.exit(8 if done.hits else 3)
 
@@ -91,7 +92,7 @@ def _announce(plan: Plan, store: Path, recordings: bool) -> None:
     for named in plan.originals:
         original = compared(named, plan.ingested, plan.others) if recordings else named
         if original.kept:
-            click.echo(original.sentence, err=True)
+            click.echo(plain(original.sentence), err=True)
         else:
             click.echo(f"original, {'would be deleted, too' if recordings else 'stays'}: {original.path}", err=True)
 

@@ -26,7 +26,7 @@ from gazepipe.live.checks import Report, preflight
 from gazepipe.live.recorder import Recorder
 from gazepipe.live.recording import SessionWriter
 from gazepipe.live.source import GazeSource, SceneMapper, host_ns
-from gazepipe.study import Study, check_label
+from gazepipe.study import Study, check_label, check_spelling
 from gazepipe.subjects import check_not_forgotten
 
 if TYPE_CHECKING:
@@ -145,6 +145,7 @@ class LabSession:
     ) -> None:
         self.study = study if isinstance(study, Study) else Study.open(Path(study))
         self.user = check_label(user, "user")
+        check_spelling(self.study, user)
         check_not_forgotten(self.study, user)
         if refused := consent.refusal(self.study, [user], "ingest"):
             raise InputError(refused[user])
