@@ -25,6 +25,7 @@ from gazepipe.forget_plan import JOURNAL, OF_NETWORKS, Plan, in_gallery, outlook
 from gazepipe.identification import nearest
 from gazepipe.integrity import ASIDE
 from gazepipe.originals import Original, compared, originals_of
+from gazepipe.outside import outside_of, strike_outside
 from gazepipe.predicted import SUMMARY, predicted_rows
 from gazepipe.receipt import RECEIPTS, make_receipt
 from gazepipe.recipe import Recipe
@@ -43,13 +44,14 @@ Show = Callable[[int, int, str], None]
 
 @dataclass(slots=True)
 class Forgotten:
-    """What was done, what the search found, and which recordings were to be deleted and stay."""
+    """What was done, what the search found, which recordings were to be deleted and stay, and what lies elsewhere."""
 
     plan: Plan
     receipt: dict[str, Any]
     receipt_file: Path
     hits: list[Hit]
     kept: list[Original]
+    outside: list[str]
 
 
 def forget(study: Study, user: str, *, recordings: bool = False, show: Show | None = None) -> Forgotten:
@@ -82,6 +84,7 @@ def forget(study: Study, user: str, *, recordings: bool = False, show: Show | No
         _delete(study, plan)
         key_destroyed = _destroy_key(study, user)
         consent.remove(study, user)
+        strike_outside(study, user)
         deleted, kept = _delete_originals(study, plan, journal) if recordings else (0, [])
         others = {str(row["user"]) for row in study.known_recordings().values()} | set(study.known_recordings())
         traces = Traces(journal["names"], others, map(bytes.fromhex, journal["windows"]))
@@ -93,7 +96,7 @@ def forget(study: Study, user: str, *, recordings: bool = False, show: Show | No
         write_json(path, receipt)
         audit.record(study, "forget", users=[user], files=len(journal["removed"]), traces=len(found.hits))
         study.manifest_file(JOURNAL).unlink()
-    return Forgotten(plan, receipt, path, found.hits, kept)
+    return Forgotten(plan, receipt, path, found.hits, kept, journal["outside"])
 
 
 def let_in_again(study: Study, user: str) -> None:
@@ -126,6 +129,7 @@ def _journal(study: Study, plan: Plan, before: dict[str, Any]) -> dict[str, Any]
         "rebuild": plan.rebuild,
         "originals": [str(o.path) for o in plan.originals],
         "recordings": plan.recordings,
+        "outside": outside_of(study, plan.user),
     }
     try:
         whole = {k: list(dict.fromkeys([*map(str, before.get(k, [])), *v])) for k, v in parts.items()}

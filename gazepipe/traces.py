@@ -29,7 +29,8 @@ __all__ = ["Hit", "Scan", "Traces", "scan", "windows_of"]
 
 #: Numbers in a window, and how many of them must differ.
 _WINDOW, _DIFFERENT = 8, 6
-_TEXT = (".md", ".csv", ".tsv", ".txt", ".svg", ".log", ".toml")
+#: What is no text; anything else without a null byte is searched line by line, whatever it is called.
+_BINARY = (".h5", ".safetensors", ".checkpoint", ".npy", ".png", ".zip")
 #: A shorter name comes about by chance in binary data, and is looked for only in what was decoded.
 _RAW_NAME = 6
 
@@ -203,7 +204,7 @@ def _decoded(path: Path, data: bytes, traces: Traces, found: Scan) -> Iterator[t
         for number, line in enumerate(lines, 1):
             if line.strip() and traces.in_json(json.loads(line)):
                 yield f"line {number}" if len(lines) > 1 else "its content", "name"
-    elif suffix in _TEXT:
+    elif suffix not in _BINARY and b"\0" not in data:
         for number, text in enumerate(data.decode("utf-8", "replace").splitlines(), 1):
             # A weak name would be every second number of a table.
             if traces.pattern and any(

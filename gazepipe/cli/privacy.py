@@ -54,6 +54,7 @@ def forget(
     """
     from gazepipe import forget as stage
     from gazepipe.forget_plan import outlook, plan_of
+    from gazepipe.outside import outside_of
     from gazepipe.receipt import receipt_text
 
     study = open_study(folder, config, to)
@@ -63,6 +64,8 @@ def forget(
         return
     if dry_run or not yes:
         _announce(plan_of(study, user) if dry_run else outlook(study, user), study.store, recordings)
+        for place in outside_of(study, user):
+            click.echo(f"stays, because it is outside the store: {plain(place)}", err=True)
         if dry_run:
             return
         click.confirm("This cannot be undone. Go on?", abort=True, err=True)
@@ -75,6 +78,8 @@ def forget(
     if rebuild:
         for text in stage.rebuild(study, done.receipt):
             say(ctx, f"forget: {text}")
+    for place in done.outside:
+        click.echo(f"gazepipe: yours to delete, {plain(place)}", err=True)
     for original in done.kept:
         click.echo(f"gazepipe: {plain(original.sentence)}", err=True)
     if done.hits or done.kept:

@@ -16,6 +16,7 @@ from pathlib import Path
 from gazepipe import store
 from gazepipe.atomic import write_atomically
 from gazepipe.documents import write_listed
+from gazepipe.outside import note_outside
 from gazepipe.plotting import check_library, styled
 from gazepipe.sealing import refuse_in_the_clear
 from gazepipe.study import Study
@@ -90,6 +91,7 @@ def write_report(
         with store.lock(study.store):
             write_listed(study.store, {to: page.encode()})
     else:
+        note_outside(study, "report", to, {str(row["user"]) for row in study.known_recordings().values()})
         write_atomically(to, page.encode())
     return to
 
