@@ -27,7 +27,7 @@ from gazepipe.errors import ConfigError, StoreError, plain
 if TYPE_CHECKING:
     from gazepipe.config import EncryptionConfig
 
-__all__ = ["begin", "destroy_key", "is_sealed", "prepare", "refuse_in_the_clear", "sealed", "unsealed"]
+__all__ = ["begin", "content_of", "destroy_key", "is_sealed", "prepare", "refuse_in_the_clear", "sealed", "unsealed"]
 
 MAGIC = b"GAZESEAL"
 #: Of the sealed file as such; what is in it has a version of its own.
@@ -214,6 +214,20 @@ def unsealed(path: Path) -> bytes | None:
         msg = f"{path}: its key is gone, as of somebody who was forgotten; delete it."
         raise StoreError(msg)
     return _unseal(path, key, data, 11 + size)
+
+
+def content_of(path: Path) -> bytes:
+    """Content of a file, sealed or not, wherever it lies: for searching through it, where a plain one matters, too.
+
+    Raises
+    ------
+    OSError, ConfigError, StoreError
+        As `unsealed`, but not for what is plain.
+    """
+    data = path.read_bytes()
+    if not data.startswith(MAGIC):
+        return data
+    return unsealed(path) or b""
 
 
 def destroy_key(root: Path, user: str) -> bool:

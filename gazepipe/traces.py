@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gazepipe.errors import StoreError
-from gazepipe.sealing import unsealed
+from gazepipe.sealing import content_of
 from gazepipe.store import everything
 from gazepipe.weights_header import weights_header
 
@@ -176,7 +176,7 @@ def scan(
 
 def _file(path: Path, name: str, traces: Traces, found: Scan) -> None:
     try:
-        data = unsealed(path) or path.read_bytes()
+        data = content_of(path)
     except (OSError, StoreError):
         found.unreadable.append(name)
         return
@@ -216,7 +216,7 @@ def _decoded(path: Path, data: bytes, traces: Traces, found: Scan) -> Iterator[t
         if any(traces.in_json(_plain_json(value)) for value in metadata.values()):
             yield "its metadata", "name"
     elif suffix == ".h5":
-        yield from _hdf5(path, traces, found)
+        yield from _hdf5(path, data, traces, found)
 
 
 def _plain_json(text: str) -> Any:
@@ -226,8 +226,8 @@ def _plain_json(text: str) -> Any:
         return text
 
 
-def _hdf5(path: Path, traces: Traces, found: Scan) -> Iterator[tuple[str, str]]:
-    for place, value, is_attribute in everything(path):
+def _hdf5(path: Path, data: bytes, traces: Traces, found: Scan) -> Iterator[tuple[str, str]]:
+    for place, value, is_attribute in everything(path, data):
         if is_attribute:
             found.attributes += 1
             text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value

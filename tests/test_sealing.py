@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
@@ -415,6 +416,22 @@ def test_traces_are_found_in_sealed_files(study: Study) -> None:
     result = gazepipe("forget", "--study", study.root, "--user", "sim03", "--yes")
     assert result.exit_code == 8
     assert "psm/copy.h5" in result.output
+
+
+def test_traces_are_found_in_what_is_plain(study: Study) -> None:
+    """Files that are not sealed, or not as they should be, are searched as well."""
+    maps = store.load(study.psm_file("sim03"), KIND).arrays["maps"]
+    plain = {"notes.txt": b"sim03 was late", "log/x.log": b"read sim03.csv", "list.json": b'{"a": ["sim03"]}'}
+    for name, data in plain.items():
+        (study.store / name).parent.mkdir(exist_ok=True)
+        (study.store / name).write_bytes(data)
+    with h5py.File(study.store / "left.h5", "w") as file:  # of before the store was sealed
+        file.create_dataset("maps", data=maps, compression="gzip")
+    result = gazepipe("forget", "--study", study.root, "--user", "sim03", "--yes", "--json")
+    assert result.exit_code == 8
+    receipt = json.loads(result.stdout)
+    assert {hit["file"] for hit in receipt["found"]} == {*plain, "left.h5"}
+    assert [f for f in receipt["looked_through"]["could_not_be_decoded"] if "lock" not in f] == []
 
 
 def test_weights_are_read_from_sealed_files(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
