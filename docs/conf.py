@@ -57,7 +57,7 @@ PAGES = {
 
 
 def add_pages(app: Any, name: str, content: list[str]) -> None:
-    """Lead to the gallery instead of the scripts, and put the order of the pages, which a Git host would show as code."""
+    """Lead to the gallery instead of the scripts; add the order of the pages, which a Git host would show as code."""
     content[0] = content[0].replace("](examples)", "](gallery/index.rst)")
     if name == "index":
         for caption, pages in PAGES.items():
@@ -88,6 +88,7 @@ add_module_names = False
 autodoc_member_order = "bysource"
 autodoc_class_signature = "mixed"
 napoleon_google_docstring = False
+napoleon_use_param = False  # "x, y" stay together, as they are written
 napoleon_use_rtype = False
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 100
@@ -103,6 +104,7 @@ sphinx_gallery_conf = {
     "within_subsection_order": "FileNameSortKey",
     "download_all_examples": False,
     "show_memory": False,
+    "write_computation_times": False,  # its page would load scripts from elsewhere
     "show_signature": False,
     "thumbnail_size": (400, 260),
     "remove_config_comments": True,

@@ -11,6 +11,7 @@ import re
 from typing import Any
 
 from docutils.nodes import Element, Node
+from sphinx.util.inspect import TypeAliasForwardRef
 
 #: Short names of arrays in this code base.
 _ARRAYS = {"F16": "float16", "F32": "float32", "F64": "float64", "I32": "int32", "I64": "int64", "U8": "uint8"}
@@ -39,8 +40,10 @@ def _default(value: Any) -> str:
 
 def signature(kind: str, thing: Any) -> tuple[str, str] | None:
     """Arguments and what is returned, of a class or function; None if there are none to tell of."""
-    if kind not in ("class", "exception", "function", "method") or getattr(thing, "_is_protocol", False):
+    if kind not in ("class", "exception", "function", "method"):
         return None
+    if getattr(thing, "_is_protocol", False):
+        return "", ""  # nobody calls it
     try:
         found = inspect.signature(thing)
     except (TypeError, ValueError):
@@ -93,6 +96,7 @@ def _link(app: Any, env: Any, node: Element, shown: Node) -> Node | None:
 
 def setup(app: Any) -> dict[str, Any]:
     """Tell Sphinx of it."""
+    TypeAliasForwardRef.__repr__ = lambda self: self.name  # type: ignore[method-assign]
     app.config.autodoc_type_aliases = {name: f"ndarray[{kind}]" for name, kind in _ARRAYS.items()}  # of properties
     app.connect("autodoc-process-signature", _process)
     app.connect("missing-reference", _link)
