@@ -96,7 +96,7 @@ class Seen:
 
     @property
     def samples(self) -> pd.DataFrame:
-        """Samples with ``time_ms``, and of each eye ``EYE_x_px``, ``EYE_y_px``, and ``EYE_pupil`` in the tracker's unit."""
+        """Samples with ``time_ms``, and ``EYE_x_px``, ``EYE_y_px`` and ``EYE_pupil`` (tracker's unit) of each eye."""
         import pandas as pd
 
         names = {"x_coordinate": "x_px", "y_coordinate": "y_px", "pupil_size": "pupil"}
