@@ -83,6 +83,21 @@ def test_signatures_are_as_written(pages: Path) -> None:
     assert "NDArray" not in text
 
 
+@needs_sphinx
+def test_charts_are_drawn_row_by_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(DOCS / "_extensions")
+    names = vars(importlib.import_module("flowchart"))
+    chart = 'flowchart TD\n  A["one<br>two"] -- makes --> B --> C\n  A --> C\n  D --> C'
+    assert names["parse"](chart).arrows == [("A", "B", "makes"), ("B", "C", ""), ("A", "C", ""), ("D", "C", "")]
+    assert names["parse"](chart).texts == {"A": ["one", "two"], "B": ["B"], "C": ["C"], "D": ["D"]}
+    rows, ways = names["_rows"](names["parse"](chart))
+    # The arrow past B has a place of its own in B's row; D, which nothing leads to, stands right above C.
+    assert [sorted(row) for row in rows] == [["A"], ["2 1", "B", "D"], ["C"]]
+    assert ways[2] == (["A", "2 1", "C"], "")
+    with pytest.raises(ValueError, match="not understood"):
+        names["parse"]("flowchart TD\n  A ==> B")
+
+
 def test_names_in_docstrings_are_there() -> None:
     """`gazepipe.x.y` in a docstring is a module, or something in one, which its text defines or imports."""
     for source in sorted((ROOT / "gazepipe").rglob("*.py")):
