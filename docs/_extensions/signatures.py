@@ -12,6 +12,7 @@ from typing import Any
 
 from docutils.nodes import Element, Node
 from sphinx.util.inspect import TypeAliasForwardRef
+from sphinx.util.nodes import make_refnode
 
 #: Short names of arrays in this code base.
 _ARRAYS = {"F16": "float16", "F32": "float32", "F64": "float64", "I32": "int32", "I64": "int64", "U8": "uint8"}
@@ -23,6 +24,10 @@ _SHORTER = (
     (r"\bnp\.", ""),
     (r"^['\"](.*)['\"]$", r"\1"),
 )
+
+
+#: Last part of a name → the things of the reference that have it.
+_by_name: dict[str, list[tuple[str, Any]]] = {}
 
 
 def written(annotation: Any) -> str:
@@ -84,13 +89,16 @@ def _link(app: Any, env: Any, node: Element, shown: Node) -> Node | None:
     if node.get("refdomain") != "py" or node["reftype"] not in ("class", "obj", "exc"):
         return None
     ending = "." + re.sub(r"^gazepipe\.(?:\w+\.)*(?=[A-Z])", "", node["reftarget"]).lstrip(".")
-    objects = env.get_domain("py").objects
-    ends = {entry.node_id: (name, entry) for name, entry in objects.items() if f".{name}".endswith(ending)}
-    if len(ends) != 1 or not re.search(r"[A-Z_.]", ending[1:]):
+    if not re.search(r"[A-Z_.]", ending[1:]):
         return shown
-    from sphinx.util.nodes import make_refnode
-
-    ((_, entry),) = ends.values()
+    if not _by_name:  # asked for the first time when all pages are read
+        for name, entry in env.get_domain("py").objects.items():
+            _by_name.setdefault(name.rpartition(".")[2], []).append((f".{name}", entry))
+    named = _by_name.get(ending.rpartition(".")[2], [])
+    ends = {entry.node_id: entry for name, entry in named if name.endswith(ending)}
+    if len(ends) != 1:
+        return shown
+    (entry,) = ends.values()
     return make_refnode(app.builder, node.get("refdoc", ""), entry.docname, entry.node_id, [shown])
 
 
