@@ -20,7 +20,7 @@ import pandas as pd
 from gazepipe import Study, plotting
 from gazepipe.build import build_psm
 from gazepipe.ingest import ingest
-from gazepipe.metrics import METRICS, score
+from gazepipe.metrics import METRICS, cc, score
 from gazepipe.profile import PARAMETERS
 from gazepipe.profiling import profiled, profiles_of, train_profile
 from gazepipe.stored_corpus import load_corpus
@@ -69,19 +69,14 @@ print(pd.DataFrame(rows, index=list(METRICS)).T.round(3).to_string())
 # too much impossible. CC rises for one of them only. What the simulated people differ in is which kinds of things
 # they like, and a profile, which sees no image, cannot know that.
 #
-# The person whose profile moves the map most, on the image where that helps KLD most, and beside it what they really
-# looked at.
+# The picture is of the person whom the profile helps, on the image where CC rises most, with what they really looked
+# at.
 
-user = users[int(np.abs(profiles.numpy()[:, :7]).sum(1).argmax())]
+user = max(users, key=lambda u: rows[corpus.users[u], "profile"][0] - rows[corpus.users[u], "others"][0])
 usm = others(user, shown)
 predicted = profiled(usm, profiles[users.index(user)])
-of_user = corpus.index[user, shown]
-cells, start = corpus.fixations_of(of_user)
-row, column = np.divmod(cells, corpus.size[1])
-truth = corpus.maps[of_user].astype(np.float32)
-kld = list(METRICS).index("KLD")
-gain = score(usm, truth, row, column, start)[:, kld] - score(predicted, truth, row, column, start)[:, kld]
-best = int(gain.argmax())
+truth = corpus.maps[corpus.index[user, shown]].astype(np.float32)
+best = int(np.argmax([cc(p, t) - cc(u, t) for p, u, t in zip(predicted, usm, truth, strict=True)]))
 image = corpus.images[shown[best]]
 
 with plotting.styled():
