@@ -22,7 +22,7 @@ _LETTERS = {Path.MOVETO: "M", Path.LINETO: "L", Path.CURVE3: "Q", Path.CURVE4: "
 def _known(formula: str) -> str:
     """What matplotlib calls otherwise, or would set too tightly in a formula that stands alone."""
     text = re.sub(r"\\big[lr]?(?=[(\[)\]])", "", formula).replace(r"\frac", r"\dfrac")
-    return re.sub(r"\\sum(?:_(?:\{[^}]*\}|\w))?(?:\^\w)?", lambda match: rf"{match[0]}\,", text)
+    return re.sub(r"\\sum(?:[_^](?:\{[^}]*\}|\w))*", lambda match: rf"{match[0]}\,", text)
 
 
 def svg(formula: str) -> str:
