@@ -147,6 +147,11 @@ class CrossValidation:
                 lines.append(f"| {label} | " + " | ".join(row) + " |")
         return "\n".join(lines) + "\n"
 
+    def content(self) -> dict[str, Any]:
+        """Return what is told of it JSON-ready."""
+        folds = [{"repeat": f.repeat, "fold": f.number, "best": f.best, "seconds": f.seconds} for f in self.folds]
+        return {"facts": self.facts, "precision": self.precision, "folds": folds}
+
     def files(self) -> dict[str, str]:
         """Name → content of the files that a cross-validation leaves beside its folds."""
         scores = self.scores
@@ -156,14 +161,9 @@ class CrossValidation:
             for m, row in f.verification.items()
         ]
         precision = self.precision
-        content = {
-            "facts": self.facts,
-            "precision": precision,
-            "folds": [{"repeat": f.repeat, "fold": f.number, "best": f.best, "seconds": f.seconds} for f in self.folds],
-        }
         files = {
             "crossvalidation.md": self.markdown(),
-            "crossvalidation.json": json.dumps(content, indent=1) + "\n",
+            "crossvalidation.json": json.dumps(self.content(), indent=1) + "\n",
             "precision.csv": csv_text(precision_records(precision, self.facts["chance"])),
             "verification.csv": csv_text(verification),
         }
