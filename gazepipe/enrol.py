@@ -88,7 +88,13 @@ class Gallery:
 
 
 def take_in(
-    study: Study, user: str, recordings: Sequence[Path], *, session: str = "", strict: bool = False
+    study: Study,
+    user: str,
+    recordings: Sequence[Path],
+    *,
+    session: str = "",
+    strict: bool = False,
+    show: Callable[[int, int, str], None] | None = None,
 ) -> list[Failure]:
     """Ingest recordings of one person and build their maps; returns what could not be used.
 
@@ -111,7 +117,7 @@ def take_in(
         refuse(user, findings(data_of(study, contents, _images_of(study)), study.config.enrol))
     with store.lock(study.store):
         jobs, mine = _free_jobs(study, user, recordings, session)
-        report = ingest_files(study, jobs)
+        report = ingest_files(study, jobs, show=show)
         if not report.recordings:
             raise InputError(report.failures[0].message)
         contents = {row["source"]: _content(study, name) for name, row in report.recordings.items()}

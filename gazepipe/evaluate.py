@@ -72,11 +72,12 @@ def evaluate(
     result = Evaluation(facts=facts(config, corpus, split))
     found = identify(tested.encoder, split, config.evaluation, seed=config.seed)
     result.precision, result.verification = identification_facts(found, [corpus.users[u] for u in split.users_test])
-    tell(1, 2, "identification")
-    scores = score_rows(tested)
+    steps = 1 + len(split.users_test)
+    tell(1, steps, "identification")
+    scores = score_rows(tested, show=lambda done, _, user: tell(1 + done, steps, f"maps of {user}"))
     result.maps, result.per_user = scores.means(), scores.per_user()
     result.facts["n_maps"] = len(scores.user)
-    tell(2, 2, "maps")
+    tell(steps, steps, "maps")
     content = {"recipe": recipe.digest, **result.content()}
     with store.lock(study.store):
         save_scores(path.with_suffix(".h5"), scores, recipe)

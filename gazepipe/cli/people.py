@@ -100,7 +100,10 @@ def enrol(
         plan = stage.plan_enrolment(study, [user], recordings, session=session, strict=strict)
         tell_plans(ctx, plan, as_json=as_json)
         return
-    failures = stage.take_in(study, user, recordings, session=session, strict=strict) if recordings else []
+    failures = []
+    if recordings:
+        with Show(ctx, "recording") as show:
+            failures = stage.take_in(study, user, recordings, session=session, strict=strict, show=show.of("enrol"))
     if strict and not recordings:
         stage.check(study, user)
     gallery = stage.enrol(study, [user], device=device, threads=threads)

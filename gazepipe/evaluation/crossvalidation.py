@@ -127,9 +127,11 @@ class CrossValidation:
                 comparisons_markdown(cells),
             ]
         chance = f["chance"]
+        # Without images enough for two embeddings there is no disjoint protocol.
+        within = next((v for k, v in chance.items() if not k.startswith("all")), float("nan"))
         among_all = f" and {chance['all']:.3f} among all users" if "all" in chance else ""
         lines += [
-            f"Precision at one, within each fold (chance {chance['disjoint']:.3f} among its test users{among_all}): "
+            f"Precision at one, within each fold (chance {within:.3f} among its test users{among_all}): "
             "mean over users with Student's 95 % interval, cut at 0 and 1. "
             + (f"Offsets: up to {f['offset_deg']:g}° for each embedding." if "offset" in chance else ""),
             "",
