@@ -55,7 +55,7 @@ def test_help_lists_all_commands_by_section_and_the_exit_codes() -> None:
     lists = result.stdout.split("\n\nStudy:\n")[1].split("Exit codes:")[0]
     assert re.findall(r"^([A-Z][a-z ]+):$", f"Study:\n{lists}", re.MULTILINE) == list(SECTIONS)
     assert re.findall(r"^  ([a-z][a-z-]+) +[A-Z]", lists, re.MULTILINE) == COMMANDS
-    for code in (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 130):
+    for code in (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 130):
         assert re.search(rf"\b{code} ", result.stdout.split("Exit codes:")[1])
 
 

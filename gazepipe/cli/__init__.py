@@ -25,6 +25,7 @@ SECTIONS = {
     "Study": {
         "init": ("setting_up:init", "Write a commented gazepipe.toml."),
         "simulate": ("setting_up:simulate", "Make a study whose truth is known."),
+        "fetch": ("fetching:fetch", "Fetch a published data set."),
         "import": ("setting_up:import_", "Import a published data set."),
         "run": ("running:run", "Run every stage in order."),
         "status": ("environment:status", "Show how far a study is, and what comes next."),
@@ -73,7 +74,8 @@ Exit codes: 0 all done; 1 unexpected error; 2 wrong option or configuration;
 3 some inputs could not be used (the others are done); 4 nothing to do;
 5 quality below threshold (--strict-qc);
 6 another run holds the store; 7 writing failed (disk full …);
-8 a stored file is damaged; 9 not the person (verify); 130 interrupted."""
+8 a stored file is damaged; 9 not the person (verify);
+10 a download failed (fetch); 130 interrupted."""
 
 
 #: A disk that is full, protected or failing, wherever in a command it shows.
