@@ -30,9 +30,22 @@ from gazepipe.study import Failure, Study, check_label, fold, stored_name
 from gazepipe.subjects import check_not_forgotten
 from gazepipe.training import Encoder
 
-__all__ = ["Enrolment", "Gallery", "check", "enrol", "load_gallery", "person_data", "plan_enrolment", "take_in"]
+__all__ = [
+    "PROFILE_PAIRS",
+    "Enrolment",
+    "Gallery",
+    "check",
+    "enrol",
+    "load_gallery",
+    "person_data",
+    "plan_enrolment",
+    "take_in",
+]
 
 VERSION = 1
+
+#: Pairs that a viewing profile is made of at most.
+PROFILE_PAIRS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -378,9 +391,9 @@ def _embed(
 def _profiles(
     profile: Model, corpus: Corpus, members: list[int], reference: tuple[int, ...]
 ) -> npt.NDArray[np.float32]:
-    """Viewing profiles of members, each from at most a hundred of their pairs."""
+    """Viewing profiles of members."""
     rng = np.random.default_rng(0)
-    shown = [rng.permutation(np.flatnonzero(corpus.index[u] >= 0))[:100] for u in members]
+    shown = [rng.permutation(np.flatnonzero(corpus.index[u] >= 0))[:PROFILE_PAIRS] for u in members]
     out: npt.NDArray[np.float32] = profiles_of(profile.net, "leave_one_out", corpus, members, shown, reference).numpy()
     return out
 

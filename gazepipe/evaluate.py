@@ -20,7 +20,7 @@ from gazepipe import compute, store
 from gazepipe.atomic import write_atomically
 from gazepipe.config import StudyConfig
 from gazepipe.corpus import Corpus, Split
-from gazepipe.documents import read_json, write_json, write_listed
+from gazepipe.documents import write_json, write_listed
 from gazepipe.errors import ConfigError, NothingToDoError, StoreError
 from gazepipe.evaluation.identify import identify
 from gazepipe.evaluation.report import Evaluation, identification_facts, table_files
@@ -63,7 +63,7 @@ def evaluate(
     models = _models(study, config, where)
     recipe = _recipe(study, config, list(models.values()))
     path = study.store / "evaluation.json"
-    kept = None if force else _stored(path, recipe)
+    kept = None if force else _stored(study, recipe)
     if kept is not None:
         return kept
     tested = _tested(study, config, models, where)
@@ -100,7 +100,7 @@ def plan_evaluation(study: Study, *, device: str = "auto", force: bool = False) 
     models = _models(study, config, compute.device(device))
     embedding = models["embedding"].info
     path = study.store / "evaluation.json"
-    current = not force and _stored(path, _recipe(study, config, list(models.values()))) is not None
+    current = not force and _stored(study, _recipe(study, config, list(models.values()))) is not None
     if not current:
         _split_to_test(load_corpus(study), embedding)
     tested = f"{len(embedding['users_test'])} test users, {len(embedding['images_test'])} test images"
@@ -203,13 +203,14 @@ def _tested(study: Study, config: StudyConfig, models: dict[str, Model], where: 
     return Tested(corpus, split, encoder, config.refiner.m, config.refiner.pool, config.seed, networks, predicted)
 
 
-def _stored(path: Path, recipe: Recipe) -> Evaluation | None:
+def _stored(study: Study, recipe: Recipe) -> Evaluation | None:
     """Return the evaluation in the store if it is whole and of this recipe."""
+    scores = study.store / "evaluation.h5"
     try:
-        kept = read_json(path, "run `gazepipe evaluate` again")
-        current = kept["recipe"] == recipe.digest and path.with_suffix(".md").is_file()
-        load_scores(path.with_suffix(".h5"))
-        current = current and store.recipe_of(path.with_suffix(".h5")) == recipe.digest
+        kept = study.evaluation()
+        current = kept["recipe"] == recipe.digest and scores.with_suffix(".md").is_file()
+        load_scores(scores)
+        current = current and store.recipe_of(scores) == recipe.digest
         return Evaluation(**{k: kept[k] for k in Evaluation.__slots__}) if current else None
     except (OSError, ValueError, KeyError, TypeError, NothingToDoError, StoreError):
         return None

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from gazepipe import compute
-from gazepipe.documents import read_json
 from gazepipe.errors import GazepipeError
 from gazepipe.record import versions
 from gazepipe.study import Study
@@ -52,13 +51,12 @@ def study_status(study: Study) -> list[dict[str, Any]]:
     gallery = study.gallery_file.is_file()
     row("enrol", gallery, "a gallery" if gallery else "nobody in a gallery", "gazepipe run")
     try:
-        facts = read_json(study.store / "evaluation.json", "run `gazepipe evaluate` again")["facts"]
+        facts = study.evaluation()["facts"]
         row("evaluate", True, f"{facts['users_test']} test users, {facts['images_test']} test images", "")
-    except (FileNotFoundError, GazepipeError, KeyError):
+    except (GazepipeError, KeyError):
         row("evaluate", False, "not evaluated", "gazepipe evaluate")
-    failures = study.store / "failures.jsonl"
-    n = len(failures.read_text(encoding="utf-8", errors="replace").splitlines()) if failures.is_file() else 0
-    row("failures", not n, f"{n} inputs not used, or only partly", f"see {failures}")
+    n = len(study.failures())
+    row("failures", not n, f"{n} inputs not used, or only partly", f"see {study.store / 'failures.jsonl'}")
     return rows
 
 

@@ -178,7 +178,7 @@ def _graph(
     """Run the graph of nodes; the exit code is that of the node that failed."""
     from gazepipe.dag import engine, folder_of, picture
     from gazepipe.dag.inputs import note_left, start_again, write_inputs
-    from gazepipe.dag.report import GraphReport, failures_in
+    from gazepipe.dag.report import GraphReport
 
     write_inputs(study, request.shards, request.images)
     start_again(study)
@@ -201,7 +201,7 @@ def _graph(
         started.isoformat(timespec="seconds"),
         round(time.perf_counter() - clock, 3),
         nodes_run,
-        failures_in(study.store / "failures.jsonl"),
+        study.failures(),
     )
     done.write(folder_of(study))
     if done.failed:
