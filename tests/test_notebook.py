@@ -38,17 +38,17 @@ class Untrained:
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
-    """Four people and six images; networks that nobody trained, and "guest", who is enrolled with sim04's recording."""
+    """Three people, four images; networks that nobody trained, and "guest", enrolled with a recording of sim03."""
     folder = tmp_path_factory.mktemp("notebook") / "study"
-    simulate_study(folder, users=4, images=6, rate_hz=125, seconds=1.0)
+    simulate_study(folder, users=3, images=4, rate_hz=125, seconds=1.0)
     study = Study.open(folder)
-    own = next(p for p in sorted(study.recordings.iterdir()) if p.name.startswith("sim04"))
-    guest = folder / ("guest" + own.name.removeprefix("sim04"))
+    own = next(p for p in sorted(study.recordings.iterdir()) if p.name.startswith("sim03"))
+    guest = folder / ("guest" + own.name.removeprefix("sim03"))
     shutil.move(own, guest)
     assert not ingest(study).failures
     assert not build_psm(study).failures
     names: dict[str, Any] = {f"{k}_{p}": [] for k in ("users", "images") for p in ("train", "validation", "test")}
-    names["users_train"] = ["sim01", "sim02", "sim03"]
+    names["users_train"] = ["sim01", "sim02"]
     sizes: dict[str, Any] = {"channels": 4, "dimension": 32, "widths": (4, 4, 8), "personal": 4}
     embedding = Recipe("train-embedding", 1)
     save_model(study, "embedding", Untrained(EmbeddingNet()), embedding, arguments={}, extra=names)  # type: ignore[arg-type]
@@ -94,7 +94,7 @@ def test_profile_and_network_predict_different_maps(study: Study) -> None:
 
 def test_a_session_in_a_notebook(study: Study) -> None:
     seen = read(guest_of(study), study)
-    assert repr(seen).startswith("<Seen: 1 recordings, 6 trials, ")
+    assert repr(seen).startswith("<Seen: 1 recordings, 4 trials, ")
     assert {"onset_ms", "duration_ms", "x_px", "y_px"} <= set(seen.fixations.columns)
     assert {"amplitude_deg", "peak_velocity_deg_s"} <= set(seen.saccades.columns)
     np.testing.assert_array_equal(seen.map("scene01"), seen.map("scene01.png"))

@@ -44,12 +44,14 @@ def digest(folder: Path) -> str:
     return total.hexdigest()
 
 
-def plan(root: Path, *arguments: object, code: int = 0) -> Any:
-    """Plan something, which must change nothing; the text and the document must say the same."""
+def plan(root: Path, *arguments: object, code: int = 0, told: bool = False) -> Any:
+    """Plan something, which must change nothing; if it is `told` as text, too, that must say the same."""
     before = digest(root)
-    text = gazepipe(*arguments, "--dry-run")
     found = document(*arguments, "--dry-run", code=code)
+    text = gazepipe(*arguments, "--dry-run") if told else None
     assert digest(root) == before
+    if text is None:
+        return found
     assert text.exit_code == code, text.output
     for one in found.get("stages", [found]):
         assert one["summary"]["made"] == sum(s["action"] == "made" for s in one["steps"])
@@ -83,7 +85,7 @@ def done(
         **{**whole_sections, "evaluation": {**whole_sections["evaluation"], "m": [1]}},
         universal={"backbone": "none", "epochs": 1},
     )
-    before = plan(root, "run", root)
+    before = plan(root, "run", root, told=True)
     return root, before, document("run", root, "--threads", 1, "--images", 2)
 
 
@@ -113,7 +115,6 @@ def test_after_a_run_everything_is_up_to_date(done: tuple[Path, Any, Any]) -> No
     assert [s["stage"] for s in found["stages"]] == STAGES
     assert {a for s in found["stages"] for a in actions(s).values()} == {"up to date"}
     for command in ("build-psm", "train", "evaluate"):
-        assert set(actions(plan(root, command, root)).values()) == {"up to date"}
         assert set(actions(plan(root, command, root, "--force")).values()) == {"made"}
     assert actions(plan(root, "enrol", "--study", root, "--all")) == {"gallery.h5": "up to date"}
 
@@ -192,7 +193,7 @@ def test_a_plan_of_maps_comes_true(small_study: Any) -> None:
     small_study.recording("b.csv", [("i.png", [(300, 150, 200.0), (600, 450, 300.0)])])
     (root / "rec" / "c.csv").unlink()
     assert document("ingest", root)["removed"] == ["c"]
-    found = actions(plan(root, "build-psm", root))
+    found = actions(plan(root, "build-psm", root, told=True))
     expected = {"maps of a": "up to date", "maps of b": "made", "maps of c": "removed"}
     assert found == expected | {"usm.h5": "made", "stimuli.h5": "up to date"}
     said = document("build-psm", root)
@@ -216,7 +217,7 @@ def test_a_plan_of_an_import_comes_true(tmp_path: Path) -> None:
 def test_what_is_not_there_ends_a_plan_as_it_ends_a_run(small_study: Any) -> None:
     small_study.recording("broken.csv", [])
     (small_study.root / "rec" / "broken.csv").write_text("")
-    found = plan(small_study.root, "run", small_study.root, code=3)
+    found = plan(small_study.root, "run", small_study.root, code=3, told=True)
     assert [s["action"] for s in found["stages"][0]["steps"]] == ["impossible"]
     assert found["stages"][-1]["stage"] == "build-psm"
     assert "run `gazepipe ingest`" in found["stages"][-1]["steps"][0]["why"]
