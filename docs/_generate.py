@@ -164,7 +164,9 @@ def limits(metadata: list[Any]) -> list[str]:
 
 def help_part(name: str) -> str:
     """``--help`` of one command, or of the program itself."""
-    command: click.Command = command_line if name == "gazepipe" else command_line.commands[name]
+    top = click.Context(command_line, info_name="gazepipe", terminal_width=96, max_content_width=96)
+    command = command_line if name == "gazepipe" else command_line.get_command(top, name)
+    assert command is not None, name
     shown = "gazepipe" if name == "gazepipe" else f"gazepipe {name}"
     context = click.Context(command, info_name=shown, terminal_width=96, max_content_width=96)
     lines = [line.rstrip() for line in command.get_help(context).splitlines()]
@@ -181,7 +183,11 @@ def part(page: str, name: str) -> str:
 
 def expected_parts(page: str) -> list[str]:
     """Names of the parts that a page must have, in this order."""
-    return list(sections()) if page == "configuration.md" else ["gazepipe", *command_line.commands]
+    return (
+        list(sections())
+        if page == "configuration.md"
+        else ["gazepipe", *command_line.list_commands(click.Context(command_line))]
+    )
 
 
 def filled(page: str, text: str) -> str:

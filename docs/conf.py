@@ -45,7 +45,7 @@ templates_path = ["_templates"]
 #: What stands in the sidebar; `index` itself says more about each in its table.
 PAGES = {
     "Quick start": ["getting-started", "gallery/index", "python"],
-    "Trackers and trials": ["eyelink", "csv", "pupil-labs", "screen-mapping", "trials"],
+    "Trackers and trials": ["eyelink", "csv", "pupil-labs", "screen-mapping", "trials", "data-sets"],
     "In the lab": ["live", "sources"],
     "Large studies": ["cluster", "gpu"],
     "Results of a study": ["report", "evaluation", "universal-maps", "export"],

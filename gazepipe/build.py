@@ -23,6 +23,7 @@ from gazepipe.image_fixations import all_on_images, on_images
 from gazepipe.recipe import Recipe, digest_json
 from gazepipe.saliency import personal_maps
 from gazepipe.shards import WAIT_S, Shard, forget_parts, save_part
+from gazepipe.stage_plan import StagePlan
 from gazepipe.stimuli import StudyImages
 from gazepipe.stored_corpus import stored_usm
 from gazepipe.study import Failure, Study
@@ -35,6 +36,7 @@ __all__ = [
     "conclude",
     "maps_in_memory",
     "parts_made_of",
+    "plan_build",
     "recordings_of_users",
 ]
 
@@ -88,6 +90,38 @@ def build_psm(
         conclude(study, built, images, report, force=force)
         forget_parts(study, "build-psm")
     return report
+
+
+def plan_build(study: Study, *, force: bool = False) -> StagePlan:
+    """Find out what `build_psm` would do, without a map being made or anything written.
+
+    Raises
+    ------
+    NothingToDoError
+        If the store has no recording.
+    """
+    found, images, recordings = StagePlan("build-psm"), StudyImages(study), study.known_recordings()
+    users, built, named = recordings_of_users(study), {}, set()
+    for user, names in users.items():
+        try:
+            fixations, recipe, problems = _made_of(study, user, names, recordings, images)
+        except GazepipeError as error:
+            found.add(f"maps of {user}", "impossible", str(error))
+            continue
+        stimuli = {str(s) for s in fixations["stimulus"]}
+        why = f"{len(stimuli)} maps" + (" again: --force" if force else "")
+        found.make(f"maps of {user}", not force and store.recipe_of(study.psm_file(user)) == recipe.digest, why)
+        found.notes += problems
+        enrolled = all(recordings[n]["origin"] == "enrol" for n in names)
+        built[user] = {"recipe": recipe.digest, "enrolled": enrolled}
+        named |= stimuli
+    for gone in study.manifest("build-psm").get("users", {}).keys() - users.keys():
+        found.add(f"maps of {gone}", "removed", "no recording is left")
+    if built:
+        shared = {study.usm_file: _usm_recipe(built), study.stimuli_file: _pack_recipe(named, images)}
+        for path, recipe in shared.items():
+            found.make(path.name, not force and store.recipe_of(path) == recipe.digest)
+    return found
 
 
 def recordings_of_users(study: Study) -> dict[str, list[str]]:
@@ -185,6 +219,25 @@ def build_user(
     force: bool = False,
 ) -> tuple[Recipe, bool, dict[str, Any], list[str]]:
     """Build one user's maps: recipe, whether written, row for the manifest, and what was left out."""
+    fixations, recipe, problems = _made_of(study, user, names, recordings, images)
+    path = study.psm_file(user)
+    row = {"n_maps": int(fixations["stimulus"].nunique())}
+    if not force and store.recipe_of(path) == recipe.digest:
+        return recipe, False, row, problems
+    arrays = _maps(fixations, study.config)
+    attrs = {"user": user, "height": study.config.psm.height, "width": study.config.psm.width}
+    store.save(path, "gazepipe.psm", arrays, recipe=recipe, attrs=attrs)
+    return recipe, True, row, problems
+
+
+def _made_of(
+    study: Study,
+    user: str,
+    names: Iterable[str],
+    recordings: Mapping[str, Mapping[str, Any]],
+    images: StudyImages,
+) -> tuple[pd.DataFrame, Recipe, list[str]]:
+    """Fixations that one user's maps are made of, the recipe, and what was left out."""
     tables = [
         on_images(study, name, str(recordings[name]["source"]), _stored(study, name), images) for name in sorted(names)
     ]
@@ -196,15 +249,7 @@ def build_user(
     geometry = fixations[["stimulus", "width", "height", "ppd_x", "ppd_y"]].drop_duplicates("stimulus")
     inputs = {name: str(recordings[name]["recipe"]) for name in sorted(names)}
     inputs["geometry"] = digest_json(geometry.round(9).to_numpy().tolist())
-    recipe = Recipe("build-psm", VERSION, params, inputs)
-    path = study.psm_file(user)
-    row = {"n_maps": int(fixations["stimulus"].nunique())}
-    if not force and store.recipe_of(path) == recipe.digest:
-        return recipe, False, row, problems
-    arrays = _maps(fixations, study.config)
-    attrs = {"user": user, "height": study.config.psm.height, "width": study.config.psm.width}
-    store.save(path, "gazepipe.psm", arrays, recipe=recipe, attrs=attrs)
-    return recipe, True, row, problems
+    return fixations, Recipe("build-psm", VERSION, params, inputs), problems
 
 
 def _stored(study: Study, name: str) -> store.Contents:
@@ -289,10 +334,8 @@ def _maps(fixations: pd.DataFrame, config: StudyConfig) -> dict[str, npt.NDArray
 
 def _build_shared(study: Study, built: Mapping[str, Mapping[str, Any]], images: StudyImages, *, force: bool) -> int:
     """Universal maps over the study's users (not over people enrolled later), and the images at map size."""
-    members = {u: row for u, row in built.items() if not row["enrolled"]} or dict(built)
-    recipe = Recipe(
-        "usm", VERSION, {"users": sorted(members)}, {u: str(r["recipe"]) for u, r in sorted(members.items())}
-    )
+    members = _members(built)
+    recipe = _usm_recipe(built)
     if force or store.recipe_of(study.usm_file) != recipe.digest:
         stimuli, mean, count = stored_usm(study, sorted(members))
         arrays: dict[str, Any] = {
@@ -304,8 +347,7 @@ def _build_shared(study: Study, built: Mapping[str, Mapping[str, Any]], images: 
     names = _stimuli(study, built)
     paths = {s: p for s in names if (p := images.find(s))}
     size = images.size
-    digests_of = {s: images.digest(p) for s, p in sorted(paths.items())}
-    pack = Recipe("stimuli", VERSION, {"size": size}, digests_of)
+    pack = _pack_recipe(names, images)
     if force or store.recipe_of(study.stimuli_file) != pack.digest:
         pixels = (
             np.stack([images.pixels(p) for _, p in sorted(paths.items())])
@@ -316,6 +358,22 @@ def _build_shared(study: Study, built: Mapping[str, Mapping[str, Any]], images: 
         arrays = {"images": pixels, "table/stimulus": np.array(sorted(paths), object), "table/digest": digests}
         store.save(study.stimuli_file, "gazepipe.stimuli", arrays, recipe=pack)
     return len(names)
+
+
+def _members(built: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """Users whose maps universal maps are the mean of."""
+    return {u: row for u, row in built.items() if not row["enrolled"]} or dict(built)
+
+
+def _usm_recipe(built: Mapping[str, Mapping[str, Any]]) -> Recipe:
+    members = _members(built)
+    inputs = {u: str(r["recipe"]) for u, r in sorted(members.items())}
+    return Recipe("usm", VERSION, {"users": sorted(members)}, inputs)
+
+
+def _pack_recipe(names: Iterable[str], images: StudyImages) -> Recipe:
+    paths = {s: p for s in sorted(names) if (p := images.find(s))}
+    return Recipe("stimuli", VERSION, {"size": images.size}, {s: images.digest(p) for s, p in paths.items()})
 
 
 def _stimuli(study: Study, users: Iterable[str]) -> list[str]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +10,6 @@ import numpy.typing as npt
 
 from gazepipe import store
 from gazepipe.build import recordings_of_users
-from gazepipe.documents import read_json
 from gazepipe.errors import ConfigError, NothingToDoError
 from gazepipe.evaluation.scores import load_scores
 from gazepipe.evaluation.statistics import Interval, interval
@@ -209,7 +206,7 @@ def compare_runs(first: Study, second: Study, names: tuple[str, str]) -> Compare
         If they have no test user in common.
     """
     found = Compared(*names, "users")
-    facts = [_evaluation(study) for study in (first, second)]
+    facts = [study.evaluation() for study in (first, second)]
     a, b = (load_scores(study.store / "evaluation.h5") for study in (first, second))
     pairs = [{(str(u), str(s)): k for k, (u, s) in enumerate(zip(x.user, x.stimulus, strict=True))} for x in (a, b)]
     both = sorted(pairs[0].keys() & pairs[1].keys())
@@ -243,12 +240,3 @@ def _per_user(who: list[str], users: list[str], values: F64, both: F64) -> F64:
     whose, usable = np.array(who), np.isfinite(both).all(0)
     rows = [values[(whose == u) & usable] for u in users]
     return np.array([r.mean() if r.size else np.nan for r in rows])
-
-
-def _evaluation(study: Study) -> Mapping[str, Any]:
-    path: Path = study.store / "evaluation.json"
-    try:
-        return read_json(path, "run `gazepipe evaluate` again")
-    except FileNotFoundError:
-        msg = f"{path}: there is no evaluation; run `gazepipe evaluate` first."
-        raise NothingToDoError(msg) from None

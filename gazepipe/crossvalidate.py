@@ -32,6 +32,7 @@ from gazepipe.metrics import METRICS
 from gazepipe.profiling import train_profile
 from gazepipe.readout import Features
 from gazepipe.recipe import Recipe
+from gazepipe.stage_plan import StagePlan
 from gazepipe.stored_corpus import corpus_digest, load_corpus
 from gazepipe.study import Study
 from gazepipe.train import with_preset
@@ -44,7 +45,7 @@ from gazepipe.training import (
 )
 from gazepipe.universal_maps import other_digests, other_maps, predict_stimuli, predictor_of, train_predictor
 
-__all__ = ["crossvalidate", "folder_of", "load_fold", "save_fold"]
+__all__ = ["crossvalidate", "folder_of", "load_fold", "plan_folds", "save_fold"]
 
 #: Raised whenever the result changes for the same data and parameters.
 VERSION = 3
@@ -97,16 +98,13 @@ def crossvalidate(
     compute.use_threads(threads)
     config = with_preset(study.config, preset)
     corpus = load_corpus(study)
-    cut = make_folds(len(corpus.users), len(corpus.stimuli), config.split, folds=folds, repeats=repeats)
     folder = folder_of(study, preset, maps)
     tell: Show = show or (lambda *_: None)
-    digest = corpus_digest(study, corpus.users)
-    params = _params(study, config, maps, minutes)
     results, kept = [], Features()
     others: Others | None = None  # read when the first fold has to be trained
-    data = {"corpus": digest, **others_digests(study, config.embedding)}
-    for done, fold in enumerate(cut):
-        recipe = Recipe("fold", VERSION, {**params, "fold": [folds, fold.repeat, fold.number]}, data)
+    todo = _folds(study, corpus, config, folds, repeats, maps, minutes)
+    cut = [fold for fold, _ in todo]
+    for done, (fold, recipe) in enumerate(todo):
         path = folder / f"{fold.name}.h5"
         if force or store.recipe_of(path) != recipe.digest:
             label = f"fold {done + 1} of {len(cut)}"
@@ -141,6 +139,45 @@ def crossvalidate(
     with store.lock(study.store):
         write_listed(study.store, {folder / name: text.encode() for name, text in whole.files().items()})
     return whole
+
+
+def _folds(
+    study: Study, corpus: Corpus, config: StudyConfig, folds: int, repeats: int, maps: bool, minutes: float
+) -> list[tuple[Fold, Recipe]]:
+    """All folds, and what each is made of."""
+    cut = make_folds(len(corpus.users), len(corpus.stimuli), config.split, folds=folds, repeats=repeats)
+    params = _params(study, config, maps, minutes)
+    data = {"corpus": corpus_digest(study, corpus.users), **others_digests(study, config.embedding)}
+    return [(f, Recipe("fold", VERSION, {**params, "fold": [folds, f.repeat, f.number]}, data)) for f in cut]
+
+
+def plan_folds(
+    study: Study,
+    *,
+    folds: int = 5,
+    repeats: int = 1,
+    preset: str | None = None,
+    maps: bool = True,
+    minutes: float = 0.0,
+    force: bool = False,
+) -> StagePlan:
+    """Find out which folds `crossvalidate` would train, with the same arguments.
+
+    Raises
+    ------
+    NothingToDoError
+        If there are no maps.
+    ConfigError
+        If there are too few users or images for so many folds.
+    """
+    found, config = StagePlan("crossvalidate"), with_preset(study.config, preset)
+    corpus, folder = load_corpus(study), folder_of(study, preset, maps)
+    for fold, recipe in _folds(study, corpus, config, folds, repeats, maps, minutes):
+        path, split = folder / f"{fold.name}.h5", fold.split
+        why = f"{len(split.users_train)} users to train on, {len(split.users_test)} to test"
+        found.make(str(path.relative_to(study.store)), not force and store.recipe_of(path) == recipe.digest, why)
+    found.add(str((folder / "crossvalidation.md").relative_to(study.store)), "made", "written anew with its tables")
+    return found
 
 
 def _tell_fold(tell: Show, label: str, network: str, done: int, total: int, note: str) -> None:

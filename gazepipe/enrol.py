@@ -24,14 +24,28 @@ from gazepipe.models import Model, load_model, model_info
 from gazepipe.person_recordings import PersonData, data_of, files_of, findings, read_in_memory, refuse, session_of
 from gazepipe.profiling import profiles_of
 from gazepipe.recipe import Recipe
+from gazepipe.stage_plan import StagePlan
 from gazepipe.stored_corpus import load_corpus
 from gazepipe.study import Failure, Study, check_label, fold, stored_name
 from gazepipe.subjects import check_not_forgotten
 from gazepipe.training import Encoder
 
-__all__ = ["Enrolment", "Gallery", "check", "enrol", "load_gallery", "person_data", "take_in"]
+__all__ = [
+    "PROFILE_PAIRS",
+    "Enrolment",
+    "Gallery",
+    "check",
+    "enrol",
+    "load_gallery",
+    "person_data",
+    "plan_enrolment",
+    "take_in",
+]
 
 VERSION = 1
+
+#: Pairs that a viewing profile is made of at most.
+PROFILE_PAIRS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +101,13 @@ class Gallery:
 
 
 def take_in(
-    study: Study, user: str, recordings: Sequence[Path], *, session: str = "", strict: bool = False
+    study: Study,
+    user: str,
+    recordings: Sequence[Path],
+    *,
+    session: str = "",
+    strict: bool = False,
+    show: Callable[[int, int, str], None] | None = None,
 ) -> list[Failure]:
     """Ingest recordings of one person and build their maps; returns what could not be used.
 
@@ -104,28 +124,13 @@ def take_in(
     QualityError
         If they are refused.
     """
-    check_label(user, "user")
-    check_not_forgotten(study, user)
-    for scope in ("ingest", "embed"):
-        _agreed(study, user, scope)
-    if session:
-        check_label(session, "--session")
+    _permitted(study, user, session)
     if strict:
         contents, _ = read_in_memory(study, recordings, user, session)
         refuse(user, findings(data_of(study, contents, _images_of(study)), study.config.enrol))
     with store.lock(study.store):
-        known = study.known_recordings()
-        mine = {k: v for k, v in known.items() if v["user"] == user and v["origin"] == "enrol"}
-        for row in known.values():
-            if fold(row["user"]) == fold(user) and (row["origin"] != "enrol" or row["user"] != user):
-                msg = f"user {user!r}: the study already has a user {row['user']!r}; choose another name with --user."
-                raise ConfigError(msg)
-        jobs = _jobs(study, user, recordings, session)
-        for job in jobs:
-            if any(fold(k) == fold(job.recording) for k in known if k not in mine):
-                msg = f"{job.source}: the store already has a recording {job.recording!r}; rename the file."
-                raise ConfigError(msg)
-        report = ingest_files(study, jobs)
+        jobs, mine = _free_jobs(study, user, recordings, session)
+        report = ingest_files(study, jobs, show=show)
         if not report.recordings:
             raise InputError(report.failures[0].message)
         contents = {row["source"]: _content(study, name) for name, row in report.recordings.items()}
@@ -141,6 +146,83 @@ def take_in(
     if any(not f.partial for f in failures):
         raise InputError(failures[0].message)
     return report.failures + failures
+
+
+def _free_jobs(
+    study: Study, user: str, recordings: Sequence[Path], session: str
+) -> tuple[list[Job], dict[str, dict[str, Any]]]:
+    """What is to be read, under names that nobody else has, and the recordings there are of the person already."""
+    known = study.known_recordings()
+    mine = {k: v for k, v in known.items() if v["user"] == user and v["origin"] == "enrol"}
+    for row in known.values():
+        if fold(row["user"]) == fold(user) and (row["origin"] != "enrol" or row["user"] != user):
+            msg = f"user {user!r}: the study already has a user {row['user']!r}; choose another name with --user."
+            raise ConfigError(msg)
+    jobs = _jobs(study, user, recordings, session)
+    for job in jobs:
+        if any(fold(k) == fold(job.recording) for k in known if k not in mine):
+            msg = f"{job.source}: the store already has a recording {job.recording!r}; rename the file."
+            raise ConfigError(msg)
+    return jobs, mine
+
+
+def plan_enrolment(
+    study: Study,
+    users: Sequence[str] | None,
+    recordings: Sequence[Path] = (),
+    *,
+    session: str = "",
+    strict: bool = False,
+) -> StagePlan:
+    """Find out what enrolling would do: `take_in` of one user's recordings, if there are any, then `enrol`.
+
+    Recordings are read and measured; nothing is stored, and no network is used.
+
+    Raises
+    ------
+    GazepipeError
+        What `take_in` and `enrol` would raise.
+    """
+    found = StagePlan("enrol")
+    info = model_info(study, "embedding")
+    if not recordings or users is None:
+        if strict and users:
+            check(study, users[0])
+        recipe, members, _ = _gallery_recipe(study, info, _profile_info(study), users)
+        current = store.recipe_of(study.gallery_file) == recipe.digest
+        found.make(study.gallery_file.name, current, f"{len(members)} people")
+        return found
+    user = users[0]
+    _permitted(study, user, session)
+    contents, failures = read_in_memory(study, recordings, user, session)
+    data = data_of(study, contents, _images_of(study))
+    if strict:
+        refuse(user, findings(data, study.config.enrol))
+    jobs, mine = _free_jobs(study, user, recordings, session)
+    maps_in_memory(study, user, contents)  # raises where no image was looked at
+    for job in jobs:
+        if str(job.source) in contents:
+            found.add(f"recording {job.recording}", "made", str(job.source))
+    for failure in failures:
+        found.add(f"recording {failure.source}", "impossible", failure.message)
+    kept = {k for k, v in mine.items() if session and v["session"] != session}
+    for name in sorted(mine.keys() - kept - {j.recording for j in jobs}):
+        found.add(f"recording {name}", "removed", "replaced by these")
+    found.add(f"maps of {user}", "made", data.text())
+    people = {*_members(study), user}
+    found.add(study.gallery_file.name, "made", f"{len(people)} people")
+    found.notes += [f"{user}: {text}." for text in findings(data, study.config.enrol)]
+    return found
+
+
+def _permitted(study: Study, user: str, session: str) -> None:
+    """Raise if a person may not be taken in, or not under these names."""
+    check_label(user, "user")
+    check_not_forgotten(study, user)
+    for scope in ("ingest", "embed"):
+        _agreed(study, user, scope)
+    if session:
+        check_label(session, "--session")
 
 
 def _agreed(study: Study, user: str, scope: str) -> None:
@@ -215,32 +297,40 @@ def enrol(
     compute.use_threads(threads)
     model = load_model(study, "embedding", where)
     profile = load_model(study, "profile") if study.model_file("profile").is_file() else None
-    built = study.manifest("build-psm").get("users", {})
     with store.lock(study.store):
-        wanted = sorted(built) if users is None else list(users)
-        refused = consent.refusal(study, built, "embed")
-        for user in wanted if users is not None else ():
-            _agreed(study, user, "embed")
-        wanted = [u for u in wanted if u not in refused]
-        for user in wanted:
-            if user not in built:
-                msg = f"user {user!r} has no maps in {study.store}; give recordings, or ingest and build-psm first."
-                raise NothingToDoError(msg)
-        before = _members(study)
-        members = sorted({*wanted, *(u for u in before if u in built and u not in refused)})
-        if not members:
-            raise InputError(next(iter(refused.values())))
-        recipe = Recipe(
-            "enrol",
-            VERSION,
-            {"model": model.info["recipe"], "profile": profile and profile.info["recipe"]},
-            {u: str(built[u]["recipe"]) for u in members},
-        )
+        profile_info = None if profile is None else profile.info
+        recipe, members, wanted = _gallery_recipe(study, model.info, profile_info, users)
         if store.recipe_of(study.gallery_file) != recipe.digest:
             people = _embed(study, model, profile, members, show)
             _save(study, people, model.info["recipe"], recipe)
             audit.record(study, "enrol", users=wanted if users is not None else (), people=len(people))
     return load_gallery(study)
+
+
+def _profile_info(study: Study) -> dict[str, Any] | None:
+    return model_info(study, "profile") if study.model_file("profile").is_file() else None
+
+
+def _gallery_recipe(
+    study: Study, model: dict[str, Any], profile: dict[str, Any] | None, users: Iterable[str] | None
+) -> tuple[Recipe, list[str], list[str]]:
+    """Recipe of the gallery with these people in it, everybody who will be in it, and who of them was asked for."""
+    built = study.manifest("build-psm").get("users", {})
+    wanted = sorted(built) if users is None else list(users)
+    refused = consent.refusal(study, built, "embed")
+    for user in wanted if users is not None else ():
+        _agreed(study, user, "embed")
+    wanted = [u for u in wanted if u not in refused]
+    for user in wanted:
+        if user not in built:
+            msg = f"user {user!r} has no maps in {study.store}; give recordings, or ingest and build-psm first."
+            raise NothingToDoError(msg)
+    before = _members(study)
+    members = sorted({*wanted, *(u for u in before if u in built and u not in refused)})
+    if not members:
+        raise InputError(next(iter(refused.values())))
+    params = {"model": model["recipe"], "profile": profile and profile["recipe"]}
+    return Recipe("enrol", VERSION, params, {u: str(built[u]["recipe"]) for u in members}), members, wanted
 
 
 def _members(study: Study) -> list[str]:
@@ -301,9 +391,9 @@ def _embed(
 def _profiles(
     profile: Model, corpus: Corpus, members: list[int], reference: tuple[int, ...]
 ) -> npt.NDArray[np.float32]:
-    """Viewing profiles of members, each from at most a hundred of their pairs."""
+    """Viewing profiles of members."""
     rng = np.random.default_rng(0)
-    shown = [rng.permutation(np.flatnonzero(corpus.index[u] >= 0))[:100] for u in members]
+    shown = [rng.permutation(np.flatnonzero(corpus.index[u] >= 0))[:PROFILE_PAIRS] for u in members]
     out: npt.NDArray[np.float32] = profiles_of(profile.net, "leave_one_out", corpus, members, shown, reference).numpy()
     return out
 

@@ -11,7 +11,8 @@
     ├── QualityError                        5   with --strict-qc: quality below threshold
     ├── LockedError                         6   another run is writing this store
     ├── StorageError                        7   the disk is full, read-only or failing
-    └── StoreError                          8   a stored file is damaged, foreign or of another version
+    ├── StoreError                          8   a stored file is damaged, foreign or of another version
+    └── DownloadError                      10   a data set cannot be downloaded
 
 Messages are one sentence in one order: file, place in it, what was found, what was expected, what to do.
 """
@@ -22,6 +23,7 @@ from pathlib import Path
 
 __all__ = [
     "ConfigError",
+    "DownloadError",
     "GazepipeError",
     "InputError",
     "LockedError",
@@ -157,3 +159,9 @@ class StoreError(GazepipeError):
     """A stored file is damaged, not made by gazepipe, or of a version this gazepipe cannot read."""
 
     exit_code = 8
+
+
+class DownloadError(GazepipeError):
+    """A data set cannot be downloaded: no network, a proxy, a server that does not answer or refuses."""
+
+    exit_code = 10

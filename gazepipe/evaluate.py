@@ -20,7 +20,7 @@ from gazepipe import compute, store
 from gazepipe.atomic import write_atomically
 from gazepipe.config import StudyConfig
 from gazepipe.corpus import Corpus, Split
-from gazepipe.documents import read_json, write_json, write_listed
+from gazepipe.documents import write_json, write_listed
 from gazepipe.errors import ConfigError, NothingToDoError, StoreError
 from gazepipe.evaluation.identify import identify
 from gazepipe.evaluation.report import Evaluation, identification_facts, table_files
@@ -30,13 +30,14 @@ from gazepipe.models import Model, load_model, load_refiner
 from gazepipe.outside import note_outside
 from gazepipe.recipe import Recipe
 from gazepipe.sealing import refuse_in_the_clear
+from gazepipe.stage_plan import StagePlan
 from gazepipe.stored_corpus import corpus_digest, load_corpus
 from gazepipe.study import Study
 from gazepipe.train import settings, split_from
 from gazepipe.training import Encoder
 from gazepipe.universal_maps import other_digests, other_maps, predict_stimuli
 
-__all__ = ["Evaluation", "draw_figures", "evaluate", "write_tables"]
+__all__ = ["Evaluation", "draw_figures", "evaluate", "plan_evaluation", "write_tables"]
 
 VERSION = 4
 
@@ -64,7 +65,7 @@ def evaluate(
     models = _models(study, config, where)
     recipe = _recipe(study, config, list(models.values()))
     path = study.store / "evaluation.json"
-    kept = None if force else _stored(path, recipe)
+    kept = None if force else _stored(study, recipe)
     if kept is not None:
         return kept
     tested = _tested(study, config, models, where)
@@ -73,17 +74,42 @@ def evaluate(
     result = Evaluation(facts=facts(config, corpus, split))
     found = identify(tested.encoder, split, config.evaluation, seed=config.seed)
     result.precision, result.verification = identification_facts(found, [corpus.users[u] for u in split.users_test])
-    tell(1, 2, "identification")
-    scores = score_rows(tested)
+    steps = 1 + len(split.users_test)
+    tell(1, steps, "identification")
+    scores = score_rows(tested, show=lambda done, _, user: tell(1 + done, steps, f"maps of {user}"))
     result.maps, result.per_user = scores.means(), scores.per_user()
     result.facts["n_maps"] = len(scores.user)
-    tell(2, 2, "maps")
-    content = {"recipe": recipe.digest, **{k: getattr(result, k) for k in Evaluation.__slots__}}
+    tell(steps, steps, "maps")
+    content = {"recipe": recipe.digest, **result.content()}
     with store.lock(study.store):
         save_scores(path.with_suffix(".h5"), scores, recipe)
         write_json(path, content)
         write_listed(study.store, {path.with_suffix(".md"): result.markdown().encode()})
     return result
+
+
+def plan_evaluation(study: Study, *, device: str = "auto", force: bool = False) -> StagePlan:
+    """Find out what `evaluate` would do; weights are read, nothing is computed or written.
+
+    Raises
+    ------
+    NothingToDoError
+        If nothing is trained.
+    ConfigError
+        If there are no test users or images.
+    """
+    found, config = StagePlan("evaluate"), settings(study)
+    models = _models(study, config, compute.device(device))
+    embedding = models["embedding"].info
+    path = study.store / "evaluation.json"
+    current = not force and _stored(study, _recipe(study, config, list(models.values()))) is not None
+    if not current:
+        _split_to_test(load_corpus(study), embedding)
+    tested = f"{len(embedding['users_test'])} test users, {len(embedding['images_test'])} test images"
+    why = "--force" if force else "networks, maps or settings changed" if path.is_file() else tested
+    for suffix in (".json", ".h5", ".md"):
+        found.make(path.with_suffix(suffix).name, current, why)
+    return found
 
 
 def write_tables(study: Study, evaluation: Evaluation, to: Path | None = None) -> list[Path]:
@@ -146,6 +172,16 @@ def facts(config: StudyConfig, corpus: Corpus, split: Split) -> dict[str, Any]:
     }
 
 
+def _split_to_test(corpus: Corpus, info: dict[str, Any]) -> Split:
+    """The split of a network, which must leave somebody and something to test on."""
+    split = split_from(corpus, info)
+    if not split.users_test or not split.images_test:
+        found = f"{len(split.users_test)} test users and {len(split.images_test)} test images"
+        msg = f"[split] leaves {found}; there is nothing to evaluate on."
+        raise ConfigError(msg)
+    return split
+
+
 def _models(study: Study, config: StudyConfig, where: torch.device) -> dict[str, Model]:
     embedding = load_model(study, "embedding", where)
     models = {"embedding": embedding, "refiner": load_refiner(study, embedding.info["recipe"], where)}
@@ -161,11 +197,7 @@ def _models(study: Study, config: StudyConfig, where: torch.device) -> dict[str,
 def _tested(study: Study, config: StudyConfig, models: dict[str, Model], where: torch.device) -> Tested:
     corpus = load_corpus(study)
     embedding = models["embedding"]
-    split = split_from(corpus, embedding.info)
-    if not split.users_test or not split.images_test:
-        found = f"{len(split.users_test)} test users and {len(split.images_test)} test images"
-        msg = f"[split] leaves {found}; there is nothing to evaluate on."
-        raise ConfigError(msg)
+    split = _split_to_test(corpus, embedding.info)
     encoder = Encoder(embedding.net, corpus, split.users_train)
     networks = {name: model.net for name, model in models.items() if name != "embedding"}
     images = np.array(split.images_test)
@@ -176,13 +208,14 @@ def _tested(study: Study, config: StudyConfig, models: dict[str, Model], where: 
     return Tested(corpus, split, encoder, config.refiner.m, config.refiner.pool, config.seed, networks, predicted)
 
 
-def _stored(path: Path, recipe: Recipe) -> Evaluation | None:
+def _stored(study: Study, recipe: Recipe) -> Evaluation | None:
     """Return the evaluation in the store if it is whole and of this recipe."""
+    scores = study.store / "evaluation.h5"
     try:
-        kept = read_json(path, "run `gazepipe evaluate` again")
-        current = kept["recipe"] == recipe.digest and path.with_suffix(".md").is_file()
-        load_scores(path.with_suffix(".h5"))
-        current = current and store.recipe_of(path.with_suffix(".h5")) == recipe.digest
+        kept = study.evaluation()
+        current = kept["recipe"] == recipe.digest and scores.with_suffix(".md").is_file()
+        load_scores(scores)
+        current = current and store.recipe_of(scores) == recipe.digest
         return Evaluation(**{k: kept[k] for k in Evaluation.__slots__}) if current else None
     except (OSError, ValueError, KeyError, TypeError, NothingToDoError, StoreError):
         return None

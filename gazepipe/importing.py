@@ -7,7 +7,7 @@ Data sets of fixations become recordings without samples. Data sets of raw gaze 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +15,10 @@ import numpy as np
 
 from gazepipe import audit, store
 from gazepipe.atomic import write_atomically
-from gazepipe.config import template
+from gazepipe.config import CONFIG_NAME, template
 from gazepipe.errors import ConfigError
 from gazepipe.recipe import Recipe, digest_json
+from gazepipe.stage_plan import StagePlan
 from gazepipe.study import Study
 from gazepipe.subjects import forgotten
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from gazepipe.datasets import FixationDataset
     from gazepipe.ingest import IngestReport
 
-__all__ = ["VERSION", "import_dataset", "import_fixations", "import_recordings"]
+__all__ = ["VERSION", "import_dataset", "import_fixations", "import_recordings", "plan_import"]
 
 #: Raised whenever the stored result changes for the same input.
 VERSION = 1
@@ -90,27 +91,18 @@ def import_fixations(
             overrides["embedding"] = {"inputs": "psm"}
         write_atomically(config, template(**overrides).encode())
     study = Study.open(study_folder)
-    users = sorted(dataset.fixations["user"].unique())
-    content = digest_json([dataset.pixels_per_degree, sorted(dataset.stimulus_px.items())])
-    sizes = dataset.stimulus_px
     with store.lock(study.store):
-        if study.manifest("ingest").get("recordings"):
-            msg = f"{study.store}: holds ingested recordings; import a data set into a store of its own."
-            raise ConfigError(msg)
+        _check_free(study)
         rows: dict[str, dict[str, Any]] = {}
-        gone, written = forgotten(study, map(str, users)), 0
-        for done, (user, table) in enumerate(dataset.fixations.groupby("user", sort=True), 1):
-            if str(user) in gone:
+        users = sorted(map(str, dataset.fixations["user"].unique()))
+        gone, written = forgotten(study, users), 0
+        for done, (user, arrays, recipe) in enumerate(_recordings(dataset), 1):
+            if user in gone:
                 continue
-            arrays = _arrays(table, sizes)
-            digest = digest_json(
-                [content, [a.tobytes().hex() if a.dtype.kind != "O" else list(a) for a in arrays.values()]]
-            )
-            recipe = Recipe("import", VERSION, {"dataset": name}, {"fixations": digest})
-            file = study.recording_file(str(user))
+            file = study.recording_file(user)
             if store.recipe_of(file) != recipe.digest:
                 attrs = {
-                    "user": str(user),
+                    "user": user,
                     "session": "",
                     "origin": "import",
                     "source": name,
@@ -123,21 +115,78 @@ def import_fixations(
                 }
                 store.save(file, "gazepipe.recording", arrays, recipe=recipe, attrs=attrs)
                 written += 1
-            rows[str(user)] = {
-                "user": str(user),
+            rows[user] = {
+                "user": user,
                 "session": "",
                 "origin": "import",
                 "source": str(path),
                 "recipe": recipe.digest,
             }
             if show:
-                show(done, len(users), str(user))
+                show(done, len(users), user)
         study.write_manifest(
             "import", {"dataset": name, "recordings": rows, "notes": json.loads(json.dumps(dataset.notes))}
         )
         if written:
             audit.record(study, "import", dataset=name, written=written)
     return study, list(dataset.notes)
+
+
+def _check_free(study: Study) -> None:
+    if study.manifest("ingest").get("recordings"):
+        msg = f"{study.store}: holds ingested recordings; import a data set into a store of its own."
+        raise ConfigError(msg)
+
+
+def _recordings(dataset: FixationDataset) -> Iterator[tuple[str, dict[str, Any], Recipe]]:
+    """User after user: their fixations as they are stored, and the recipe of that."""
+    content = digest_json([dataset.pixels_per_degree, sorted(dataset.stimulus_px.items())])
+    for user, table in dataset.fixations.groupby("user", sort=True):
+        arrays = _arrays(table, dataset.stimulus_px)
+        columns = [a.tobytes().hex() if a.dtype.kind != "O" else list(a) for a in arrays.values()]
+        inputs = {"fixations": digest_json([content, columns])}
+        yield str(user), arrays, Recipe("import", VERSION, {"dataset": dataset.name}, inputs)
+
+
+def plan_import(name: str, path: Path, study_folder: Path, **options: Any) -> StagePlan:
+    """Find out what `import_dataset` or `import_recordings` would do; the data set is read, nothing is written.
+
+    Raises
+    ------
+    RecordingError
+        If the data set is not there or is damaged.
+    """
+    from gazepipe.datasets import RAW_DATASETS, load_dataset, raw_settings
+
+    found, config = StagePlan("import"), study_folder / CONFIG_NAME
+    known = config.is_file()
+    found.make(str(config), known)
+    if name in RAW_DATASETS:
+        from gazepipe.preview import preview
+
+        values, found.notes = raw_settings(name, path)
+        if known:
+            for file in preview(Study.open(study_folder)).files:
+                if file.action == "cannot be used":
+                    found.add(file.file, "impossible", file.why)
+                else:
+                    found.make(f"recording {file.file}", file.action == "up to date", file.why)
+        else:
+            for recording in sorted(Path(values["recordings"]).glob(values["ingest"]["include"][0])):
+                found.add(f"recording {recording.name}", "made")
+        return found
+    dataset = load_dataset(name, path, **options)
+    found.notes = list(dataset.notes)
+    study = Study.open(study_folder) if known else None
+    if study is not None:
+        _check_free(study)
+    for user, arrays, recipe in _recordings(dataset):
+        if study is not None and forgotten(study, [user]):
+            found.add(f"user {user}", "impossible", "was forgotten, and is kept out")
+            continue
+        there = study is not None and store.recipe_of(study.recording_file(user)) == recipe.digest
+        found.make(f"user {user}", there, f"{len(arrays['fixations/x_px'])} fixations")
+    return found
 
 
 def import_recordings(

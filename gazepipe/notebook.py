@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +19,7 @@ import numpy.typing as npt
 
 from gazepipe import store
 from gazepipe.build import maps_in_memory
-from gazepipe.errors import NothingToDoError
+from gazepipe.errors import ConfigError, NothingToDoError
 from gazepipe.person_recordings import read_in_memory
 from gazepipe.study import Failure, Study
 from gazepipe.user_quality import pooled
@@ -26,9 +27,12 @@ from gazepipe.user_quality import pooled
 if TYPE_CHECKING:
     import pandas as pd
 
+    from gazepipe.predictor import Predictor
+
 __all__ = ["Seen", "read"]
 
 F32 = npt.NDArray[np.float32]
+_ME = "probe"
 
 
 def read(recordings: str | Path | Sequence[str | Path], study: Study | str | Path = ".") -> Seen:
@@ -67,6 +71,12 @@ class Seen:
 
     def __init__(self, study: Study, contents: Mapping[str, store.Contents], failures: Sequence[Failure] = ()) -> None:
         self.study, self.contents, self.failures = study, dict(contents), list(failures)
+
+    def __repr__(self) -> str:
+        trials = sum(len(c.arrays["trials/stimulus"]) for c in self.contents.values())
+        fixations = sum(len(c.arrays["fixations/onset_ms"]) for c in self.contents.values())
+        failed = f", {len(self.failures)} that cannot be used" if self.failures else ""
+        return f"<Seen: {len(self.contents)} recordings{failed}, {trials} trials, {fixations} fixations>"
 
     def _table(self, name: str) -> pd.DataFrame:
         import pandas as pd
@@ -120,7 +130,7 @@ class Seen:
 
     @cached_property
     def _maps(self) -> store.Contents:
-        return maps_in_memory(self.study, "probe", self.contents)[0]
+        return maps_in_memory(self.study, _ME, self.contents)[0]
 
     @cached_property
     def stimuli(self) -> tuple[str, ...]:
@@ -153,10 +163,15 @@ class Seen:
         return pd.DataFrame({name: a[first : first + n] for name, a in self._maps.group("fixations").items()})
 
     def _row(self, stimulus: str) -> int:
-        if stimulus not in self.stimuli:
-            msg = f"{stimulus}: there is no map of it; there are {', '.join(self.stimuli[:5])} …"
+        """Row of an image, named with or without suffix."""
+        if stimulus in self.stimuli:
+            return self.stimuli.index(stimulus)
+        near = [k for k, name in enumerate(self.stimuli) if Path(name).stem == stimulus]
+        if len(near) != 1:
+            more = " …" if len(self.stimuli) > 5 else ""
+            msg = f"{stimulus}: there is no map of it; there are {', '.join(self.stimuli[:5])}{more}"
             raise NothingToDoError(msg)
-        return self.stimuli.index(stimulus)
+        return near[0]
 
     @cached_property
     def embedding(self) -> F32:
@@ -172,35 +187,54 @@ class Seen:
 
         found, n = embedding_of_maps(self.study, load_model(self.study, "embedding"), self._maps)
         if not n:
-            msg = f"{next(iter(self.contents))}: shows no image that the network's people have seen, too."
+            first = next(iter(self.contents))
+            msg = f"{first}: shows no image that the network's people have seen, too; record images of the study."
             raise NothingToDoError(msg)
         return found
 
-    def predict(self, image: str | Path, *, usm: str = "auto") -> F32:
-        """Where this person would look on an image: map at the study's map size, not negative, ``(H, W)``.
+    @cached_property
+    def profile(self) -> F32 | None:
+        """Viewing profile ``(p,)``, as `gazepipe enrol` makes it; None where none was trained."""
+        from gazepipe.recognition import profile_of_maps
 
-        `usm` says where the universal map comes from, as in `gazepipe.Predictor`.
+        return profile_of_maps(self.study, self._maps)
+
+    @cached_property
+    def predictor(self) -> Predictor:
+        """A `gazepipe.Predictor` that knows this person alone, as ``"probe"``; they need not be enrolled.
 
         Raises
         ------
         NothingToDoError
-            If no refiner is trained.
+            If nothing is trained.
         """
-        from gazepipe import compute
-        from gazepipe.images import read_rgb
-        from gazepipe.models import load_model, load_refiner
-        from gazepipe.predict import predict_maps
-        from gazepipe.train import settings
-        from gazepipe.universal_source import UniversalSource
+        from gazepipe.enrol import Enrolment, Gallery
+        from gazepipe.models import model_info
+        from gazepipe.predictor import Predictor
 
-        where = compute.device("auto")
-        refiner = load_refiner(self.study, load_model(self.study, "embedding").info["recipe"], where)
-        size = (self.study.config.psm.width, self.study.config.psm.height)
-        small = read_rgb(Path(image), size)
-        universal = UniversalSource(self.study, usm, where).find(Path(image), small)[0]
-        combine = settings(self.study).refiner.combine
-        found: F32 = predict_maps(refiner.net, self.embedding, small[None], universal[None], combine=combine)[0]
-        return found
+        nan, recipe = math.nan, str(model_info(self.study, "embedding")["recipe"])
+        pairs = len(self.stimuli)
+        me = Enrolment(_ME, "probe", self.embedding, pairs, nan, "", nan, nan, nan, profile=self.profile)
+        return Predictor(self.study, gallery=Gallery((me,), recipe))
+
+    def predict(self, image: str | Path | npt.NDArray[Any], *, usm: str | F32 = "auto") -> F32:
+        """Where this person would look on an image: map at the study's map size, not negative, ``(H, W)``.
+
+        By the method of the study (`[refiner] method`), as `gazepipe.Predictor` does it for people enrolled.
+
+        Parameters
+        ----------
+        image
+            A file, or pixels ``(height, width, 3)`` RGB, uint8.
+        usm
+            Where the universal map comes from, or the map itself, as in `gazepipe.Predictor`.
+
+        Raises
+        ------
+        NothingToDoError
+            If nothing is trained, or the method needs a viewing profile and there is none.
+        """
+        return self.predictor(image, _ME, usm=usm)
 
     def score(self, predictions: Mapping[str, npt.ArrayLike]) -> pd.DataFrame:
         """Score predicted maps against what this person looked at, by the measures of `gazepipe.metrics`.
@@ -218,15 +252,24 @@ class Seen:
         Raises
         ------
         NothingToDoError
-            If there is no map of one of the images.
+            If this person has not looked at one of the images, or there is no map to score.
+        ConfigError
+            If a map has another size than the study's.
         ValueError
-            If a map has another size, a negative value or no mass.
+            If a map has a negative value or no mass.
         """
         import pandas as pd
 
         from gazepipe.metrics import METRICS, score
 
+        if not predictions:
+            msg = "there is no map to score; give some, as {image: map}."
+            raise NothingToDoError(msg)
         height, width = self.maps.shape[1:]
+        for stimulus, predicted in predictions.items():
+            if np.shape(predicted) != (height, width):
+                msg = f"{stimulus}: a map of shape {np.shape(predicted)}; expected the study's, {(height, width)}."
+                raise ConfigError(msg)
         looks = [self.looks(s) for s in predictions]
         rows = np.concatenate([np.minimum(t["v"].to_numpy(np.int64), height - 1) for t in looks])
         columns = np.concatenate([np.minimum(t["u"].to_numpy(np.int64), width - 1) for t in looks])

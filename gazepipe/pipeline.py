@@ -8,15 +8,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gazepipe import consent
-from gazepipe.build import build_psm
-from gazepipe.enrol import Gallery, enrol
-from gazepipe.evaluate import Evaluation, evaluate
+from gazepipe.build import build_psm, plan_build
+from gazepipe.enrol import Gallery, enrol, plan_enrolment
+from gazepipe.errors import GazepipeError
+from gazepipe.evaluate import Evaluation, evaluate, plan_evaluation
 from gazepipe.ingest import ingest
-from gazepipe.predict import predict, test_images_of
+from gazepipe.predict import plan_predictions, predict, test_images_of
+from gazepipe.preview import preview
+from gazepipe.stage_plan import StagePlan
 from gazepipe.study import Failure, Study
-from gazepipe.train import train
+from gazepipe.train import plan_training, train
 
-__all__ = ["RunReport", "run"]
+__all__ = ["RunReport", "plan_run", "run"]
 
 #: Called with (stage, done, total, what to show).
 Show = Callable[[str, int, int, str], None]
@@ -97,3 +100,49 @@ def run(
     report.evaluation = evaluate(study, device=device, threads=threads, show=timed("evaluate"))
     over("evaluate", str(study.store / "evaluation.md"))
     return report
+
+
+def plan_run(study: Study, *, jobs: int | None = None, device: str = "auto", images: int = 1) -> list[StagePlan]:
+    """Find out what `run` would do, stage by stage, without writing anything.
+
+    What a stage makes of results that are not there yet cannot be known; all of it is then said to be made.
+    """
+    stages: list[tuple[str, Callable[[], StagePlan]]] = [
+        ("build-psm", lambda: plan_build(study)),
+        ("train", lambda: plan_training(study)),
+        ("enrol", lambda: plan_enrolment(study, None)),
+        ("predict", lambda: _plan_predictions(study, images, device)),
+        ("evaluate", lambda: plan_evaluation(study, device=device)),
+    ]
+    if not study.manifest("import"):
+        stages.insert(0, ("ingest", lambda: _plan_ingest(study, jobs)))
+    plans: list[StagePlan] = []
+    for stage, plan in stages:
+        before = next((p for p in plans if p.changes), None)
+        if before is not None:
+            plans.append(StagePlan(stage))
+            plans[-1].add("everything", "made", f"as far as what {before.stage} makes changes it")
+            continue
+        try:
+            plans.append(plan())
+        except GazepipeError as error:
+            plans.append(StagePlan(stage))
+            plans[-1].add("everything", "impossible", str(error))
+            break
+    return plans
+
+
+def _plan_ingest(study: Study, jobs: int | None) -> StagePlan:
+    found, files = StagePlan("ingest"), preview(study, jobs=jobs)
+    for file in files.files:
+        if file.action == "cannot be used":
+            found.add(file.file, "impossible", file.why)
+        else:
+            found.make(file.file, file.action == "up to date", file.why or file.action)
+    found.notes = files.notes
+    return found
+
+
+def _plan_predictions(study: Study, images: int, device: str) -> StagePlan:
+    shown = test_images_of(study, images)
+    return plan_predictions(study, [], shown, device=device) if shown else StagePlan("predict")

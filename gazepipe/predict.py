@@ -29,10 +29,11 @@ from gazepipe.predictor import Predictor
 from gazepipe.recipe import digest_file, digest_json
 from gazepipe.refiner import RefinerNet, refine, scene_input
 from gazepipe.sealing import sealed, unsealed
+from gazepipe.stage_plan import StagePlan
 from gazepipe.stimuli import stimulus_index
 from gazepipe.study import Failure, Study
 
-__all__ = ["Prediction", "predict", "predict_maps", "test_images_of"]
+__all__ = ["Prediction", "plan_predictions", "predict", "predict_maps", "test_images_of"]
 
 
 F32 = npt.NDArray[np.float32]
@@ -160,29 +161,13 @@ def _predict(
     force: bool,
     show: Callable[[int, int, str], None] | None,
 ) -> tuple[list[Prediction], list[Failure]]:
-    names = [users] if isinstance(users, str) else list(users) or list(predictor.users)
-    refused = consent.refusal(predictor.study, names, "embed")
-    people = [predictor.gallery[name] for name in dict.fromkeys(names) if name not in refused]
-    if refused and not people:
-        raise InputError(next(iter(refused.values())))
-    files = _image_files(images)
-    root = to or predictor.study.store / "predictions"
-    folders = {p.user: root if to is not None and isinstance(users, str) else root / p.user for p in people}
-    kept = {} if force else predicted_rows(root)
-    common = [predictor.gallery.model, *predictor.recipe]
-    vectors = {p.user: _digest(predictor.vector(p.user)) for p in people}
+    order = _Order(predictor, users, images, to, force)
+    root, kept, failures = order.root, order.kept, order.failures
     done: list[Prediction] = []
-    failures = [Failure("predict", user, sentence) for user, sentence in refused.items()]
     rows: dict[str, dict[str, Any]] = {}
-    for count, path in enumerate(files, 1):
+    for count, path in enumerate(order.files, 1):
         try:
-            small = read_rgb(path, (predictor.size[1], predictor.size[0]))
-            universal, source = predictor.universal(path, small)
-            shared = digest_json([*common, digest_file(path), source, _digest(universal)])
-            outputs = {
-                p.user: (folders[p.user] / f"{path.stem}.png", folders[p.user] / f"{path.stem}.npy") for p in people
-            }
-            recipes = {p.user: digest_json([shared, vectors[p.user]]) for p in people}
+            small, universal, source, outputs, recipes = order.of(path)
             old = {u: _stored(kept, root, outputs[u], recipes[u]) for u in outputs}
             todo = [u for u, psm in old.items() if psm is None]
             new = dict(zip(todo, predictor.maps(small, universal, todo), strict=True)) if todo else {}
@@ -202,15 +187,78 @@ def _predict(
                 raise
             failures.append(Failure("predict", str(path), str(error)))
         if show:
-            show(count, len(files), path.name)
+            show(count, len(order.files), path.name)
     kept = predicted_rows(root)
     if to is None:
         kept = _of_the_gallery(root, kept, {p.user for p in predictor.gallery.people})
     if rows and to is not None:
-        note_outside(predictor.study, "maps", to, {p.user for p in people})
+        note_outside(predictor.study, "maps", to, {row["user"] for row in rows.values()})
     if rows:
         write_json(root / SUMMARY, {"predictions": [r for _, r in sorted((kept | rows).items())]})
     return done, failures
+
+
+class _Order:
+    """What was asked for: which people and images, where the results go, and what is there already."""
+
+    def __init__(
+        self, predictor: Predictor, users: str | Sequence[str], images: Sequence[Path], to: Path | None, force: bool
+    ) -> None:
+        names = [users] if isinstance(users, str) else list(users) or list(predictor.users)
+        refused = consent.refusal(predictor.study, names, "embed")
+        self.people = [predictor.gallery[name] for name in dict.fromkeys(names) if name not in refused]
+        if refused and not self.people:
+            raise InputError(next(iter(refused.values())))
+        self.predictor, self.files = predictor, _image_files(images)
+        self.root = to or predictor.study.store / "predictions"
+        single = to is not None and isinstance(users, str)
+        self.folders = {p.user: self.root if single else self.root / p.user for p in self.people}
+        self.kept = {} if force else predicted_rows(self.root)
+        self.failures = [Failure("predict", user, sentence) for user, sentence in refused.items()]
+        self._common = [predictor.gallery.model, *predictor.recipe]
+        self._vectors = {p.user: _digest(predictor.vector(p.user)) for p in self.people}
+
+    def of(self, path: Path) -> tuple[U8, F32, str, dict[str, tuple[Path, Path]], dict[str, str]]:
+        """One image: at map size, its universal map and where that is from, each user's two files and their recipe."""
+        small = read_rgb(path, (self.predictor.size[1], self.predictor.size[0]))
+        universal, source = self.predictor.universal(path, small)
+        shared = digest_json([*self._common, digest_file(path), source, _digest(universal)])
+        outputs = {u: (folder / f"{path.stem}.png", folder / f"{path.stem}.npy") for u, folder in self.folders.items()}
+        return small, universal, source, outputs, {u: digest_json([shared, v]) for u, v in self._vectors.items()}
+
+
+def plan_predictions(
+    study: Study,
+    users: str | Sequence[str],
+    images: Sequence[Path],
+    *,
+    usm: str = "auto",
+    to: Path | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    force: bool = False,
+) -> StagePlan:
+    """Find out what `predict` would do with the same arguments; universal maps are looked up, no personal one is made.
+
+    Raises
+    ------
+    GazepipeError
+        What `predict` would raise.
+    """
+    order = _Order(Predictor(study, usm=usm, device=device, threads=threads), users, images, to, force)
+    found = StagePlan("predict")
+    for failure in order.failures:
+        found.add(failure.source, "impossible", failure.message)
+    for path in order.files:
+        try:
+            _, _, source, outputs, recipes = order.of(path)
+        except GazepipeError as error:
+            found.add(str(path), "impossible", str(error))
+            continue
+        for user, files in outputs.items():
+            current = _stored(order.kept, order.root, files, recipes[user]) is not None
+            found.make(str(files[1].with_suffix("")), current, f"{user}, universal map {source}")
+    return found
 
 
 def test_images_of(study: Study, count: int) -> list[Path]:

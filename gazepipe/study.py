@@ -12,7 +12,7 @@ from typing import Any
 
 from gazepipe.config import CONFIG_NAME, StudyConfig, load_config
 from gazepipe.documents import read_json, write_json, write_listed
-from gazepipe.errors import ConfigError, StoreError, plain
+from gazepipe.errors import ConfigError, NothingToDoError, StoreError, plain
 from gazepipe.sealing import prepare
 
 __all__ = ["Failure", "Study", "check_label", "check_spelling", "fold", "stored_name"]
@@ -228,6 +228,34 @@ class Study:
         kept += [json.dumps(f.row(), ensure_ascii=False) for f in failures]
         if kept or path.is_file():
             write_listed(self.store, {path: "".join(line + "\n" for line in kept).encode()})
+
+    def failures(self) -> list[Failure]:
+        """Everything that the stages could not use, or not fully, when they last ran; damaged lines are left out."""
+        path, found = self.store / "failures.jsonl", []
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
+            try:
+                row = json.loads(line)
+                found.append(Failure(row["stage"], row["source"], row["message"], bool(row.get("partial"))))
+            except (ValueError, KeyError, TypeError, AttributeError):
+                continue
+        return found
+
+    def evaluation(self) -> dict[str, Any]:
+        """Figures of the last evaluation, as `gazepipe.evaluate` left them.
+
+        Raises
+        ------
+        NothingToDoError
+            If there is none.
+        StoreError
+            If they are damaged.
+        """
+        path = self.store / "evaluation.json"
+        try:
+            return read_json(path, "run `gazepipe evaluate` again")
+        except FileNotFoundError:
+            msg = f"{path}: there is no evaluation; run `gazepipe evaluate` first."
+            raise NothingToDoError(msg) from None
 
     def known_recordings(self) -> dict[str, dict[str, Any]]:
         """All recordings that are current: recording id → user, session, source, origin, recipe.

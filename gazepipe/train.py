@@ -24,6 +24,7 @@ from gazepipe.errors import ConfigError, NothingToDoError, StoreError
 from gazepipe.models import load_model, model_recipe, save_model
 from gazepipe.profiling import train_profile
 from gazepipe.recipe import Recipe
+from gazepipe.stage_plan import StagePlan
 from gazepipe.stored_corpus import corpus_digest, load_corpus
 from gazepipe.study import Study
 from gazepipe.training import (
@@ -39,7 +40,7 @@ from gazepipe.universal_maps import predictor_of, train_predictor
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["PRESETS", "TrainReport", "settings", "split_from", "split_of", "train", "with_preset"]
+__all__ = ["PRESETS", "TrainReport", "plan_training", "settings", "split_from", "split_of", "train", "with_preset"]
 
 #: Raised whenever the result changes for the same data and parameters.
 VERSION = 1
@@ -133,14 +134,12 @@ def _train(study: Study, where: torch.device, *, preset: str | None, force: bool
     corpus = load_corpus(study)
     split = split_of(corpus, config)
     names = _names(corpus, split)
-    data = {"corpus": corpus_digest(study, corpus.users)}
-    common = {"split": config.split.model_dump(mode="json"), "seed": config.seed}
+    recipes = _recipes(study, config, corpus)
 
     first = distributed.rank() == 0
 
-    def stage(
-        name: str, recipe: Recipe, run: Callable[[Checkpoint], tuple[Trained, dict[str, Any]]], **extra: Any
-    ) -> None:
+    def stage(name: str, run: Callable[[Checkpoint], tuple[Trained, dict[str, Any]]], **extra: Any) -> None:
+        recipe = recipes[name]
         current = not force and model_recipe(study.model_file(name)) == recipe.digest
         if distributed.first_decides(current, where):
             report.current.append(name)
@@ -213,34 +212,74 @@ def _train(study: Study, where: torch.device, *, preset: str | None, force: bool
             checkpoint=checkpoint,
         )
 
-    section = settings_of(config.embedding)
-    recipe = Recipe(
-        "train-embedding", VERSION, {**common, "embedding": section}, data | others_digests(study, config.embedding)
-    )
-    stage("embedding", recipe, embedding)
+    stage("embedding", embedding)
     if first:
         _calibrate(study, corpus, split, config, where, force, lambda *p: tell("calibration", *p))
     distributed.first_decides(True, where)  # nobody trains on while the first is not there
-    # How maps are made of it afterwards does not change the network.
-    section = config.refiner.model_dump(mode="json", exclude={"combine", "method", "multicnn"})
-    inputs = {**data, "embedding": recipe.digest}
-    made_of = Recipe("train-refiner", VERSION, {**common, "refiner": section}, inputs)
-    stage("refiner", made_of, refiner, embedding=recipe.digest)
-    if config.refiner.multicnn:
-        stage("multicnn", Recipe("train-multicnn", VERSION, {**common, "refiner": section}, data), multicnn)
-    stage("profile", Recipe("train-profile", VERSION, {**common, "m": config.refiner.m}, data), profile)
-    if corpus.images is not None:
-        # Maps of others do not change the network; which network "auto" means depends on what is installed.
-        section = config.universal.model_dump(mode="json", exclude={"predictor", "maps", "weights"})
-        section["backbone"], begun = predictor_of(study)
-        section |= {"start": begun} if begun else {}
-        stage("universal", Recipe("train-universal", VERSION, {**common, "universal": section}, data), universal)
+    stage("refiner", refiner, embedding=recipes["embedding"].digest)
+    if "multicnn" in recipes:
+        stage("multicnn", multicnn)
+    stage("profile", profile)
+    if "universal" in recipes:
+        stage("universal", universal)
     resolved = {name: getattr(config, name).model_dump(mode="json") for name in PRESETS.get(preset or "", {})}
     if first:
         study.write_manifest("train", {"preset": preset, "sections": resolved})
         if report.trained:
             audit.record(study, "train", networks=report.trained, people=len(corpus.users))
     return report
+
+
+def _recipes(study: Study, config: StudyConfig, corpus: Corpus) -> dict[str, Recipe]:
+    """What each network is made of, in the order in which they are trained."""
+    data = {"corpus": corpus_digest(study, corpus.users)}
+    common = {"split": config.split.model_dump(mode="json"), "seed": config.seed}
+    section = settings_of(config.embedding)
+    others = others_digests(study, config.embedding)
+    found = {"embedding": Recipe("train-embedding", VERSION, {**common, "embedding": section}, data | others)}
+    # How maps are made of it afterwards does not change the network.
+    section = config.refiner.model_dump(mode="json", exclude={"combine", "method", "multicnn"})
+    inputs = {**data, "embedding": found["embedding"].digest}
+    found["refiner"] = Recipe("train-refiner", VERSION, {**common, "refiner": section}, inputs)
+    if config.refiner.multicnn:
+        found["multicnn"] = Recipe("train-multicnn", VERSION, {**common, "refiner": section}, data)
+    found["profile"] = Recipe("train-profile", VERSION, {**common, "m": config.refiner.m}, data)
+    if corpus.images is not None:
+        # Maps of others do not change the network; which network "auto" means depends on what is installed.
+        section = config.universal.model_dump(mode="json", exclude={"predictor", "maps", "weights"})
+        section["backbone"], begun = predictor_of(study)
+        section |= {"start": begun} if begun else {}
+        found["universal"] = Recipe("train-universal", VERSION, {**common, "universal": section}, data)
+    return found
+
+
+def plan_training(study: Study, *, preset: str | None = None, force: bool = False) -> StagePlan:
+    """Find out what `train` would do; nothing is trained or written.
+
+    Raises
+    ------
+    ConfigError
+        If the split or the data do not allow training.
+    NothingToDoError
+        If there are no maps.
+    """
+    config = with_preset(study.config, preset)
+    corpus, found = load_corpus(study), StagePlan("train")
+    split = split_of(corpus, config)
+    parts = f"{len(split.users_train)} training users, {len(split.images_train)} training images"
+    recipes = _recipes(study, config, corpus)
+    for name, recipe in recipes.items():
+        there = study.model_file(name)
+        current = not force and model_recipe(there) == recipe.digest
+        why = "--force" if force else "data or settings changed" if there.is_file() else f"not trained; {parts}"
+        if not force and study.checkpoint_file(name).is_file():
+            why += "; there is a checkpoint to go on from, if it is of these data and settings"
+        found.make(f"network {name}", current, why)
+    known = False
+    with contextlib.suppress(NothingToDoError, StoreError):
+        known = not force and bool(load_calibration(study, recipes["embedding"].digest))
+    found.make("calibration", known)
+    return found
 
 
 def with_preset(config: StudyConfig, preset: str | None) -> StudyConfig:

@@ -9,25 +9,28 @@ import importlib.util
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
 
 from gazepipe import __version__, store
-from gazepipe.cli import main
+from gazepipe.cli import SECTIONS, main
+from gazepipe.cli._command import Command
 from gazepipe.config import EmbeddingConfig, load_config, template
 from gazepipe.images import read_rgb
 from gazepipe.simulate import simulate_study
 
-COMMANDS = ["init", "simulate", "import", "ingest", "build-psm", "train", "enrol", "identify", "verify"]
-COMMANDS += ["predict", "evaluate", "crossvalidate", "run", "info"]
+COMMANDS = [name for commands in SECTIONS.values() for name in commands]
 
 
 def gazepipe(*arguments: object) -> Result:
@@ -46,12 +49,13 @@ def one_line(result: Result) -> str:
 # ---- help ------------------------------------------------------------------------------------------------------------
 
 
-def test_help_lists_the_commands_in_their_order_and_the_exit_codes() -> None:
+def test_help_lists_all_commands_by_section_and_the_exit_codes() -> None:
     result = gazepipe("--help")
     assert result.exit_code == 0
-    listed = re.findall(r"^  ([a-z][a-z-]+) ", result.stdout.split("Commands:")[1], re.MULTILINE)
-    assert [c for c in listed if c in COMMANDS] == COMMANDS
-    for code in (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 130):
+    lists = result.stdout.split("\n\nStudy:\n")[1].split("Exit codes:")[0]
+    assert re.findall(r"^([A-Z][a-z ]+):$", f"Study:\n{lists}", re.MULTILINE) == list(SECTIONS)
+    assert re.findall(r"^  ([a-z][a-z-]+) +[A-Z]", lists, re.MULTILINE) == COMMANDS
+    for code in (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 130):
         assert re.search(rf"\b{code} ", result.stdout.split("Exit codes:")[1])
 
 
@@ -64,6 +68,43 @@ def test_help_of_each_command(command: str) -> None:
         assert re.search(rf"{option}[ ,].*\n?\s+\S|{option} +\S", result.stdout), f"{option} is not explained"
 
 
+def commands_with_examples() -> Iterator[Any]:
+    top = click.Context(main, info_name="gazepipe")
+    for name in COMMANDS:
+        command = main.get_command(top, name)
+        assert command is not None
+        below = command.commands.items() if isinstance(command, click.Group) else ()
+        for shown, one in ((name, command), *((f"{name} {n}", c) for n, c in below)):
+            assert isinstance(one, Command), shown
+            yield pytest.param(shown, one.examples, id=shown)
+
+
+@pytest.mark.parametrize(("command", "examples"), list(commands_with_examples()))
+def test_help_ends_with_examples_that_parse(command: str, examples: tuple[str, ...]) -> None:
+    """Every example has options that exist, values that they take, and all that is required; none is run."""
+    assert 1 <= len(examples) <= 3
+    shown = gazepipe(*command.split(), "--help").stdout
+    assert shown.endswith("Examples:\n" + "".join(f"  {line}\n" for line in examples))
+    for line in examples:
+        assert len(line) < 110
+        words = shlex.split(re.sub(r"\$\((.*)\)", r"\1", line).removeprefix("eval ").split(" >")[0], comments=True)
+        words = shlex.split(words[0]) if len(words) == 1 else words  # what stood in eval "$(…)"
+        start = words.index("gazepipe")
+        assert start == 0 or words[:start][0] == "torchrun"
+        assert words[start + 1 : start + 1 + len(command.split())] == command.split() or command == "consent"
+        parsed(main, words[start + 1 :])
+
+
+def parsed(group: click.Group, words: list[str], parent: click.Context | None = None) -> None:
+    """Parse a line down to its last command, as `group` does before it calls one."""
+    with group.make_context(group.name, list(words), parent=parent) as context:
+        name, command, rest = group.resolve_command(context, context._protected_args + context.args)
+        if isinstance(command, click.Group):
+            parsed(command, rest, context)
+        else:
+            command.make_context(name, rest, parent=context).close()
+
+
 def test_version() -> None:
     assert gazepipe("--version").stdout == f"gazepipe {__version__}\n"
 
@@ -72,10 +113,14 @@ def test_help_waits_for_nothing_heavy() -> None:
     code = (
         "import sys\nfrom gazepipe.cli import main\n"
         "try:\n    main(['--help'])\nexcept SystemExit as e:\n    assert not e.code\n"
-        "print([m for m in ('torch', 'numba', 'matplotlib', 'pandas', 'h5py', 'cv2', 'scipy') if m in sys.modules])"
+        "heavy = 'torch numba matplotlib pandas numpy h5py cv2 scipy pydantic tqdm requests pooch'.split()\n"
+        "print([m for m in heavy if m in sys.modules])\n"
+        "print(sorted(m for m in sys.modules if m.startswith('gazepipe.')))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "[]"
+    *_, heavy, own = done.stdout.splitlines()
+    assert heavy == "[]"
+    assert own == "['gazepipe.cli', 'gazepipe.cli._command', 'gazepipe.errors']"
 
 
 def test_as_a_module() -> None:

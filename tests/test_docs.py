@@ -104,7 +104,8 @@ def test_commands_exist_with_their_options(page: Path) -> None:
             words = words[words.index("-m") + 1 :]
         if words[0] != "gazepipe" or words[1:2] == ["--version"]:
             continue
-        command = main.commands[words[1]]
+        command = main.get_command(click.Context(main), words[1])
+        assert command is not None, words
         # Parsing finds unknown options, missing arguments and values that are not allowed, and runs nothing.
         with click.Context(command, info_name=words[1]) as context:
             try:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import email
+import importlib.metadata
 import json
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ from gazepipe.build import build_psm
 from gazepipe.cli import main
 from gazepipe.errors import NothingToDoError
 from gazepipe.ingest import ingest
+from gazepipe.status import doctor, extras
 from gazepipe.stored_corpus import load_corpus
 
 
@@ -86,3 +90,34 @@ def test_read_gives_what_an_ingest_stores(looked: Any) -> None:
         _ = seen.embedding
     with pytest.raises(NothingToDoError, match=r"other\.png: there is no map of it; there are i\.png"):
         seen.map("other.png")
+
+
+def test_extras_are_those_of_the_installed_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [
+        "Metadata-Version: 2.4",
+        "Name: gazepipe",
+        "Version: 1",
+        "Provides-Extra: edf",
+        "Provides-Extra: figures",
+        "Provides-Extra: report",
+        "Provides-Extra: test",
+        "Requires-Dist: numpy>=1.26",
+        "Requires-Dist: no-such-package>=0.3; extra == 'edf'",
+        "Requires-Dist: gazepipe[report]; extra == 'figures'",
+        "Requires-Dist: click>=8; (python_version >= '3.8') and extra == 'report'",
+        'Requires-Dist: pytest>=8; extra == "test"',
+    ]
+    monkeypatch.setattr("importlib.metadata.metadata", lambda _: email.message_from_string("\n".join(lines)))
+    assert extras() == {"edf": ("no-such-package",), "report": ("click",)}
+    found = {f["what"]: (f["state"], f["text"]) for f in doctor(Path())}
+    assert found["extra report"] == ("ok", "installed")
+    assert found["extra edf"] == ("note", "not installed: no-such-package; `pip install gazepipe[edf]`")
+
+
+def test_every_extra_of_the_project_is_looked_for() -> None:
+    """What pyproject.toml declares, as an installation of it writes it down."""
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    wanted = {e for e, needs in project["optional-dependencies"].items() if not needs[0].startswith("gazepipe[")}
+    if set(importlib.metadata.metadata("gazepipe").get_all("Provides-Extra") or ()) < wanted:
+        pytest.skip("what is installed here is of an older pyproject.toml")
+    assert set(extras()) == wanted - {"test", "peers"}

@@ -1,6 +1,6 @@
 """The command line. Each command parses, calls one stage and prints; everything heavy is imported inside it.
 
-One module for each group of commands; they are put together here.
+One module for each group of commands; `SECTIONS` puts them together, and imports only the one that is asked for.
 """
 
 from __future__ import annotations
@@ -9,38 +9,73 @@ import errno
 import os
 import signal
 import threading
-import traceback
 from pathlib import Path
 from typing import Any
 
 import click
 
 from gazepipe import __version__
-from gazepipe.cli import (
-    environment,
-    live,
-    people,
-    privacy,
-    recordings,
-    reporting,
-    running,
-    screens,
-    setting_up,
-    stages,
-    stores,
-)
-from gazepipe.cli._shared import PathArgument
+from gazepipe.cli._command import LazyGroup
 from gazepipe.errors import GazepipeError, StorageError, plain
-from gazepipe.record import record
 
-__all__ = ["main"]
+__all__ = ["SECTIONS", "main"]
+
+#: Section of the help → command → where it is, and what the list says of it.
+SECTIONS = {
+    "Study": {
+        "init": ("setting_up:init", "Write a commented gazepipe.toml."),
+        "simulate": ("setting_up:simulate", "Make a study whose truth is known."),
+        "fetch": ("fetching:fetch", "Fetch a published data set."),
+        "import": ("setting_up:import_", "Import a published data set."),
+        "run": ("running:run", "Run every stage in order."),
+        "status": ("environment:status", "Show how far a study is, and what comes next."),
+    },
+    "Recordings": {
+        "ingest": ("recordings:ingest", "Read recordings: samples, trials, fixations, quality."),
+        "quality": ("recordings:quality", "Print the data quality of users or recordings."),
+        "export": ("recordings:export", "Write recordings as BIDS or Parquet."),
+    },
+    "Maps and networks": {
+        "build-psm": ("stages:build_psm", "Build personal and universal saliency maps."),
+        "train": ("stages:train", "Train the networks."),
+        "evaluate": ("stages:evaluate", "Score maps and identification on unseen users."),
+        "crossvalidate": ("stages:crossvalidate", "Train and test so that everybody is unseen once."),
+        "gather": ("running:gather", "Join what shards of a stage left."),
+    },
+    "People": {
+        "enrol": ("people:enrol", "Put a person into the gallery."),
+        "identify": ("people:identify", "Find out whose recordings these are."),
+        "verify": ("people:verify", "Check recordings against a person, or the store."),
+        "predict": ("people:predict", "Predict people's saliency maps of images."),
+    },
+    "Lab": {
+        "session": ("live:session", "Record a person looking at images."),
+        "markers": ("screens:markers", "Draw markers to put around the screen."),
+        "map-screen": ("screens:map_screen", "Map scene-camera gaze to the screen."),
+    },
+    "Reports": {
+        "report": ("reporting:report", "Write a report of the study as one HTML page."),
+        "compare": ("reporting:compare", "Compare two users, or two evaluated runs."),
+    },
+    "Store and privacy": {
+        "info": ("stores:info", "Show what a store, or a file of it, holds."),
+        "forget": ("privacy:forget", "Remove a person, and what was made of their gaze."),
+        "audit": ("privacy:audit", "Show, or check, the log of what was done to a store."),
+        "consent": ("privacy:consent", "Keep consent forms on record."),
+    },
+    "This computer": {
+        "doctor": ("environment:doctor", "Check versions, extras, GPU, storage."),
+        "completion": ("environment:completion", "Print a script that completes commands in a shell."),
+    },
+}
 
 EXIT_CODES = """\b
 Exit codes: 0 all done; 1 unexpected error; 2 wrong option or configuration;
 3 some inputs could not be used (the others are done); 4 nothing to do;
 5 quality below threshold (--strict-qc);
 6 another run holds the store; 7 writing failed (disk full …);
-8 a stored file is damaged; 9 not the person (verify); 130 interrupted."""
+8 a stored file is damaged; 9 not the person (verify);
+10 a download failed (fetch); 130 interrupted."""
 
 
 #: A disk that is full, protected or failing, wherever in a command it shows.
@@ -51,23 +86,23 @@ _FAILING = {
 }
 
 
-class _Group(click.Group):
+class _Group(LazyGroup):
     """Turns errors into one sentence and an exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        from gazepipe.record import record
+
         try:
             with record(ctx.params.get("record_file")):
                 return super().invoke(ctx)
         except GazepipeError as error:
-            if ctx.params.get("show_traceback"):
-                traceback.print_exc()
+            _trace(ctx)
             click.echo("gazepipe: " + "\n".join(map(plain, str(error).split("\n"))), err=True)
             ctx.exit(error.exit_code)
         except OSError as error:
             if error.errno not in _FAILING:
                 raise
-            if ctx.params.get("show_traceback"):
-                traceback.print_exc()
+            _trace(ctx)
             place = f"{error.filename}: " if error.filename else ""
             said = f"{place}{error.strerror}; nothing stored before was changed. Make it writable, or make room"
             click.echo(f"gazepipe: {plain(said)}, and run again.", err=True)
@@ -76,18 +111,28 @@ class _Group(click.Group):
             click.echo("gazepipe: interrupted; what was finished is stored, run again to go on.", err=True)
             ctx.exit(130)
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.commands)
+
+def _trace(ctx: click.Context) -> None:
+    if ctx.params.get("show_traceback"):
+        import traceback
+
+        traceback.print_exc()
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)
+@click.group(
+    cls=_Group,
+    package="gazepipe.cli",
+    sections=SECTIONS,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=EXIT_CODES,
+)
 @click.version_option(__version__, message="gazepipe %(version)s")
 @click.option("-q", "--quiet", is_flag=True, help="No progress, no summary; errors only.")
 @click.option("--traceback", "show_traceback", is_flag=True, help="Show where in the program an error arose.")
 @click.option(
     "--record",
     "record_file",
-    type=PathArgument,
+    type=click.Path(path_type=Path),
     help="Write what the command did to this file, as JSON: times, versions.",
 )
 @click.pass_context
@@ -96,6 +141,7 @@ def main(ctx: click.Context, quiet: bool, show_traceback: bool, record_file: Pat
 
     A study is a folder with a gazepipe.toml, recordings and images. The usual order is init, run; or, stage by stage,
     ingest, build-psm, train, enrol, predict, evaluate. Every stage does only what is not up to date.
+    `gazepipe COMMAND --help` ends with examples.
     """
     from gazepipe import compute
 
@@ -112,36 +158,3 @@ def _end_in_order() -> None:
         hangup = getattr(signal, "SIGHUP", None)  # not on Windows
         if hangup is not None and signal.getsignal(hangup) is signal.SIG_DFL:
             signal.signal(hangup, signal.default_int_handler)
-
-
-for _command in (
-    setting_up.init,
-    setting_up.simulate,
-    setting_up.import_,
-    screens.markers,
-    screens.map_screen,
-    live.session,
-    recordings.ingest,
-    recordings.quality,
-    recordings.export,
-    stages.build_psm,
-    stages.train,
-    people.enrol,
-    people.identify,
-    people.verify,
-    people.predict,
-    stages.evaluate,
-    stages.crossvalidate,
-    reporting.report,
-    reporting.compare,
-    running.run,
-    running.gather,
-    stores.info,
-    environment.status,
-    environment.doctor,
-    environment.completion,
-    privacy.forget,
-    privacy.audit,
-    privacy.consent,
-):
-    main.add_command(_command)

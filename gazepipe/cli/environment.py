@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
-from gazepipe.cli._shared import PathArgument, open_study, study_options
+from gazepipe.cli._command import command
+from gazepipe.cli._shared import (
+    PathArgument,
+    open_study,
+    print_json,
+    study_options,
+)
 
 __all__ = ["completion", "doctor", "status"]
 
 
-@click.command(short_help="Show how far a study is, and what comes next.")
+@command(
+    examples=[
+        "gazepipe status study",
+        "gazepipe status study --json",
+    ]
+)
 @click.argument("folder", type=PathArgument, required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 @study_options
@@ -23,13 +33,18 @@ def status(folder: Path | None, as_json: bool, config: Path | None, to: Path | N
 
     rows = study_status(open_study(folder, config, to))
     if as_json:
-        click.echo(json.dumps(rows, indent=1, ensure_ascii=False))
+        print_json(rows)
         return
     table = [[r["stage"], "done" if r["done"] else "open", r["what"], r["next"]] for r in rows]
     click.echo(text_table(["stage", "", "there is", "next"], table, text_columns=4))
 
 
-@click.command(short_help="Check this computer: versions, extras, GPU, storage.")
+@command(
+    examples=[
+        "gazepipe doctor",
+        "gazepipe doctor /data/study --json   # is there room, and can files be written there?",
+    ]
+)
 @click.argument("folder", type=PathArgument, default=".")
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 @click.pass_context
@@ -44,7 +59,7 @@ def doctor(ctx: click.Context, folder: Path, as_json: bool) -> None:
         raise ConfigError(msg)
     found = check(folder)
     if as_json:
-        click.echo(json.dumps(found, indent=1, ensure_ascii=False))
+        print_json(found)
     else:
         click.echo(
             text_table(["", "", ""], [[f["what"], f["state"], f["text"]] for f in found], text_columns=3).strip()
@@ -53,7 +68,12 @@ def doctor(ctx: click.Context, folder: Path, as_json: bool) -> None:
         ctx.exit(1)
 
 
-@click.command(short_help="Print a script that completes commands in a shell.")
+@command(
+    examples=[
+        'eval "$(gazepipe completion bash)"   # in ~/.bashrc',
+        "gazepipe completion fish > ~/.config/fish/completions/gazepipe.fish",
+    ]
+)
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gazepipe.cli._shared import PathArgument, finish, open_study, person_line, say, study_options
+from gazepipe.cli._command import command
+from gazepipe.cli._shared import (
+    PathArgument,
+    finish,
+    open_study,
+    person_line,
+    say,
+    study_options,
+)
 
 if TYPE_CHECKING:
     from gazepipe.live.enrolment import LiveEnrolment
@@ -20,7 +28,13 @@ if TYPE_CHECKING:
 __all__ = ["session"]
 
 
-@click.command(short_help="Record a person looking at images.")
+@command(
+    examples=[
+        "gazepipe session --user p01 --study study --device neon --layout markers/layout.json --enrol",
+        "gazepipe session --user p01 --device lsl --address EyeLogic --count 40 --seconds 5",
+        "gazepipe session --user test --device fake --screen none --points 0   # without tracker and screen",
+    ]
+)
 @click.option("--images", type=PathArgument, help="Folder of the images shown; default: the study's.")
 @click.option("--user", required=True, help="Pseudonym of the person.")
 @click.option("--study", "folder", type=PathArgument, help="Study folder; default: the current one.")

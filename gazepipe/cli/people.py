@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
+from gazepipe.cli._command import command
 from gazepipe.cli._shared import (
     NOTES_SHOWN,
     PathArgument,
     Show,
+    dry_run_option,
+    failure_rows,
     finish,
+    json_option,
     network_options,
     open_study,
     person_line,
+    person_row,
+    print_json,
     say,
     study_options,
+    tell_plans,
 )
 from gazepipe.cli.stores import verify_store
 
@@ -26,12 +32,19 @@ __all__ = ["enrol", "identify", "predict", "verify"]
 _RATE = click.FloatRange(0, 1, min_open=True, max_open=True)
 
 
-@click.command(short_help="Put a person into the gallery.")
+@command(
+    examples=[
+        "gazepipe enrol --study study --user p99 new/p99.asc",
+        "gazepipe enrol --user p99 --session day2 new/p99_day2.asc --strict-qc --json",
+        "gazepipe enrol --all",
+    ]
+)
 @click.argument("recordings", type=PathArgument, nargs=-1)
 @click.option("--user", help="Pseudonym of the person.")
 @click.option("--all", "everybody", is_flag=True, help="Everybody who has maps in the store, in place of --user.")
 @click.option("--session", default="", help="Name of this one recording; keeps the person's other sessions.")
 @click.option("--strict-qc", "strict", is_flag=True, help="Refuse data below [enrol]; exit code 5, nothing is stored.")
+@dry_run_option
 @click.option("--json", "as_json", is_flag=True, help="Print everything, the embedding too, as JSON.")
 @click.option("--study", "folder", type=PathArgument, help="Study folder; default: the current one.")
 @study_options
@@ -45,6 +58,7 @@ def enrol(
     everybody: bool,
     session: str,
     strict: bool,
+    dry_run: bool,
     as_json: bool,
     folder: Path | None,
     config: Path | None,
@@ -63,11 +77,17 @@ def enrol(
 
     study = open_study(folder, config, to)
     if everybody:
-        if user is not None or recordings or session or strict or as_json:
-            msg = "--all goes with no other option of enrol, and takes no recordings."
+        if user is not None or recordings or session or strict:
+            msg = "--all goes with none of --user, --session and --strict-qc, and takes no recordings."
             raise click.UsageError(msg)
+        if dry_run:
+            tell_plans(ctx, stage.plan_enrolment(study, None), as_json=as_json)
+            return
         with Show(ctx, "person") as show:
             gallery = stage.enrol(study, device=device, threads=threads, show=show.of("enrol"))
+        if as_json:
+            print_json({"gallery": study.gallery_file, "people": [person_row(p) for p in gallery.people]})
+            return
         say(ctx, f"enrol: {len(gallery.people)} people in {study.gallery_file}.")
         return
     if user is None:
@@ -76,20 +96,32 @@ def enrol(
     if session and not recordings:
         msg = "--session names a recording; give one."
         raise click.UsageError(msg)
-    failures = stage.take_in(study, user, recordings, session=session, strict=strict) if recordings else []
+    if dry_run:
+        plan = stage.plan_enrolment(study, [user], recordings, session=session, strict=strict)
+        tell_plans(ctx, plan, as_json=as_json)
+        return
+    failures = []
+    if recordings:
+        with Show(ctx, "recording") as show:
+            failures = stage.take_in(study, user, recordings, session=session, strict=strict, show=show.of("enrol"))
     if strict and not recordings:
         stage.check(study, user)
     gallery = stage.enrol(study, [user], device=device, threads=threads)
     report = enrol_report(study, gallery, user)
     if as_json:
-        click.echo(json.dumps(report.content(), indent=1, ensure_ascii=False))
+        print_json(report.content())
     else:
         say(ctx, f"{person_line(report.person)}\n{report.text()}")
         say(ctx, f"enrol: {len(gallery.people)} people in {study.gallery_file}.")
     finish(ctx, failures, study.store, [] if as_json else report.notes)
 
 
-@click.command(short_help="Find out whose recordings these are.")
+@command(
+    examples=[
+        "gazepipe identify --study study unknown.asc",
+        "gazepipe identify unknown.asc --top 3 --far 0.01 --json",
+    ]
+)
 @click.argument("recordings", type=PathArgument, nargs=-1, required=True)
 @click.option("--study", "folder", type=PathArgument, help="Study folder; default: the current one.")
 @click.option("--top", default=5, show_default=True, type=click.IntRange(1), help="How many of the gallery to list.")
@@ -121,11 +153,20 @@ def identify(
 
     study = open_study(folder, config, to)
     found = stage(study, recordings, top=top, far=far, strict=strict, device=device, threads=threads)
-    click.echo(json.dumps(found.content(), indent=1, ensure_ascii=False) if as_json else found.text())
+    if as_json:
+        print_json(found.content())
+    else:
+        click.echo(found.text())
     finish(ctx, found.probe.failures, study.store, [] if as_json else found.probe.notes, kept=False)
 
 
-@click.command(short_help="Check recordings against a person, or the store.")
+@command(
+    examples=[
+        "gazepipe verify --study study --user p99 today/p99.asc   # is it this person?",
+        "gazepipe verify study   # is every file of the store whole?",
+        "gazepipe verify study --apart --json   # a store from somebody else",
+    ]
+)
 @click.argument("paths", type=PathArgument, nargs=-1)
 @click.option("--user", help="Somebody in the gallery, whose recordings PATHS should be.")
 @click.option("--study", "folder", type=PathArgument, help="Study folder; default: the current one.")
@@ -180,14 +221,23 @@ def verify(
 
     study = open_study(folder, config, to)
     found = stage(study, paths, user, far=0.01 if far is None else far, strict=strict, device=device, threads=threads)
-    click.echo(json.dumps(found.content(), indent=1, ensure_ascii=False) if as_json else found.text())
+    if as_json:
+        print_json(found.content())
+    else:
+        click.echo(found.text())
     if not found.accepted:
         finish(ctx, [], study.store, [] if as_json else found.probe.notes)
         ctx.exit(9)
     finish(ctx, found.probe.failures, study.store, [] if as_json else found.probe.notes, kept=False)
 
 
-@click.command(short_help="Predict people's saliency maps of images.")
+@command(
+    examples=[
+        "gazepipe predict --study study --user p99 photos/*.jpg --out predictions",
+        "gazepipe predict --users p01,p02 --test-images 5 --usm predicted",
+        "gazepipe predict --all-users photos --dry-run",
+    ]
+)
 @click.argument("images", type=PathArgument, nargs=-1)
 @click.option("--user", help="Somebody in the gallery.")
 @click.option("--users", help="Several of the gallery, with commas between them.")
@@ -202,6 +252,8 @@ def verify(
 )
 @click.option("--out", type=PathArgument, help="Folder for the results; default: predictions in the store.")
 @click.option("--force", is_flag=True, help="Predict again what is up to date.")
+@dry_run_option
+@json_option
 @study_options
 @network_options
 @click.pass_context
@@ -217,6 +269,8 @@ def predict(
     usm: str,
     out: Path | None,
     force: bool,
+    dry_run: bool,
+    as_json: bool,
     config: Path | None,
     to: Path | None,
     device: str,
@@ -227,8 +281,9 @@ def predict(
     IMAGES are files, folders or quoted patterns. With --user the results go straight into --out, otherwise each person
     has a folder in it. What is up to date is not made again.
     """
+    from gazepipe.errors import NothingToDoError
+    from gazepipe.predict import plan_predictions, test_images_of
     from gazepipe.predict import predict as stage
-    from gazepipe.predict import test_images_of
 
     if bool(images) == (test_images is not None):
         msg = "give images, or --test-images."
@@ -244,12 +299,17 @@ def predict(
     if test_images is not None:
         images = tuple(test_images_of(study, test_images))
         if not images:
-            say(ctx, "predict: no test image is in the folder of images.")
-            return
+            msg = f"{study.stimuli}: no test image of the networks is in this folder of images."
+            raise NothingToDoError(msg)
+    asked = user if user is not None else names
+    if dry_run:
+        plan = plan_predictions(study, asked, images, usm=usm, to=out, device=device, threads=threads, force=force)
+        tell_plans(ctx, plan, as_json=as_json)
+        return
     with Show(ctx, "image") as show:
         made, failures = stage(
             study,
-            user if user is not None else names,
+            asked,
             images,
             usm=usm,
             to=out,
@@ -258,7 +318,20 @@ def predict(
             force=force,
             show=show.of("predict"),
         )
-    if len(made) <= NOTES_SHOWN:
+    if as_json:
+        rows = [
+            {
+                "user": p.user,
+                "image": p.image,
+                "overlay": p.overlay_file,
+                "array": p.array_file,
+                "universal_map": p.source,
+                "up_to_date": p.current,
+            }
+            for p in made
+        ]
+        print_json({"stage": "predict", "predictions": rows, "failures": failure_rows(failures)})
+    elif len(made) <= NOTES_SHOWN:
         for p in made:
             state = ", up to date" if p.current else ""
             say(ctx, f"{p.image}: {p.overlay_file} and {p.array_file.name}, universal map {p.source}{state}.")

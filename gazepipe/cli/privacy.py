@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from gazepipe.cli._shared import PathArgument, Show, open_study, say, study_options
+from gazepipe.cli._command import Group, command
+from gazepipe.cli._shared import (
+    PathArgument,
+    Show,
+    json_option,
+    open_study,
+    print_json,
+    say,
+    study_options,
+)
 from gazepipe.errors import plain
 
 if TYPE_CHECKING:
@@ -18,7 +26,13 @@ if TYPE_CHECKING:
 __all__ = ["audit", "consent", "forget"]
 
 
-@click.command(short_help="Remove a person, and what was made of their gaze.")
+@command(
+    examples=[
+        "gazepipe forget --study study --user p07 --dry-run",
+        "gazepipe forget --user p07 --recordings --rebuild",
+        "gazepipe forget --user p07 --yes --json > receipt.json",
+    ]
+)
 @click.option("--user", required=True, help="Whom to forget.")
 @click.option("--study", "folder", type=PathArgument, help="Study folder; default: the current one.")
 @study_options
@@ -63,7 +77,19 @@ def forget(
         say(ctx, f"forget: user {user!r} may be taken in again.")
         return
     if dry_run or not yes:
-        _announce(plan_of(study, user) if dry_run else outlook(study, user), study.store, recordings)
+        plan = plan_of(study, user) if dry_run else outlook(study, user)
+        if dry_run and as_json:
+            print_json(
+                {
+                    "user": user,
+                    "remove": [p.relative_to(study.store) for p in plan.remove],
+                    "make_again": plan.rebuild,
+                    "originals": [original.path for original in plan.originals],
+                    "outside": outside_of(study, user),
+                }
+            )
+            return
+        _announce(plan, study.store, recordings)
         for place in outside_of(study, user):
             click.echo(f"stays, because it is outside the store: {plain(place)}", err=True)
         if dry_run:
@@ -72,12 +98,13 @@ def forget(
     with Show(ctx, "file") as show:
         done = stage.forget(study, user, recordings=recordings, show=show.of("search"))
     if as_json:
-        click.echo(json.dumps(done.receipt, indent=1, ensure_ascii=False))
+        print_json(done.receipt)
     else:
         say(ctx, f"{receipt_text(done.receipt)}\nforget: receipt in {done.receipt_file}.")
     if rebuild:
         for text in stage.rebuild(study, done.receipt):
-            say(ctx, f"forget: {text}")
+            if not as_json:
+                say(ctx, f"forget: {text}")
     for place in done.outside:
         click.echo(f"gazepipe: yours to delete, {plain(place)}", err=True)
     for original in done.kept:
@@ -102,7 +129,12 @@ def _announce(plan: Plan, store: Path, recordings: bool) -> None:
             click.echo(f"original, {'would be deleted, too' if recordings else 'stays'}: {original.path}", err=True)
 
 
-@click.command(short_help="Show, or check, the log of what was done to a store.")
+@command(
+    examples=[
+        "gazepipe audit study",
+        "gazepipe audit study --verify --head 3f2a90c1",
+    ]
+)
 @click.argument("folder", type=PathArgument, required=False)
 @study_options
 @click.option("--verify", "check", is_flag=True, help="Check the chain of digests; exit code 8 if it is broken.")
@@ -129,7 +161,7 @@ def audit(
     if check:
         found = log.problems(study, head)
         if as_json:
-            click.echo(json.dumps({"problems": found, "head": None if found else log.head(study)}, indent=1))
+            print_json({"problems": found, "head": None if found else log.head(study)})
         else:
             for sentence in found:
                 click.echo(sentence, err=True)
@@ -140,7 +172,7 @@ def audit(
         return
     lines = log.entries(study)
     if as_json:
-        click.echo(json.dumps(lines, indent=1, ensure_ascii=False))
+        print_json(lines)
         return
     for line in lines:
         who = f" by {line['who']}" if "who" in line else ""
@@ -149,12 +181,23 @@ def audit(
         click.echo(f"{line['n']:>4}  {line['time']}  {line['command']}{about}{who}  {detail}".rstrip())
 
 
-@click.group(short_help="Keep consent forms on record.")
+@click.group(
+    cls=Group,
+    examples=[
+        "gazepipe consent add --study study --user p07 --form A-12 --scope ingest,embed,share",
+        "gazepipe consent list study",
+    ],
+)
 def consent() -> None:
     """Keep consent forms on record, in a table in the study folder."""
 
 
-@consent.command()
+@consent.command(
+    examples=[
+        "gazepipe consent add --study study --user p07 --form A-12",
+        "gazepipe consent add --user p07 --form A-12 --date 2026-05-31 --expires 2031-05-31",
+    ]
+)
 @click.option("--user", required=True, help="Pseudonym of the person.")
 @click.option("--form", required=True, help="Number or name of what was signed.")
 @click.option(
@@ -188,14 +231,25 @@ def add(
     say(ctx, f"consent: {new.user} agreed to {', '.join(new.scope)} from {new.date}{until}, form {new.form}.")
 
 
-@consent.command("list")
+@consent.command(
+    "list",
+    examples=[
+        "gazepipe consent list study",
+    ],
+)
 @click.argument("folder", type=PathArgument, required=False)
+@json_option
 @study_options
-def list_(folder: Path | None, config: Path | None, to: Path | None) -> None:
+def list_(folder: Path | None, as_json: bool, config: Path | None, to: Path | None) -> None:
     """List all forms."""
     from gazepipe import consent as table
     from gazepipe.tables import text_table
 
     forms = table.consents(open_study(folder, config, to))
+    if as_json:
+        print_json(
+            [{"user": f.user, "form": f.form, "date": f.date, "scope": f.scope, "expires": f.expires} for f in forms]
+        )
+        return
     rows = [[f.user, f.form, str(f.date), " ".join(f.scope), str(f.expires or "")] for f in forms]
     click.echo(text_table(["user", "form", "date", "scope", "expires"], rows, 5))

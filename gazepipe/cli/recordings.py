@@ -7,7 +7,19 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gazepipe.cli._shared import NOTES_SHOWN, PathArgument, Show, finish, open_study, say, study_options
+from gazepipe.cli._command import command
+from gazepipe.cli._shared import (
+    NOTES_SHOWN,
+    PathArgument,
+    Show,
+    failure_rows,
+    finish,
+    json_option,
+    open_study,
+    print_json,
+    say,
+    study_options,
+)
 
 if TYPE_CHECKING:
     from gazepipe.study import Study
@@ -15,7 +27,13 @@ if TYPE_CHECKING:
 __all__ = ["export", "ingest", "quality"]
 
 
-@click.command()
+@command(
+    examples=[
+        "gazepipe ingest study",
+        "gazepipe ingest study --dry-run   # which reader, users and trials are found",
+        "gazepipe ingest study --jobs 4 --json",
+    ]
+)
 @click.argument("recordings", type=PathArgument, required=False)
 @study_options
 @click.option("--jobs", type=click.IntRange(1), help="Processes; default: the cores, for sixteen files and more.")
@@ -23,7 +41,7 @@ __all__ = ["export", "ingest", "quality"]
 @click.option("--fail-fast", is_flag=True, help="Stop at the first file that cannot be used.")
 @click.option("--shard", help="Only part K of N of the files, as K/N; then `gazepipe gather`.")
 @click.option("-n", "--dry-run", is_flag=True, help="Read, but write nothing: say what would be done with each file.")
-@click.option("--json", "as_json", is_flag=True, help="Print the plan of --dry-run as JSON.")
+@json_option
 @click.pass_context
 def ingest(
     ctx: click.Context,
@@ -39,7 +57,9 @@ def ingest(
 ) -> None:
     """Read recordings: samples, trials, fixations, quality.
 
-    RECORDINGS is a folder of EyeLink ASC or CSV files (.gz too). One bad file never stops the others.
+    RECORDINGS is a study folder, or a folder of recordings: EyeLink (ASC, EDF), Tobii (Pro Lab, Studio, SDK), Pupil
+    Labs (Neon, Cloud, Core), SMI, Gazepoint and other CSV or Parquet tables, BIDS, and sessions of gazepipe; also
+    gzipped or in zip archives. What a file is, is found out from its content. One bad file never stops the others.
     """
     from gazepipe import ingest as stage
     from gazepipe.shards import Shard
@@ -49,14 +69,25 @@ def ingest(
         msg = "--shard goes neither with --fail-fast nor with --dry-run."
         raise click.UsageError(msg)
     study = open_study(recordings, config, to)
-    if as_json and not dry_run:
-        msg = "--json goes with --dry-run; `gazepipe quality --json` prints what was measured."
-        raise click.UsageError(msg)
     if dry_run:
         _dry_run(ctx, study, jobs=jobs, force=force, as_json=as_json)
         return
     with Show(ctx, "recording") as show:
         report = stage.ingest(study, jobs=jobs, force=force, fail_fast=fail_fast, shard=part, show=show.of("ingest"))
+    if as_json:
+        print_json(
+            {
+                "stage": "ingest",
+                "store": study.store,
+                "written": report.written,
+                "up_to_date": report.current,
+                "removed": report.removed,
+                "failures": failure_rows(report.failures),
+                "notes": report.warnings,
+            }
+        )
+        finish(ctx, report.failures, study.store, (), study.recordings, kept=part is None)
+        return
     text = f"ingest: {len(report.written)} written, {len(report.current)} up to date, {report.failed} not usable"
     gone = f", {len(report.removed)} removed" if report.removed else ""
     say(ctx, f"{text}{gone}, in {study.store / 'recordings'}.")
@@ -65,14 +96,12 @@ def ingest(
 
 def _dry_run(ctx: click.Context, study: Study, *, jobs: int | None, force: bool, as_json: bool) -> None:
     """Print what an ingest would do; exit 3 if a file cannot be used."""
-    import json
-
     from gazepipe.preview import preview
 
     with Show(ctx, "recording") as show:
         found = preview(study, jobs=jobs, force=force, show=None if as_json else show.of("dry run"))
     if as_json:
-        click.echo(json.dumps(found.content(), indent=1, ensure_ascii=False))
+        print_json(found.content())
     else:
         say(ctx, found.table())
     if not ctx.obj["quiet"] and not as_json:
@@ -84,7 +113,12 @@ def _dry_run(ctx: click.Context, study: Study, *, jobs: int | None, force: bool,
         ctx.exit(3)
 
 
-@click.command(short_help="Print the data quality of users or recordings.")
+@command(
+    examples=[
+        "gazepipe quality study",
+        "gazepipe quality study --by recording --json",
+    ]
+)
 @click.argument("folder", type=PathArgument, required=False)
 @study_options
 @click.option(
@@ -96,15 +130,21 @@ def quality(
     ctx: click.Context, folder: Path | None, config: Path | None, to: Path | None, by: str, as_json: bool
 ) -> None:
     """Print the data quality of all ingested users, or of each of their recordings."""
-    import json
-
     from gazepipe.user_quality import quality_table, stored_quality
 
     figures = stored_quality(open_study(folder, config, to), by)
-    click.echo(json.dumps(figures, indent=1, ensure_ascii=False) if as_json else quality_table(figures, by))
+    if as_json:
+        print_json(figures)
+    else:
+        click.echo(quality_table(figures, by))
 
 
-@click.command(short_help="Write recordings as BIDS or Parquet.")
+@command(
+    examples=[
+        "gazepipe export bids study --users p01,p02 --task freeviewing",
+        "gazepipe export tables study --format parquet --dry-run",
+    ]
+)
 @click.argument("out", type=PathArgument)
 @click.argument("folder", type=PathArgument, required=False)
 @click.option("--format", "format_", type=click.Choice(["bids", "parquet"]), default="bids", show_default=True)
@@ -136,8 +176,6 @@ def export(
     OUT is the folder the files go to, FOLDER the study. BIDS is eye tracking of BIDS 1.11 with samples, events and
     images; Parquet (extra `parquet`) is one table each of samples, trials, fixations, saccades, blinks and quality.
     """
-    import json
-
     from gazepipe.export import export_study
 
     if format_ != "bids" and (task or no_stimuli):
@@ -151,7 +189,7 @@ def export(
             study, out, format_, users=names, force=force, dry_run=dry_run, show=show.of("export"), **options
         )
     if as_json:
-        click.echo(json.dumps(report.summary(), indent=1, ensure_ascii=False))
+        print_json(report.summary())
     else:
         for name in report.files if dry_run else ():
             say(ctx, name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from pathlib import Path
@@ -10,7 +9,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gazepipe.cli._shared import PathArgument, Show, network_options, open_study, say, study_options
+from gazepipe.cli._command import command
+from gazepipe.cli._shared import (
+    PathArgument,
+    Show,
+    json_option,
+    network_options,
+    open_study,
+    print_json,
+    say,
+    study_options,
+)
 
 if TYPE_CHECKING:
     from gazepipe.study import Study
@@ -18,7 +27,12 @@ if TYPE_CHECKING:
 __all__ = ["compare", "report"]
 
 
-@click.command(short_help="Write a report of the study as one HTML page.")
+@command(
+    examples=[
+        "gazepipe report study",
+        "gazepipe report study --out shared.html --anonymous --images 1",
+    ]
+)
 @click.argument("folder", type=PathArgument, required=False)
 @study_options
 @network_options
@@ -31,6 +45,7 @@ __all__ = ["compare", "report"]
 @click.option(
     "--anonymous", is_flag=True, help="Number the users and name no file, so that no pseudonym is in the page."
 )
+@json_option
 @click.pass_context
 def report(
     ctx: click.Context,
@@ -42,6 +57,7 @@ def report(
     out: Path | None,
     images: int | None,
     anonymous: bool,
+    as_json: bool,
 ) -> None:
     """Write a report of the study: one HTML page with everything in it (extra `report`).
 
@@ -63,10 +79,19 @@ def report(
             threads=threads,
             show=show.of("report"),
         )
+    if as_json:
+        print_json({"report": path, "bytes": path.stat().st_size})
+        return
     say(ctx, f"report: {path}, {path.stat().st_size / 1e6:.1f} MB.")
 
 
-@click.command(short_help="Compare two users, or two evaluated runs.")
+@command(
+    examples=[
+        "gazepipe compare p01 p02 --study study --figure p01-p02.png",
+        "gazepipe compare study other-study --runs --json",
+        "gazepipe compare store store-best --runs --study study   # two stores of one study",
+    ]
+)
 @click.argument("first")
 @click.argument("second")
 @click.option("--study", "folder", type=PathArgument, help="Study of two users; default: the current folder.")
@@ -108,7 +133,10 @@ def compare(
         found = compare_runs(_run(Path(first), folder, config), _run(Path(second), folder, config), (first, second))
     else:
         found = compare_users(open_study(folder, config, to), first, second)
-    click.echo(json.dumps(found.content(), indent=1, ensure_ascii=False) if as_json else found.text())
+    if as_json:
+        print_json(found.content())
+    else:
+        click.echo(found.text())
     if figure:
         from gazepipe.atomic import write_atomically
         from gazepipe.outside import note_outside

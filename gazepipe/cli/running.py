@@ -9,15 +9,21 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gazepipe.cli._command import command
 from gazepipe.cli._shared import (
     PathArgument,
     Show,
+    failure_rows,
     finish,
+    json_option,
     network_options,
     open_study,
     person_line,
+    person_row,
+    print_json,
     say,
     study_options,
+    tell_plans,
 )
 
 if TYPE_CHECKING:
@@ -27,27 +33,50 @@ if TYPE_CHECKING:
 __all__ = ["gather", "run"]
 
 
-@click.command(short_help="Join what shards of a stage left.")
+@command(
+    examples=[
+        "gazepipe gather ingest study --shards 8",
+    ]
+)
 @click.argument("stage", type=click.Choice(["ingest", "build-psm"]))
 @click.argument("folder", type=PathArgument, required=False)
 @click.option("--shards", required=True, type=click.IntRange(1), help="How many there are.")
+@json_option
 @study_options
 @click.pass_context
 def gather(
-    ctx: click.Context, /, stage: str, folder: Path | None, shards: int, config: Path | None, to: Path | None
+    ctx: click.Context,
+    /,
+    stage: str,
+    folder: Path | None,
+    shards: int,
+    as_json: bool,
+    config: Path | None,
+    to: Path | None,
 ) -> None:
     """Put into use what all shards of a stage stored, after each of them has run with --shard K/N."""
     from gazepipe.gather import STAGES
 
     study = open_study(folder, config, to)
     report = STAGES[stage](study, shards)
+    if as_json:
+        rows = {"written": report.written, "up_to_date": report.current, "removed": report.removed}
+        print_json({"stage": stage, "store": study.store, **rows, "failures": failure_rows(report.failures)})
+        finish(ctx, report.failures, study.store, (), study.recordings)
+        return
     say(
         ctx, f"{stage}: {len(report.written)} written, {len(report.current)} up to date, {len(report.removed)} removed."
     )
     finish(ctx, report.failures, study.store, getattr(report, "warnings", ()), study.recordings)
 
 
-@click.command(short_help="Run every stage in order.")
+@command(
+    examples=[
+        "gazepipe run study",
+        "gazepipe run study --dry-run",
+        "gazepipe run study --profile slurm --shards 8 --gpus 1",
+    ]
+)
 @click.argument("folder", type=PathArgument, required=False)
 @study_options
 @network_options
@@ -56,7 +85,13 @@ def gather(
 @click.option("--profile", help="Run as a graph with Snakemake: local, slurm, or the folder of a profile.")
 @click.option("--shards", type=click.IntRange(1), help="With --profile: parts of ingest and build-psm; default: 1.")
 @click.option("--gpus", type=click.IntRange(0), help="With --profile: GPUs of the training.")
-@click.option("-n", "--dry-run", is_flag=True, help="With --profile: only list the nodes that would run.")
+@click.option(
+    "-n",
+    "--dry-run",
+    is_flag=True,
+    help="Write nothing: say what would be made; with --profile, which nodes would run.",
+)
+@json_option
 @click.option("--dag", type=PathArgument, help="With --profile: draw the graph (.svg, .dot, .mmd) and run nothing.")
 @click.option("--report", type=PathArgument, help="With --profile: write Snakemake's report (.html) afterwards.")
 @click.option("--unlock", is_flag=True, help="With --profile: remove a lock of Snakemake's, then run.")
@@ -74,6 +109,7 @@ def run(
     shards: int | None,
     gpus: int | None,
     dry_run: bool,
+    as_json: bool,
     dag: Path | None,
     report: Path | None,
     unlock: bool,
@@ -85,6 +121,9 @@ def run(
     """
     study = open_study(folder, config, to)
     if profile is not None:
+        if as_json:
+            msg = "--json does not go with --profile, which leaves dag/report.json in the store."
+            raise click.UsageError(msg)
         from gazepipe.dag import engine, picture
 
         request = engine.Request(folder, config, to, profile, shards or 1, images, jobs, threads, device, gpus)
@@ -94,13 +133,25 @@ def run(
         with engine.held(study) as lock:
             _graph(ctx, study, request, lock, dry_run=dry_run, dag=dag, report=report, unlock=unlock)
         return
-    if shards is not None or gpus is not None or dry_run or dag or report or unlock:
-        msg = "--shards, --gpus, --dry-run, --dag, --report and --unlock go with --profile."
+    if shards is not None or gpus is not None or dag or report or unlock:
+        msg = "--shards, --gpus, --dag, --report and --unlock go with --profile."
         raise click.UsageError(msg)
+    from gazepipe.pipeline import plan_run
     from gazepipe.pipeline import run as pipeline
 
+    if dry_run:
+        tell_plans(ctx, plan_run(study, jobs=jobs, device=device, images=images), as_json=as_json)
+        return
     with Show(ctx) as show:
         made = pipeline(study, jobs=jobs, device=device, threads=threads, images=images, show=show)
+    if as_json:
+        stages = {stage: {"seconds": made.seconds[stage], "text": text} for stage, text in made.counts.items()}
+        people = [person_row(p) for p in made.gallery.people] if made.gallery else []
+        figures = made.evaluation.content() if made.evaluation else None
+        found = {"stages": stages, "gallery": people, "evaluation": figures, "notes": made.warnings}
+        print_json({**found, "failures": failure_rows(made.failures)})
+        finish(ctx, made.failures, study.store)
+        return
     say(ctx, "")
     for stage, text in made.counts.items():
         say(ctx, f"{stage:<10} {made.seconds[stage]:7.1f} s  {text}")
@@ -127,7 +178,7 @@ def _graph(
     """Run the graph of nodes; the exit code is that of the node that failed."""
     from gazepipe.dag import engine, folder_of, picture
     from gazepipe.dag.inputs import note_left, start_again, write_inputs
-    from gazepipe.dag.report import GraphReport, failures_in
+    from gazepipe.dag.report import GraphReport
 
     write_inputs(study, request.shards, request.images)
     start_again(study)
@@ -150,7 +201,7 @@ def _graph(
         started.isoformat(timespec="seconds"),
         round(time.perf_counter() - clock, 3),
         nodes_run,
-        failures_in(study.store / "failures.jsonl"),
+        study.failures(),
     )
     done.write(folder_of(study))
     if done.failed:

@@ -7,12 +7,28 @@ from typing import Any
 
 import click
 
-from gazepipe.cli._shared import PathArgument, Show, say
+from gazepipe.cli._command import command
+from gazepipe.cli._shared import (
+    PathArgument,
+    Show,
+    dry_run_option,
+    failure_rows,
+    json_option,
+    open_study,
+    print_json,
+    say,
+    tell_plans,
+)
 
 __all__ = ["map_screen", "markers"]
 
 
-@click.command(short_help="Draw markers to put around the screen.")
+@command(
+    examples=[
+        "gazepipe markers markers study",
+        "gazepipe markers markers --px 1920x1080 --mm 531x299 --tags 12",
+    ]
+)
 @click.argument("out", type=PathArgument)
 @click.argument("folder", type=PathArgument, required=False)
 @click.option("--config", type=PathArgument, help="gazepipe.toml, if it is neither in the folder nor here.")
@@ -72,12 +88,17 @@ def _pair(text: str | None, option: str) -> tuple[float, float] | None:
 
 
 def _screen(folder: Path | None, config: Path | None) -> Any:
-    from gazepipe.cli._shared import open_study
 
     return open_study(folder, config, None).config.screen
 
 
-@click.command("map-screen", short_help="Map scene-camera gaze to the screen.")
+@command(
+    "map-screen",
+    examples=[
+        "gazepipe map-screen neon/* --layout markers/layout.json --out study/recordings",
+        "gazepipe map-screen neon/p01 --layout markers/layout.json --out mapped --dry-run",
+    ],
+)
 @click.argument("recordings", type=PathArgument, nargs=-1, required=True)
 @click.option("--layout", type=PathArgument, required=True, help="layout.json that `gazepipe markers` wrote.")
 @click.option("--out", type=PathArgument, required=True, help="Folder for the mapped recordings, to be ingested.")
@@ -106,6 +127,8 @@ def _screen(folder: Path | None, config: Path | None) -> Any:
 )
 @click.option("--no-fallback", is_flag=True, help="Only OpenCV's detector, also where it finds nothing.")
 @click.option("--force", is_flag=True, help="Look at the videos again.")
+@dry_run_option
+@json_option
 @click.pass_context
 def map_screen(
     ctx: click.Context,
@@ -118,6 +141,8 @@ def map_screen(
     smooth: int,
     no_fallback: bool,
     force: bool,
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Map gaze in a scene camera's picture to the screen, by the markers around it.
 
@@ -125,15 +150,20 @@ def map_screen(
     folder of the same name is written below --out, which `gazepipe ingest` takes. One that cannot be used stops no
     other.
     """
+    import dataclasses
+
     from gazepipe.errors import InputError, plain
     from gazepipe.markers.camera import camera_of_recording
     from gazepipe.markers.layout import load_layout
-    from gazepipe.markers.mapped import map_recording
+    from gazepipe.markers.mapped import map_recording, plan_mapping
+    from gazepipe.stage_plan import StagePlan
+    from gazepipe.study import Failure
 
     screen = load_layout(layout)
     lens = None if camera is None else camera_of_recording(camera)
     names = [path.resolve().name for path in recordings]
-    failed = 0
+    settings = {"mode": mode, "longest_gap_ms": longest_gap_ms, "smooth": smooth, "fallback": not no_fallback}
+    plan, rows, failures = StagePlan("map-screen"), [], []
     with Show(ctx, "picture") as show:
         for path, name in zip(recordings, names, strict=True):
             try:
@@ -143,23 +173,20 @@ def map_screen(
                 if out.resolve() / name == path.resolve():
                     msg = f"{path}: would be written over; choose another --out."
                     raise InputError(msg)
-                done = map_recording(
-                    path,
-                    screen,
-                    out / name,
-                    camera=lens,
-                    mode=mode,
-                    longest_gap_ms=longest_gap_ms,
-                    smooth=smooth,
-                    fallback=not no_fallback,
-                    force=force,
-                    show=show.of(name),
-                )
+                if dry_run:
+                    plan_mapping(path, screen, out / name, plan, camera=lens, force=force, **settings)
+                    continue
+                done = map_recording(path, screen, out / name, camera=lens, force=force, show=show.of(name), **settings)
             except InputError as error:
-                failed += 1
-                click.echo(f"not used: {error}", err=True)
+                failures.append(Failure("map-screen", str(path), str(error)))
+                plan.add(str(out / name), "impossible", str(error))
+                if not dry_run:
+                    click.echo(f"not used: {error}", err=True)
                 continue
             show.close()
+            rows.append(dataclasses.asdict(done))
+            if as_json:
+                continue
             state = "up to date" if done.current else "written"
             screen_in = f"screen in {done.with_screen:.1%} of {done.pictures} pictures ({done.markers:g} markers)"
             on_screen = f"{done.on_screen:.1%} of {done.samples} samples on it"
@@ -167,6 +194,11 @@ def map_screen(
             if not ctx.obj["quiet"]:
                 for note in done.warnings:
                     click.echo(f"note: {path}: {plain(note)}", err=True)
-    if failed:
-        click.echo(f"gazepipe: {failed} recordings not mapped.", err=True)
+    if dry_run:
+        tell_plans(ctx, plan, as_json=as_json)
+        return
+    if as_json:
+        print_json({"stage": "map-screen", "recordings": rows, "failures": failure_rows(failures)})
+    if failures:
+        click.echo(f"gazepipe: {len(failures)} recordings not mapped.", err=True)
         ctx.exit(3)

@@ -7,12 +7,28 @@ from typing import Any
 
 import click
 
-from gazepipe.cli._shared import PathArgument, Show, finish, say
+from gazepipe.cli._command import command
+from gazepipe.cli._shared import (
+    PathArgument,
+    Show,
+    dry_run_option,
+    failure_rows,
+    finish,
+    json_option,
+    print_json,
+    say,
+    tell_plans,
+)
 
 __all__ = ["import_", "init", "simulate"]
 
 
-@click.command()
+@command(
+    examples=[
+        "gazepipe init study",
+        "gazepipe init study --encrypt",
+    ]
+)
 @click.argument("folder", type=PathArgument, default=".")
 @click.option("--force", is_flag=True, help="Replace a gazepipe.toml that is there.")
 @click.option("--encrypt", is_flag=True, help="Seal the store with a passphrase (extra encryption).")
@@ -35,7 +51,12 @@ def init(ctx: click.Context, folder: Path, force: bool, encrypt: bool) -> None:
     say(ctx, f"{path} written; set [screen], then `gazepipe run {folder}`.")
 
 
-@click.command(short_help="Make a study whose truth is known.")
+@command(
+    examples=[
+        "gazepipe simulate demo",
+        "gazepipe simulate demo --users 20 --images 100 --repeats 2 --seed 7",
+    ]
+)
 @click.argument("out", type=PathArgument)
 @click.option("--users", default=12, show_default=True, type=click.IntRange(1), help="Simulated observers.")
 @click.option("--images", default=48, show_default=True, type=click.IntRange(1), help="Drawn scenes.")
@@ -57,7 +78,14 @@ def simulate(ctx: click.Context, /, out: Path, store_name: str, force: bool, **o
     say(ctx, f"{out}: {len(study.users)} users, {study.objects['stimulus'].nunique()} images; `gazepipe run {out}`.")
 
 
-@click.command(name="import", short_help="Import a published data set.")
+@command(
+    "import",
+    examples=[
+        "gazepipe import osie data/osie --study osie",
+        "gazepipe import ps data/ps --images data/ps/images --dry-run",
+        "gazepipe import table looks.csv --pixels-per-degree 32 --images photos --column x=fix_x --column y=fix_y",
+    ],
+)
 @click.argument("dataset", type=click.Choice(["osie", "ps", "crowd", "doves", "table"]))
 @click.argument("path", type=PathArgument)
 @click.option("--study", "folder", type=PathArgument, help="Study folder; default: the data set's name.")
@@ -66,9 +94,19 @@ def simulate(ctx: click.Context, /, out: Path, store_name: str, force: bool, **o
 @click.option("--column", "columns", multiple=True, metavar="WHAT=NAME", help="Of a table: what a column is called.")
 @click.option("--duration-unit", type=click.Choice(["ms", "s"]), help="Of a table's durations.  [default: ms]")
 @click.option("--frame", metavar="WxH", help="Of a table: size in pixels of images without a file.")
+@dry_run_option
+@json_option
 @click.pass_context
 def import_(
-    ctx: click.Context, /, dataset: str, path: Path, folder: Path | None, images: Path | None, **table: Any
+    ctx: click.Context,
+    /,
+    dataset: str,
+    path: Path,
+    folder: Path | None,
+    images: Path | None,
+    dry_run: bool,
+    as_json: bool,
+    **table: Any,
 ) -> None:
     """Import a published data set.
 
@@ -81,7 +119,7 @@ def import_(
     repeat=trial where there is a number of the presentation.
     """
     from gazepipe.datasets import RAW_DATASETS
-    from gazepipe.importing import import_dataset, import_recordings
+    from gazepipe.importing import import_dataset, import_recordings, plan_import
 
     folder = folder or Path(dataset)
     if images and dataset not in ("ps", "table"):
@@ -89,21 +127,33 @@ def import_(
         raise click.UsageError(msg)
     options: dict[str, Any] = {"images": images} if images else {}
     options |= _table_options(dataset, **table)
+    if dry_run:
+        tell_plans(ctx, plan_import(dataset, path, folder, **options), as_json=as_json)
+        return
     folder.mkdir(parents=True, exist_ok=True)
     if dataset in RAW_DATASETS:
         with Show(ctx, "recording") as show:
             study, notes, report = import_recordings(dataset, path, folder, show=show.of("ingest"))
+        n = len(report.written) + len(report.current)
+        if as_json:
+            rows = {"store": study.store, "recordings": n, "notes": [*notes, *report.warnings]}
+            print_json({"stage": "import", "dataset": dataset, **rows, "failures": failure_rows(report.failures)})
+            finish(ctx, report.failures, study.store)
+            return
         for note in notes:
             say(ctx, f"note: {note}")
-        n = len(report.written) + len(report.current)
         say(ctx, f"import: {n} recordings of {dataset} in {study.store}; next: `gazepipe run {folder}`.")
         finish(ctx, report.failures, study.store, report.warnings)
         return
     with Show(ctx, "user") as show:
         study, notes = import_dataset(dataset, path, folder, show=show.of("import"), **options)
+    n = len(study.manifest("import")["recordings"])
+    if as_json:
+        rows = {"store": study.store, "recordings": n, "notes": notes, "failures": []}
+        print_json({"stage": "import", "dataset": dataset, **rows})
+        return
     for note in notes:
         say(ctx, f"note: {note}")
-    n = len(study.manifest("import")["recordings"])
     say(ctx, f"import: {n} users of {dataset} in {study.store}; next: `gazepipe run {folder}`.")
 
 

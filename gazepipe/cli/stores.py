@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
 import click
 
-from gazepipe.cli._shared import PathArgument, Show, open_study, say, study_options
+from gazepipe.cli._command import command
+from gazepipe.cli._shared import (
+    PathArgument,
+    Show,
+    open_study,
+    print_json,
+    say,
+    study_options,
+)
 
 __all__ = ["info", "verify_store"]
 
 
-@click.command(short_help="Show what a store, or a file of it, holds.")
+@command(
+    examples=[
+        "gazepipe info study",
+        "gazepipe info study/store/gallery.h5 --json",
+    ]
+)
 @click.argument("path", type=PathArgument, required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 @study_options
@@ -31,7 +43,10 @@ def info(ctx: click.Context, /, path: Path | None, as_json: bool, config: Path |
     else:
         found = stage.store_info(open_study(path, config, to))
         text = stage.store_text(found)
-    click.echo(json.dumps(found, indent=1, ensure_ascii=False) if as_json else text)
+    if as_json:
+        print_json(found)
+    else:
+        click.echo(text)
 
 
 def verify_store(
@@ -52,7 +67,7 @@ def verify_store(
         report = check_store(study, show.of("verify"), apart=apart)
     moved = set_aside(study, report) if aside else []
     if as_json:
-        click.echo(json.dumps(report.content() | {"set_aside": [str(p) for p in moved]}, indent=1, ensure_ascii=False))
+        print_json(report.content() | {"set_aside": [str(p) for p in moved]})
     else:
         for finding in report.findings:
             click.echo(f"{finding.kind}: {finding.message}", err=finding.bad)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from gazepipe.errors import StoreError
 from gazepipe.record import versions
 from gazepipe.study import Failure
 
-__all__ = ["GraphReport", "NodeRun", "failures_in", "run_of"]
+__all__ = ["GraphReport", "NodeRun", "run_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,15 +105,3 @@ class GraphReport:
 
 def _cell(text: str) -> str:
     return text.replace("|", r"\|").replace("\n", " ")
-
-
-def failures_in(path: Path) -> list[Failure]:
-    """Rows of `failures.jsonl`; lines that are damaged are left out."""
-    rows = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
-        try:
-            row = json.loads(line)
-            rows.append(Failure(row["stage"], row["source"], row["message"], row["partial"]))
-        except (ValueError, KeyError, TypeError):
-            continue
-    return rows

@@ -127,12 +127,14 @@ class CrossValidation:
                 comparisons_markdown(cells),
             ]
         chance = f["chance"]
-        if "disjoint" not in chance:
+        if not chance:
             lines += ["No precision: too few images in a fold for [evaluation] m.", ""]
             return "\n".join(lines)
+        # Where halves of the images are too few, there is no disjoint protocol.
+        within = next((v for k, v in chance.items() if not k.startswith("all")), float("nan"))
         among_all = f" and {chance['all']:.3f} among all users" if "all" in chance else ""
         lines += [
-            f"Precision at one, within each fold (chance {chance['disjoint']:.3f} among its test users{among_all}): "
+            f"Precision at one, within each fold (chance {within:.3f} among its test users{among_all}): "
             "mean over users with Student's 95 % interval, cut at 0 and 1. "
             + (f"Offsets: up to {f['offset_deg']:g}° for each embedding." if "offset" in chance else ""),
             "",
@@ -150,6 +152,11 @@ class CrossValidation:
                 lines.append(f"| {label} | " + " | ".join(row) + " |")
         return "\n".join(lines) + "\n"
 
+    def content(self) -> dict[str, Any]:
+        """Return what is told of it JSON-ready."""
+        folds = [{"repeat": f.repeat, "fold": f.number, "best": f.best, "seconds": f.seconds} for f in self.folds]
+        return {"facts": self.facts, "precision": self.precision, "folds": folds}
+
     def files(self) -> dict[str, str]:
         """Name → content of the files that a cross-validation leaves beside its folds."""
         scores = self.scores
@@ -159,14 +166,9 @@ class CrossValidation:
             for m, row in f.verification.items()
         ]
         precision = self.precision
-        content = {
-            "facts": self.facts,
-            "precision": precision,
-            "folds": [{"repeat": f.repeat, "fold": f.number, "best": f.best, "seconds": f.seconds} for f in self.folds],
-        }
         files = {
             "crossvalidation.md": self.markdown(),
-            "crossvalidation.json": json.dumps(content, indent=1) + "\n",
+            "crossvalidation.json": json.dumps(self.content(), indent=1) + "\n",
             "precision.csv": csv_text(precision_records(precision, self.facts["chance"])),
             "verification.csv": csv_text(verification),
         }

@@ -46,6 +46,10 @@ class Evaluation:
     verification: dict[str, dict[str, float]] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
 
+    def content(self) -> dict[str, Any]:
+        """Return it JSON-ready."""
+        return {name: getattr(self, name) for name in type(self).__slots__}
+
     def markdown(self) -> str:
         """Tables for people."""
         f = self.facts

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,12 +73,16 @@ class Scores:
         }
 
 
-def score_rows(tested: Tested, rows: Sequence[Row] = ROWS) -> Scores:
+def score_rows(
+    tested: Tested, rows: Sequence[Row] = ROWS, show: Callable[[int, int, str], None] | None = None
+) -> Scores:
     """Score every row on test users × test images; each image takes an embedding at random from the user's pool."""
     rng = np.random.default_rng([tested.seed, 0xF3])
     corpus = tested.corpus
     names, stimuli, parts = list[str](), list[str](), list[F64]()
-    for user in tested.split.users_test:
+    for done, user in enumerate(tested.split.users_test):
+        if show:
+            show(done, len(tested.split.users_test), corpus.users[user])
         seen = tested.seen_by(user)
         if not len(seen):
             continue

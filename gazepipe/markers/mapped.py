@@ -44,8 +44,9 @@ from gazepipe.markers.scene_video import SceneVideo, frames, scene_videos
 from gazepipe.readers import read_recording
 from gazepipe.recipe import digest_file, digest_json
 from gazepipe.recording import Recording
+from gazepipe.stage_plan import StagePlan
 
-__all__ = ["VERSION", "Mapped", "Seen", "find_markers", "map_recording"]
+__all__ = ["VERSION", "Mapped", "Seen", "find_markers", "map_recording", "plan_mapping"]
 
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
@@ -170,16 +171,8 @@ def map_recording(
     StorageError
         If `out` cannot be written.
     """
-    recording = read_recording(source, StudyConfig())
-    if recording.meta.get("coordinates") != "scene":
-        raise RecordingError(
-            source, "its gaze is not in a scene camera's picture", remedy="ingest it as it is", expected="a scene video"
-        )
-    videos = scene_videos(source)
-    camera = camera or camera_of_recording(source, recording.display_px or (1600, 1200))
     settings = {"mode": mode, "longest_gap_ms": longest_gap_ms, "smooth": smooth, "fallback": fallback}
-    seen_of = digest_json([VERSION, sorted(screen.layout), fallback, *(digest_file(v.path) for v in videos)])
-    digest = digest_json([seen_of, screen.to_json(), camera.content(), settings, _content_digest(recording)])
+    recording, videos, camera, seen_of, digest = _made_of(source, screen, camera, settings)
     if not force and (found := _current(out, digest)) is not None:
         return found
     seen = None if force else _stored(out / "markers.npz", seen_of)
@@ -201,6 +194,47 @@ def map_recording(
     content["result"] = {k: v for k, v in dataclasses.asdict(result).items() if k not in ("folder", "current")}
     write_json(out / "screen.json", content)
     return result
+
+
+def _made_of(
+    source: Path, screen: MarkerScreen, camera: Camera | None, settings: dict[str, Any]
+) -> tuple[Recording, list[SceneVideo], Camera, str, str]:
+    """What is mapped: gaze, videos, camera; and the recipes of the markers and of the whole."""
+    recording = read_recording(source, StudyConfig())
+    if recording.meta.get("coordinates") != "scene":
+        raise RecordingError(
+            source, "its gaze is not in a scene camera's picture", remedy="ingest it as it is", expected="a scene video"
+        )
+    videos = scene_videos(source)
+    camera = camera or camera_of_recording(source, recording.display_px or (1600, 1200))
+    seen = [VERSION, sorted(screen.layout), settings["fallback"], *(digest_file(v.path) for v in videos)]
+    seen_of = digest_json(seen)
+    digest = digest_json([seen_of, screen.to_json(), camera.content(), settings, _content_digest(recording)])
+    return recording, videos, camera, seen_of, digest
+
+
+def plan_mapping(
+    source: Path,
+    screen: MarkerScreen,
+    out: Path,
+    found: StagePlan,
+    *,
+    camera: Camera | None = None,
+    force: bool = False,
+    **settings: Any,
+) -> None:
+    """Add to a plan what `map_recording` would do with a recording; no video is decoded.
+
+    Raises
+    ------
+    RecordingError
+        If the gaze, the video or the calibration is missing or damaged, or the gaze is on a screen already.
+    """
+    _, videos, _, seen_of, digest = _made_of(source, screen, camera, settings)
+    pictures = sum(v.time_ns.size for v in videos)
+    again = force or _stored(out / "markers.npz", seen_of) is None
+    why = f"{pictures} pictures to look at" if again else "markers are known, gaze is mapped anew"
+    found.make(str(out), not force and _current(out, digest) is not None, why)
 
 
 def _summary(

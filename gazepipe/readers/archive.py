@@ -23,7 +23,7 @@ from pathlib import Path, PurePosixPath
 from gazepipe.errors import RecordingError
 from gazepipe.readers.source import HEAD_BYTES, Reader
 
-__all__ = ["MAX_BYTES", "MAX_MEMBERS", "MAX_RATIO", "in_archive", "recordings_in", "unpacked"]
+__all__ = ["MAX_BYTES", "MAX_MEMBERS", "MAX_RATIO", "extract", "in_archive", "recordings_in", "unpacked"]
 
 #: Largest sum of the unpacked sizes.
 MAX_BYTES = 20 * 10**9
@@ -110,13 +110,30 @@ def unpacked(path: Path, find: Find, companion: Test, *, whole: bool = True) -> 
             raise _renamed(error, root, outer) from None
 
 
+def extract(path: Path, to: Path, wanted: Callable[[str], bool]) -> list[str]:
+    """Unpack the files of an archive that are wanted, below a folder, and return their names; the others are not read.
+
+    Raises
+    ------
+    RecordingError
+        If the archive is damaged or not to be trusted.
+    """
+    with _opened(path, wanted) as archive:
+        for name in archive.names:
+            try:
+                archive.unpack(name, to)
+            except _DAMAGE as error:
+                raise _damaged(path, f"{name[:100]!r} in the archive is damaged ({error})") from None
+        return sorted(archive.names)
+
+
 class _Archive:
     """An open archive whose table of contents has been looked through."""
 
-    def __init__(self, path: Path, file: zipfile.ZipFile) -> None:
+    def __init__(self, path: Path, file: zipfile.ZipFile, wanted: Callable[[str], bool] | None = None) -> None:
         self.path = path
         self.file = file
-        self.names = _checked(path, file.infolist())
+        self.names = _checked(path, [m for m in file.infolist() if wanted is None or wanted(m.filename)])
         self.sketched: set[str] = set()
         self.total = 0
 
@@ -156,28 +173,32 @@ class _Archive:
                 raise _damaged(self.path, f"{name[:100]!r} in the archive is damaged ({error})") from None
 
     def _write(self, name: str, root: Path, limit: int | None = None) -> None:
-        info = self.names[name]
-        allowed = max(_FREE_BYTES, MAX_RATIO * info.compress_size)
-        copy = root.joinpath(*name.split("/"))
-        done = 0
         try:
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            with copy.open("wb") as out, self.file.open(info) as source:
-                while chunk := source.read(_CHUNK if limit is None else limit - done):
-                    done += len(chunk)
-                    self.total += len(chunk)
-                    if done > allowed or self.total > MAX_BYTES:
-                        raise _bomb(self.path, name)
-                    out.write(chunk)
+            self.unpack(name, root, limit)
         except OSError as error:
             found = f"{name[:100]!r} in the archive cannot be unpacked ({error.strerror or error})"
             raise RecordingError(
                 self.path, found, remedy=f"make room in {tempfile.gettempdir()}, or unpack the archive yourself"
             ) from None
 
+    def unpack(self, name: str, root: Path, limit: int | None = None) -> None:
+        """Write a file, or its head, below a folder; counted while it is inflated."""
+        info = self.names[name]
+        allowed = max(_FREE_BYTES, MAX_RATIO * info.compress_size)
+        copy = root.joinpath(*name.split("/"))
+        done = 0
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        with copy.open("wb") as out, self.file.open(info) as source:
+            while chunk := source.read(_CHUNK if limit is None else limit - done):
+                done += len(chunk)
+                self.total += len(chunk)
+                if done > allowed or self.total > MAX_BYTES:
+                    raise _bomb(self.path, name)
+                out.write(chunk)
+
 
 @contextmanager
-def _opened(path: Path) -> Iterator[_Archive]:
+def _opened(path: Path, wanted: Callable[[str], bool] | None = None) -> Iterator[_Archive]:
     try:
         _check_table(path)
         file = zipfile.ZipFile(path)
@@ -186,7 +207,7 @@ def _opened(path: Path) -> Iterator[_Archive]:
     except OSError as error:
         raise _damaged(path, f"the archive cannot be read ({error.strerror or error})") from None
     with file:
-        yield _Archive(path, file)
+        yield _Archive(path, file, wanted)
 
 
 @contextmanager

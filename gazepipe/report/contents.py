@@ -13,10 +13,9 @@ import numpy.typing as npt
 
 from gazepipe import store
 from gazepipe.build import recordings_of_users
-from gazepipe.documents import read_json
-from gazepipe.errors import GazepipeError
+from gazepipe.errors import GazepipeError, NothingToDoError
 from gazepipe.record import versions
-from gazepipe.study import Study
+from gazepipe.study import Failure, Study
 from gazepipe.user_quality import Figures, user_quality
 from gazepipe.weights_header import header_of
 
@@ -91,7 +90,7 @@ class Contents:
     anonymous: bool
     device: str
     threads: int | None
-    failures: list[dict[str, Any]] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     dataset: str = ""
     networks: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -168,7 +167,7 @@ def gather(study: Study, *, anonymous: bool = False, device: str = "auto", threa
             users.append(one)
     _fill_quality(contents, names, quality)
     contents.dataset = str(study.manifest("import").get("dataset") or "")
-    contents.failures = _failures(study)
+    contents.failures = study.failures()
     contents.networks = _networks(contents)
     contents.evaluation = _evaluation(contents)
     for one in users:
@@ -210,18 +209,6 @@ def _fill_quality(
             one.figures["gaps_per_minute"] = known["n_gaps"] / known["duration_s"] * 60
 
 
-def _failures(study: Study) -> list[dict[str, Any]]:
-    path = study.store / "failures.jsonl"
-    rows = []
-    if path.is_file():
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
-                rows.append({"stage": "", "source": "", "message": "", "partial": False} | dict(json.loads(line)))
-            except (ValueError, TypeError):
-                continue
-    return rows
-
-
 def _networks(contents: Contents) -> dict[str, dict[str, Any]]:
     """Metadata of all weights, without the weights."""
     found: dict[str, dict[str, Any]] = {}
@@ -235,8 +222,8 @@ def _networks(contents: Contents) -> dict[str, dict[str, Any]]:
 
 def _evaluation(contents: Contents) -> dict[str, Any]:
     try:
-        return read_json(contents.study.store / "evaluation.json", "run `gazepipe evaluate` again")
-    except FileNotFoundError:
+        return contents.study.evaluation()
+    except NothingToDoError:
         return {}
     except GazepipeError as error:
         contents.notes.append(str(error))

@@ -57,7 +57,7 @@ def methods(contents: Contents) -> Methods:
 
 def _people(contents: Contents) -> list[Item]:
     n = len(contents.users)
-    left_out = [f for f in contents.failures if not f["partial"]]
+    left_out = [f for f in contents.failures if not f.partial]
     partly = len(contents.failures) - len(left_out)
     text = f"{len(left_out)} inputs (recordings or users) could not be used, {partly} only in part"
     before = "exclusions before the data came to gazepipe"

@@ -32,10 +32,10 @@ SIZE = (1920, 1080)
 
 
 def test_every_device_of_the_command_is_there(small_study: Any) -> None:
-    from gazepipe.cli import main
+    from gazepipe.cli.live import session
     from gazepipe.live.devices import DEVICES, open_device
 
-    option = next(p for p in main.commands["session"].params if p.name == "device")
+    option = next(p for p in session.params if p.name == "device")
     assert list(option.type.choices) == list(DEVICES)  # type: ignore[attr-defined]
     recording = small_study.recording("p.csv", [("a.png", [(100.0, 100.0, 300.0)])])
     for name in DEVICES:

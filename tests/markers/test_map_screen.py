@@ -164,6 +164,25 @@ def test_a_second_run_does_nothing_and_another_mode_no_video(
     assert (tmp_path / "out" / "P01" / "gaze.csv").read_bytes() == (mapped / "P01" / "gaze.csv").read_bytes()
 
 
+def test_a_plan_decodes_no_video_and_writes_nothing(
+    rendered: Path, layout: Path, mapped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gazepipe.markers.mapped.find_markers", lambda *_, **__: pytest.fail("the video was decoded"))
+    before = {p: p.read_bytes() for p in mapped.rglob("*") if p.is_file()}
+
+    def planned(*options: object) -> Any:
+        done = run(rendered, "--layout", layout, "--no-fallback", "--dry-run", "--json", *options)
+        assert done.exit_code == 0, done.output
+        return json.loads(done.stdout)["steps"]
+
+    new = {"what": str(tmp_path / "P01"), "action": "made", "why": "20 pictures to look at"}
+    assert planned("--out", tmp_path) == [new]
+    assert not list(tmp_path.iterdir())
+    assert planned("--out", mapped) == [{"what": str(mapped / "P01"), "action": "up to date", "why": ""}]
+    assert planned("--out", mapped, "--mode", "nearest")[0]["why"] == "markers are known, gaze is mapped anew"
+    assert {p: p.read_bytes() for p in mapped.rglob("*") if p.is_file()} == before
+
+
 def test_a_timeseries_download_is_mapped_alike(rendered: Path, layout: Path, mapped: Path, tmp_path: Path) -> None:
     folder = tmp_path / "T01"
     folder.mkdir()
