@@ -24,6 +24,10 @@ class Defaults:
     size_px = (0, 0)
     own_clock = False
 
+    def expected(self, begin_ns: int, end_ns: int) -> float:
+        """Return how many samples the nominal rate gives."""
+        return (end_ns - begin_ns) / 1e9 * self.rate_hz
+
     def status(self) -> DeviceStatus:
         """Return that nothing is known."""
         return DeviceStatus()

@@ -91,7 +91,7 @@ class Recorder:
         self.clock_s, self.echoes, self.silence_s, self.listen = clock_s, echoes, silence_s, listen
         self.clock = ClockMap()
         self.seen = Seen()
-        self.tags = 0
+        self.tags = self.pictures = 0
         self.lost = self.reconnected = self.gaps = 0
         self.ended = False
         self.failure: BaseException | None = None
@@ -159,6 +159,7 @@ class Recorder:
             if self.mapper is not None:
                 for frame in self.source.frames():
                     self.tags = self.mapper.see(frame)
+                    self.pictures += 1
             if len(batch):
                 heard = time.monotonic()
                 self._take(batch)

@@ -85,7 +85,7 @@ class Trial:
         end = self.offset_ns or host_ns()
         _, x, y, _ = self.session.recorder.seen.between(self.onset_ns, end)
         w, h = self.session.screen_px
-        expected = max((end - self.onset_ns) / 1e9 * self.session.source.rate_hz, 1.0)
+        expected = max(self.session.source.expected(self.onset_ns, end), 1.0)
         there = np.isfinite(x) & np.isfinite(y)
         on = there & (x >= 0) & (y >= 0) & (x < w) & (y < h)
         return LiveFigures(x.size, max(0.0, 1 - there.sum() / expected), float(on.sum() / max(there.sum(), 1)))
@@ -98,7 +98,7 @@ class LabSession:
 
         with LabSession(study, user="u07", source=NeonSource("192.168.1.20"), mapper=mapper) as session:
             session.check().raise_for_status()
-            for image, trial in session.trials(images, seconds=3.0, seed=1):
+            for image, trial in session.trials(images, seed=1):
                 ...  # show it, trial.onset(), wait, trial.end()
 
     The recording is the folder `folder`, which `gazepipe ingest` reads like any other. However the program ends, what
@@ -293,9 +293,7 @@ class LabSession:
         self.recorder.event(number, name, at)
         return at
 
-    def trials(
-        self, images: Sequence[Path | str], seconds: float | None = None, seed: int | None = None
-    ) -> Iterator[tuple[Path, Trial]]:
+    def trials(self, images: Sequence[Path | str], seed: int | None = None) -> Iterator[tuple[Path, Trial]]:
         """Give images one after another, each with its `Trial`; shuffled where there is a seed.
 
         Where the script has not said that a presentation began or ended, it is said when the next one is asked for.
@@ -337,7 +335,7 @@ class LabSession:
         `after` is called with each presentation when it is over, and tells whether to go on.
         """
         done = 0
-        for image, trial in self.trials(images, seconds, seed):
+        for image, trial in self.trials(images, seed):
             presenter.image(image, trial.place, trial.onset)
             going_on = presenter.wait(seconds)
             presenter.blank(trial.end)

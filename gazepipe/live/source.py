@@ -227,6 +227,9 @@ class GazeSource(Protocol):
             If there will never be more (a replay has come to its end).
         """
 
+    def expected(self, begin_ns: int, end_ns: int) -> float:
+        """Return how many samples belong between two times, if none is lost; by `rate_hz`, unless there were pauses."""
+
     def status(self) -> DeviceStatus:
         """Return how the device is."""
 

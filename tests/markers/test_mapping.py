@@ -273,7 +273,7 @@ def live(poses: list[Pose | None], **options: Any) -> LiveMapper:
 
 
 def test_live_gaze_is_mapped_by_the_last_screen_seen() -> None:
-    mapper: SceneMapper = live([None, turning(0), turning(1), None, None])
+    mapper: SceneMapper = live([None, turning(0), turning(1), *[None] * 7])
     gaze = BLANK.to_camera([[960, 540]], turning(1)).astype(np.float32)
     picture = np.zeros((10, 10), np.uint8)
 
@@ -293,7 +293,11 @@ def test_live_gaze_is_mapped_by_the_last_screen_seen() -> None:
     mapper.see(SceneFrame(3 * STEP, picture))
     mapper.see(SceneFrame(4 * STEP, picture))
     assert place(4)[1] == SampleFlag.EXTRAPOLATED
-    assert place(9)[1] == SampleFlag.NO_TAGS
+    assert place(9)[1] == SampleFlag.EXTRAPOLATED  # the next pictures are still on their way
+    assert place(40)[1] == SampleFlag.NO_TAGS  # no pictures come any more
+    for k in range(5, 10):
+        mapper.see(SceneFrame(k * STEP, picture))
+    assert place(9)[1] == SampleFlag.NO_TAGS  # seven pictures without the screen
     assert np.isnan(place(9)[0])
 
 
