@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from dataclasses import dataclass
 
 from gazepipe.live.source import SourceError
 
-__all__ = ["bind_datagrams", "find_phone"]
+__all__ = ["Phone", "bind_datagrams", "find_phone"]
 
 #: After the first phone has answered, others may still.
 _OTHERS_S = 1.0
 
 
-async def find_phone(timeout_s: float) -> tuple[str, int]:
-    """Return address and port of the only phone that announces itself on the network (mDNS).
+@dataclass(frozen=True, slots=True)
+class Phone:
+    """A phone as it announces itself: its whole name, and where it is."""
+
+    name: str
+    host: str
+    port: int
+
+
+async def find_phone(timeout_s: float, known: str = "") -> Phone:
+    """Return the only phone that announces itself on the network (mDNS), or the one of a `known` name.
 
     Raises
     ------
@@ -25,13 +35,15 @@ async def find_phone(timeout_s: float) -> tuple[str, int]:
 
     try:
         network = Network()
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # the latter where there is no interface at all
         msg = f"neon: phones cannot be looked for ({error}); connect this computer to the phone's network."
         raise SourceError(msg) from None
     async with network:
-        if await network.wait_for_new_device(timeout_s) is not None:
+        while (told := await network.wait_for_new_device(timeout_s)) is not None and known not in ("", told.name):
+            pass
+        if told is not None and not known:
             await asyncio.sleep(min(_OTHERS_S, timeout_s))
-        found = {d.name: d for d in network.devices if d.addresses}
+        found = {d.name: d for d in network.devices if d.addresses and known in ("", d.name)}
     if not found:
         msg = (
             f"neon: no phone answers on this network within {timeout_s:g} s; give its address, which the Companion app "
@@ -43,7 +55,7 @@ async def find_phone(timeout_s: float) -> tuple[str, int]:
         msg = f"neon: {len(found)} phones answer ({names}); name one by its address (--address)."
         raise SourceError(msg)
     device = next(iter(found.values()))
-    return device.addresses[0], device.port
+    return Phone(device.name, device.addresses[0], device.port)
 
 
 def bind_datagrams(device: str, made: list[socket.socket]) -> None:

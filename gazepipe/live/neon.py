@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
-from gazepipe.live._neon_network import bind_datagrams, find_phone
+from gazepipe.live._neon_network import Phone, bind_datagrams, find_phone
 from gazepipe.live.source import (
     ClockEchoes,
     DeviceStatus,
@@ -97,7 +97,8 @@ class NeonSource:
         self._phone: Any = None
         self._detail: dict[str, Any] = {}
         self._host = ""
-        self._found: tuple[str, int] | None = None
+        self._found: Phone | None = None
+        self._moved = False
         self._worn: bool | None = None
         self._arrived = threading.Condition()
         self._samples: list[_Sample] = []
@@ -259,7 +260,7 @@ class NeonSource:
         try:
             status = await self._device.get_status()
         except Exception:
-            self._found = None  # it may have another address now
+            self._moved = True  # perhaps: it may have another address now
             raise
         self._know(status)
         sensor = status.direct_gaze_sensor()
@@ -284,9 +285,11 @@ class NeonSource:
         if self.address != "auto":
             host, colon, port = self.address.rpartition(":")
             return (host, int(port)) if colon and port.isdigit() else (self.address, _PORT)
-        # Asked once: a connection that falls is made anew with the same phone, whoever else has come meanwhile.
-        self._found = self._found or await find_phone(self.timeout_s)
-        return self._found
+        # A connection that falls is made anew with the same phone, whoever else has come meanwhile.
+        if self._found is None or self._moved:
+            self._found = await find_phone(self.timeout_s, "" if self._found is None else self._found.name)
+            self._moved = False
+        return self._found.host, self._found.port
 
     def _know(self, status: Any) -> None:
         self._phone = status.phone

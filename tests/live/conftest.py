@@ -30,3 +30,11 @@ def trained(
     train(study, threads=1)
     enrol(study, threads=1)
     return study
+
+
+@pytest.fixture
+def loopback() -> None:
+    """The only network there is, of a process that has one of its own."""
+    from alone import bring_up_loopback
+
+    bring_up_loopback()
