@@ -349,7 +349,13 @@ class LabSession:
         return done
 
     def validate(self, presenter: Presenter, points: int = 9, seconds: float = 1.0) -> Validation:
-        """Show targets and measure accuracy and precision, in degrees; kept with the recording."""
+        """Show targets and measure accuracy and precision, in degrees; kept with the recording.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            If somebody pressed Escape.
+        """
         import pandas as pd
 
         from gazepipe.accuracy import accuracy_precision
@@ -357,9 +363,10 @@ class LabSession:
         looked: list[pd.DataFrame] = []
         for number, (tx, ty) in enumerate(_targets(points, self.screen_px)):
             presenter.target(tx, ty, partial(self.event, f"TARGET {number} {tx:g} {ty:g}"))
-            presenter.wait(_SETTLE_S)
+            going_on = presenter.wait(_SETTLE_S)
             begin = host_ns()
-            presenter.wait(seconds)
+            if not (going_on and presenter.wait(seconds)):
+                raise KeyboardInterrupt
             end = host_ns()
             time.sleep(2 / self.source.rate_hz + 0.02)  # the last samples are on their way
             host, x, y, _ = self.recorder.seen.between(begin, end)
