@@ -148,24 +148,47 @@ def to_host(
     host = np.empty(len(records), np.int64)
     guessed = not len(clock)
     bounds = [(0, 0), *steps, (len(records), 0)]
+    unmeasured: list[int] = []
     for (a, line), (b, _) in itertools.pairwise(bounds):
-        if len(clock):
-            host[a:b] = clock.host(device[a:b], line)
-            early = (received[a:b] - host[a:b]) < -STEP_NS
-            if not early.any():
+        cuts = _unmeasured(device, received, a, b)
+        unmeasured += cuts
+        parts = list(itertools.pairwise([a, *cuts, b]))
+        late = [received[i:j] - clock.host(device[i:j], line) for i, j in parts] if len(clock) else []
+        fits = [float(v.min()) for v in late if v.min() >= -STEP_NS]
+        for k, (i, j) in enumerate(parts):
+            if late and -STEP_NS <= late[k].min() <= min(fits) + STEP_NS:
+                host[i:j] = received[i:j] - late[k]
                 continue
-            # No sample arrives before it was taken: the clock was set, and nothing measured it afterwards.
             guessed = True
-            a += int(np.argmax(early))
-        host[a:b] = device[a:b] + int((received[a:b] - device[a:b]).min())
+            if len(parts) == 1 and late:  # no sample arrives before it was taken: from there on the clock was another
+                first = int(np.argmax(late[k] < -STEP_NS))
+                host[i : i + first] = received[i : i + first] - late[k][:first]
+                i += first
+            host[i:j] = device[i:j] + int((received[i:j] - device[i:j]).min())
     if guessed:
         warnings.append(
             "the device's clock was not measured for all samples; those without were timed by their arrival, which "
             "makes them late by the fastest transfer"
         )
-    if steps:
-        warnings.append(f"the device's clock was set {len(steps)} times while it recorded; samples follow it")
-    return host, np.array([i for i, _ in steps], np.int64)
+    if found := sorted([*(i for i, _ in steps), *unmeasured]):
+        warnings.append(f"the device's clock was set {len(found)} times while it recorded; samples follow it")
+    return host, np.array(found, np.int64)
+
+
+def _unmeasured(device: I64, received: I64, a: int, b: int) -> list[int]:
+    """First samples, from `a` to `b`, after steps of the device's clock that no measurement tells of.
+
+    Time goes back, or leaps ahead of the arrival, and what follows stays ahead by as much. (After a halt of the network
+    and losses one sample may leap, too, but the fastest ones before and after it took equally long.)
+    """
+    ahead, waited = np.diff(device[a:b]), np.diff(received[a:b])
+    leaps = (np.flatnonzero((ahead - waited > STEP_NS) | (ahead < -STEP_NS)) + 1 + a).tolist()
+    if not leaps:
+        return []
+    took = received - device
+    fastest = [int(took[i:j].min()) for i, j in itertools.pairwise([a, *leaps, b])]
+    moved = [later - earlier for earlier, later in itertools.pairwise(fastest)]
+    return [k for k, by in zip(leaps, moved, strict=True) if abs(by - (took[k] - took[k - 1])) < abs(by) / 2]
 
 
 def _steps(device: I64, received: I64, clock: ClockMap) -> list[tuple[int, int]]:
