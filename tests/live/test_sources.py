@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import math
 import os
+import re
 import sys
 import threading
 import time
@@ -24,6 +25,7 @@ from gazepipe.live.eyelink import EyeLinkSource
 from gazepipe.live.lsl import LslSource
 from gazepipe.live.mouse import MouseSource
 from gazepipe.live.replay import ReplaySource
+from gazepipe.live.session import LabSession
 from gazepipe.live.source import GazeSource, SampleBatch, SampleFlag, SceneFrame, SourceError, host_ns
 from gazepipe.live.tobii import TobiiSource
 from gazepipe.readers import read_recording
@@ -112,6 +114,29 @@ def test_a_fast_replay_has_the_times_of_the_recording(tmp_path: Path) -> None:
     begun = time.monotonic()
     assert len(drain(source, 2000)) == 2000
     assert time.monotonic() - begun > 0.39
+
+
+def test_pauses_of_a_recording_are_no_samples_lost(small_study: Any) -> None:
+    """Between its blocks an EyeLink has no samples: two seconds with 0.6 s of pause failed the check of the rate."""
+    text = ["** TYPE: EDF_FILE BINARY EVENT SAMPLE TAGGED"]
+    head = "LEFT\tSAMPLES\tEVENTS\nSAMPLES\tGAZE\tLEFT\tRATE\t250.00\tTRACKING\tCR\tFILTER\t2"
+    for start, end in ((1000, 1400), (2000, 6000)):
+        text.append(f"START\t{start}\t{head}")
+        text += [f"{t}\t  10.0\t  20.0\t 900.0\t..." for t in range(start, end, 4)]
+        text.append(f"END\t{end}\tSAMPLES\tEVENTS\tRES\t40.0\t40.0")
+    path = small_study.root / "p.asc"
+    path.write_text("\n".join(text) + "\n")
+    study = small_study.open()
+    source = ReplaySource(path, study.config)
+    with LabSession(study, user="u1", source=source) as session:
+        found = {c.name: c for c in session.check(1.2).checks}["rate"]
+        begin = source._start_ns
+        assert source.expected(begin, begin + 2_000_000_000) == 100 + 250
+        assert source.expected(begin + 500_000_000, begin + 900_000_000) == 0
+    assert found.ok
+    measured, expected = map(int, re.fullmatch(r"(\d+) Hz of (\d+)", found.found).groups())  # type: ignore[union-attr]
+    assert measured >= 0.9 * expected
+    assert expected < 200
 
 
 def test_both_eyes_and_blocks_of_a_replay(tmp_path: Path) -> None:
