@@ -66,8 +66,10 @@ def measure(echoes: ClockEchoes) -> Offset:
     best = best[took[best] <= _ALIKE * took[best[0]] + _ALIKE_NS]
     sent = echoes.sent_ns[best]
     middle = sent + took[best] / 2 - sent[0]  # counted from the first: float64 has not enough digits for all of it
-    device = (echoes.device_ns[best] - sent[0]) + echoes.grain_ns / 2
-    return Offset(int(sent[0] + middle.mean()), float((middle - device).mean()), int(took[best[0]]), n)
+    offset = middle - ((echoes.device_ns[best] - sent[0]) + echoes.grain_ns / 2)
+    # Where the clock was set meanwhile, those afterwards count.
+    same = np.abs(offset - offset[np.argmax(sent)]) <= STEP_NS
+    return Offset(int(sent[0] + middle[same].mean()), float(offset[same].mean()), int(took[best][same][0]), n)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,8 @@ I64 = npt.NDArray[np.int64]
 _FORMAT = "live-session"
 #: A step this many times the usual one is a gap.
 _GAP = 1.5
+#: A clock that was set where nothing measured it: by how much at least, and how much around is looked at.
+_BACK_NS, _AHEAD_NS, _AROUND_NS = 100_000_000, 500_000_000, 2_000_000_000
 
 
 def sniff(head: bytes, path: Path) -> bool:
@@ -178,17 +180,19 @@ def to_host(
 def _unmeasured(device: I64, received: I64, a: int, b: int) -> list[int]:
     """First samples, from `a` to `b`, after steps of the device's clock that no measurement tells of.
 
-    Time goes back, or leaps ahead of the arrival, and what follows stays ahead by as much. (After a halt of the network
-    and losses one sample may leap, too, but the fastest ones before and after it took equally long.)
+    Time goes back, or leaps far ahead of the arrival, and what follows stays there. (After a halt of the network and
+    losses samples may leap, too, but the fastest ones of the seconds before and after took equally long.)
     """
-    ahead, waited = np.diff(device[a:b]), np.diff(received[a:b])
-    leaps = (np.flatnonzero((ahead - waited > STEP_NS) | (ahead < -STEP_NS)) + 1 + a).tolist()
-    if not leaps:
-        return []
-    took = received - device
-    fastest = [int(took[i:j].min()) for i, j in itertools.pairwise([a, *leaps, b])]
-    moved = [later - earlier for earlier, later in itertools.pairwise(fastest)]
-    return [k for k, by in zip(leaps, moved, strict=True) if abs(by - (took[k] - took[k - 1])) < abs(by) / 2]
+    took = (received - device)[a:b]
+    found: list[int] = []
+    back, ahead = np.diff(device[a:b]) < -_BACK_NS, np.diff(took) < -_AHEAD_NS
+    for k in (np.flatnonzero(back | ahead) + 1).tolist():
+        leap, at = int(took[k] - took[k - 1]), received[a + k]
+        before = took[max(0, int(np.searchsorted(received[a:b], at - _AROUND_NS))) : k]
+        after = took[k : int(np.searchsorted(received[a:b], at + _AROUND_NS))]
+        if abs(int(after.min() - before.min()) - leap) < abs(leap) / 2:
+            found.append(a + k)
+    return found
 
 
 def _steps(device: I64, received: I64, clock: ClockMap) -> list[tuple[int, int]]:

@@ -102,6 +102,7 @@ class FakeNeon:
         self.rng = np.random.default_rng(seed)
         self.sent: list[int] = []
         self.left_ns = np.zeros(len(trace.time_s), np.int64)  # host time at which each sample left
+        self.reported: list[tuple[int, float]] = []  # number of the next sample, and the phone's clock minus ours
         self.events: list[dict[str, Any]] = []
         self.recording: str | None = None
         self.calibration = b""  # of the cameras, as the phone has it
@@ -449,6 +450,7 @@ class FakeNeon:
             now = self.elapsed_s()
             if now >= report_s:
                 report_s = now + 1.0
+                self.reported.append((i, self.offset_ns(host_ns())))
                 send(1, self._report())
             while i < len(t.time_s) and t.time_s[i] <= now and not self._within(f.stall):
                 packet = struct.pack("!BBHII", 0x80, 99, i & 0xFFFF, self._rtp(i), 7) + self._payload(i)

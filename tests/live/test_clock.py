@@ -70,3 +70,24 @@ def test_a_halt_and_losses_are_no_clock_that_was_set() -> None:
     assert not steps.size
     assert not warnings
     np.testing.assert_array_equal(host, true[keep])
+
+
+def test_a_clock_that_is_set_while_it_is_measured() -> None:
+    """Two of the four fastest round trips see the new time; a mean over old and new would be neither."""
+    sent = np.arange(40) * 5 * MS
+    device = sent + 100_000 + np.where(np.arange(40) < 30, 0, SECOND)
+    took = np.where(np.isin(np.arange(40), [3, 20, 35, 38]), 200_000, 900_000)
+    assert measure(ClockEchoes(sent, device, sent + took)).offset_ns == pytest.approx(-SECOND, abs=10_000)
+
+
+def test_losses_in_what_a_busy_network_held_back_are_no_clock_that_was_set() -> None:
+    """A third of the samples is lost, and what is left comes in bursts."""
+    records, true = samples(6, [])
+    rng = np.random.default_rng(1)
+    burst = np.ceil(true / (0.4 * SECOND)) * 0.4 * SECOND
+    records["received_ns"] = np.maximum(records["received_ns"], np.where(true > SECOND, burst, 0)).astype(np.int64)
+    records = records[(rng.random(len(true)) > 0.35) & ~((true > 3.05 * SECOND) & (true < 3.15 * SECOND))]
+    warnings: list[str] = []
+    host, steps = to_host(records, measured((0.5, 7.0), (5.0, 7.0)), own_clock=True, warnings=warnings)
+    assert not steps.size
+    np.testing.assert_array_equal(host, records["device_ns"] - 7 * SECOND)
