@@ -33,6 +33,7 @@ _FORMAT = "live-session"
 #: A step this many times the usual one is a gap.
 _GAP = 1.5
 #: A clock that was set where nothing measured it: by how much at least, and how much around is looked at.
+_FEW = 5  # samples, of which one alone may come out of turn
 _BACK_NS, _AHEAD_NS, _AROUND_NS = 100_000_000, 500_000_000, 2_000_000_000
 
 
@@ -190,7 +191,8 @@ def _unmeasured(device: I64, received: I64, a: int, b: int) -> list[int]:
         leap, at = int(took[k] - took[k - 1]), received[a + k]
         before = took[max(0, int(np.searchsorted(received[a:b], at - _AROUND_NS))) : k]
         after = took[k : int(np.searchsorted(received[a:b], at + _AROUND_NS))]
-        if abs(int(after.min() - before.min()) - leap) < abs(leap) / 2:
+        stays_back = back[k - 1] and device[a + k : a + k + _FEW].max() < device[a + k - 1]
+        if stays_back or abs(int(after.min() - before.min()) - leap) < abs(leap) / 2:
             found.append(a + k)
     return found
 
