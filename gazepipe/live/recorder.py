@@ -246,6 +246,7 @@ class Recorder:
                 pause = _FIRST_WAIT_S if self._post() else min(2 * pause, _LONGEST_WAIT_S)
                 retry = now + (pause if self.unsent else 0)
             if now >= next_sync:
+                self._log_mapper()
                 self.writer.sync(samples=True)
                 next_sync = now + _SYNC_S
             if self._remeasure or now >= next_clock:
@@ -253,10 +254,16 @@ class Recorder:
                 self._measure()
                 next_clock = time.monotonic() + self.clock_s
             if stopping:
+                self._log_mapper()
                 return
             wait = min(next_sync, next_clock, retry if self.unsent else next_sync) - time.monotonic()
             self._wake.wait(max(wait, 0.001))
             self._wake.clear()
+
+    def _log_mapper(self) -> None:
+        """Write down where the screen was: samples are mapped anew from it when the session is read."""
+        for kind, values in getattr(self.mapper, "log", list)():
+            self.writer.log(kind, host_ns(), **values)
 
     def _measure(self) -> None:
         if not self.source.own_clock:

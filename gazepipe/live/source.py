@@ -262,7 +262,10 @@ class GazeSource(Protocol):
 
 
 class SceneMapper(Protocol):
-    """Maps gaze in a scene camera's picture to the screen."""
+    """Maps gaze in a scene camera's picture to the screen.
+
+    One that has a method ``log`` (`gazepipe.markers.live.LiveMapper`) has its lines written to the session's log.
+    """
 
     def see(self, frame: SceneFrame) -> int:
         """Look for the screen in a picture; returns how many of its tags were found."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,7 @@ from gazepipe.markers.detection import MarkerDetector
 from gazepipe.markers.layout import MarkerScreen
 from gazepipe.markers.mapping import LONGEST_GAP_MS, MISSING, PlaneSeries, map_gaze
 from gazepipe.markers.plane import ScreenPlane, fit_plane
+from gazepipe.markers.session_log import GEOMETRY, PICTURES, geometry, pictures
 
 __all__ = ["LiveMapper"]
 
@@ -67,6 +69,7 @@ class LiveMapper:
         self.age_ms = math.nan
         self._found = 0
         self._time: list[int] = []
+        self._logged = 0
         self._planes: list[ScreenPlane | None] = []
         self._last: PlaneSeries | None = None
         self._changed = threading.Condition()
@@ -124,6 +127,16 @@ class LiveMapper:
         """All pictures so far, for mapping afterwards."""
         with self._changed:
             return PlaneSeries.of(self._time, self._planes, self.screen)
+
+    def log(self) -> list[tuple[str, dict[str, Any]]]:
+        """Return what a session's log is to have of the pictures since the last call: kinds of lines, and values."""
+        with self._changed:
+            first, self._logged = self._logged, len(self._time)
+            time, planes = self._time[first:], self._planes[first:]
+        if not time:
+            return []
+        lines = [(GEOMETRY, geometry(self.screen, self.camera))] if first == 0 else []
+        return [*lines, (PICTURES, pictures(time, planes, self.screen))]
 
     def wait(self, timeout_s: float = 5.0) -> bool:
         """Wait until no picture waits in the background; whether that was in time."""

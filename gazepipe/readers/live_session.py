@@ -22,6 +22,7 @@ from gazepipe.errors import RecordingError
 from gazepipe.live import recording as live
 from gazepipe.live.clock import STEP_NS, ClockMap, Offset
 from gazepipe.live.source import SampleFlag
+from gazepipe.markers import session_log
 from gazepipe.readers._pupil_labs import SCENE_WARNING
 from gazepipe.readers.source import Reader, read_bytes
 from gazepipe.recording import EyeSamples, Message, Recording
@@ -84,6 +85,8 @@ def read(path: Path, config: StudyConfig) -> Recording:
     if order.size < records.size:
         warnings.append(f"{records.size - order.size} samples came twice and were taken once")
     records, host = records[order], host[order]
+    if about["space"] == "scene" and not steps.size:  # pictures and samples of two clocks do not go together
+        records = session_log.again(records, log, path / live.LOG, warnings)
     origin = int(host[0])
     flags = _flag_gaps(records["flags"], host, float(about["rate_hz"]), np.flatnonzero(np.isin(order, steps)), warnings)
     mapped = about["space"] == "screen" or bool(np.isfinite(records["screen_x_px"]).any())
