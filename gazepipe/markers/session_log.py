@@ -16,7 +16,7 @@ import numpy.typing as npt
 from gazepipe.errors import GazepipeError
 from gazepipe.live.source import SampleFlag
 from gazepipe.markers.camera import Camera, sound_camera
-from gazepipe.markers.layout import MarkerScreen
+from gazepipe.markers.layout import MarkerScreen, signed_area
 from gazepipe.markers.mapping import PlaneSeries, map_gaze
 from gazepipe.markers.plane import ScreenPlane, screen_corners
 
@@ -70,7 +70,7 @@ def again(
         time = np.array([row[0] for row in rows], np.int64)
         corners, span = np.full((len(rows), 4, 2), np.nan), np.full((len(rows), 4), np.nan)
         for k, row in enumerate(rows):
-            if len(row) > 1:
+            if len(row) > 1 and signed_area(row[1]) > 1:
                 corners[k], span[k] = row[1], row[2]
         time, kept = np.unique(time, return_index=True)
         series = PlaneSeries(time, corners[kept], span[kept]).without_outliers()

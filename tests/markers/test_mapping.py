@@ -400,7 +400,11 @@ def test_a_sessions_log_maps_its_gaze_anew(tmp_path: Path) -> None:
     assert (found["flags"][inner] == SampleFlag.AFTER_GAP).all()
     assert (found["screen_x_px"][time > 9 * STEP + 200_000_000] == 930).all()  # no picture: as it was
     assert not warnings
-    for nonsense in ([0, "nowhere"], [0, [[0, 0]] * 4, [0, 0, 1, 1]], [2**70], {}):
+    log[1]["pictures"][0] = [0, [[0, 0]] * 4, [0, 0, 1, 1]]  # no screen looks like this
+    mapped = session_log.again(records, log, tmp_path, warnings)["screen_x_px"]
+    assert np.abs(mapped[inner & (time >= STEP)] - 960).max() < 2
+    assert not warnings
+    for nonsense in ([0, "nowhere"], [2**70], {}):
         log[1]["pictures"][0] = nonsense
         assert session_log.again(records, log, tmp_path, warnings) is records
         assert "not understood" in warnings.pop()
