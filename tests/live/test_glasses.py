@@ -160,11 +160,11 @@ def test_a_session_with_glasses_from_the_camera_to_the_map(trained: Study) -> No
     eye = recording.eyes["cyclopean"]
     number = np.rint((recording.time_ms + (recording.meta["time_origin_ns"] - began) / 1e6) / 5).astype(int)
     later = np.hypot(eye.x_px - glasses.screen_px[number, 0], eye.y_px - glasses.screen_px[number, 1])
-    between = (number * 0.005 + 0.2) % HEAD_S < 0.4  # pictures before and after a turn
+    between = (number * 0.005 + 0.6) % HEAD_S < 1.2  # pictures before and after a turn, of which one may be lost
     known = np.isfinite(later) & ~between
     assert np.median(later[known]) < 0.5
     assert np.percentile(later[known], 99) < 2
-    assert known.sum() > still.sum()
+    assert np.isfinite(later).mean() >= mapped.mean()
 
     # An ingest of the recording has the same presentations; the person has maps.
     result = ingest(study, jobs=1)
