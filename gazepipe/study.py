@@ -92,7 +92,9 @@ class Study:
     store: Path
 
     @classmethod
-    def open(cls, where: Path | None = None, *, config: Path | None = None, to: Path | None = None) -> Study:
+    def open(
+        cls, where: Path | str | None = None, *, config: Path | str | None = None, to: Path | str | None = None
+    ) -> Study:
         """Find the configuration that belongs to a folder and resolve its paths.
 
         Parameters
@@ -110,6 +112,7 @@ class Study:
         ConfigError
             If there is no configuration or it is wrong, or the store is sealed and this is not its passphrase.
         """
+        where, config, to = (None if p is None else Path(p) for p in (where, config, to))
         inside = where is not None and (where / CONFIG_NAME).is_file()
         path = config or (where / CONFIG_NAME if inside and where else Path(CONFIG_NAME))
         if where is not None and not where.is_dir():

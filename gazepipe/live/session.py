@@ -88,7 +88,7 @@ class Trial:
         expected = max(self.session.source.expected(self.onset_ns, end), 1.0)
         there = np.isfinite(x) & np.isfinite(y)
         on = there & (x >= 0) & (y >= 0) & (x < w) & (y < h)
-        return LiveFigures(x.size, max(0.0, 1 - there.sum() / expected), float(on.sum() / max(there.sum(), 1)))
+        return LiveFigures(x.size, max(0.0, 1 - float(there.sum()) / expected), float(on.sum() / max(there.sum(), 1)))
 
 
 class LabSession:
