@@ -42,7 +42,7 @@ images = sorted(study.stimuli.glob("*.png"))
 # as soon as nothing can change it any more, while the image is still shown.
 
 source = SimulatedSource(study.config.screen.screen(), seed=3)  # or NeonSource("192.168.1.20")
-presenter = SilentPresenter()  # or OpenCVPresenter((1280, 1024))
+presenter = SilentPresenter()  # or TkPresenter((1280, 1024))
 arrived = []
 
 with LabSession(study, user="visitor", source=source) as session:

@@ -20,7 +20,6 @@ from gazepipe.cli._shared import (
 
 if TYPE_CHECKING:
     from gazepipe.live.enrolment import LiveEnrolment
-    from gazepipe.live.presenter import Presenter
     from gazepipe.live.session import LabSession, Trial
     from gazepipe.markers.live import LiveMapper
     from gazepipe.study import Study
@@ -56,7 +55,14 @@ __all__ = ["session"]
 @click.option(
     "--points", default=9, show_default=True, type=click.IntRange(0), help="Targets of the validation; 0: none."
 )
-@click.option("--screen", "shown", type=click.Choice(["opencv", "none"]), default="opencv", show_default=True)
+@click.option(
+    "--screen",
+    "shown",
+    type=click.Choice(["auto", "tk", "opencv", "none"]),
+    default="auto",
+    show_default=True,
+    help="Whose window shows the images; auto: Tk's, which is part of Python, else OpenCV's; none: nothing is shown.",
+)
 @click.option("--enrol", is_flag=True, help="Embedding after each image; at the end the person is in the gallery.")
 @click.option("--stop-at", default=0.0, type=click.FloatRange(0, 1), help="With --enrol: stop at this expected cosine.")
 @click.option("--force", is_flag=True, help="Record even if a check fails.")
@@ -92,7 +98,7 @@ def session(
 
     from gazepipe.errors import NothingToDoError
     from gazepipe.live.devices import open_device
-    from gazepipe.live.presenter import OpenCVPresenter, SilentPresenter
+    from gazepipe.live.presenter import open_presenter
     from gazepipe.live.session import LabSession
     from gazepipe.stimuli import SUFFIXES
 
@@ -107,7 +113,7 @@ def session(
     source = open_device(device, study, address=address, replay=replay, scene=layout is not None)
     size = (study.config.screen.width_px, study.config.screen.height_px)
     mapper, frame = (None, None) if layout is None else _by_markers(layout, source)
-    presenter: Presenter = OpenCVPresenter(size, frame) if shown == "opencv" else SilentPresenter()
+    presenter = open_presenter(shown, size, frame)
     person = None
     if enrol:
         # Before the session: loading networks would hold up the recorder's thread for a second.

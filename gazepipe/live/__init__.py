@@ -8,7 +8,15 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-__all__ = ["LabSession", "LiveEnrolment", "NeonSource", "OpenCVPresenter", "SilentPresenter", "SimulatedSource"]
+__all__ = [
+    "LabSession",
+    "LiveEnrolment",
+    "NeonSource",
+    "OpenCVPresenter",
+    "SilentPresenter",
+    "SimulatedSource",
+    "TkPresenter",
+]
 
 _PLACES = {
     "LabSession": "session",
@@ -17,6 +25,7 @@ _PLACES = {
     "OpenCVPresenter": "presenter",
     "SilentPresenter": "presenter",
     "SimulatedSource": "simulated",
+    "TkPresenter": "tk_window",
 }
 
 

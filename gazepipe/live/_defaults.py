@@ -24,6 +24,10 @@ class Defaults:
     size_px = (0, 0)
     own_clock = False
 
+    def expected(self, begin_ns: int, end_ns: int) -> float:
+        """Return how many samples the nominal rate gives."""
+        return (end_ns - begin_ns) / 1e9 * self.rate_hz
+
     def status(self) -> DeviceStatus:
         """Return that nothing is known."""
         return DeviceStatus()
@@ -47,10 +51,13 @@ class Defaults:
         """Do nothing."""
 
 
-def echoes(n: int, clock_ns: Callable[[], int], grain_ns: int) -> ClockEchoes:
-    """Ask a device's clock `n` times, by a call that returns its time."""
+def echoes(
+    n: int, clock_ns: Callable[[], int], grain_ns: int, before: Callable[[], object] = lambda: None
+) -> ClockEchoes:
+    """Ask a device's clock `n` times, by a call that returns its time; what is done `before` takes none of it."""
     sent, device, received = (np.zeros(n, np.int64) for _ in range(3))
     for i in range(n):
+        before()
         sent[i] = host_ns()
         device[i] = clock_ns()
         received[i] = host_ns()

@@ -26,6 +26,7 @@ DISK_BYTES = 1_000_000_000
 ROUND_TRIP_MS = 50.0
 RATE_SHARE = 0.9
 TAGS = 3
+MAPPED = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ def preflight(recorder: Recorder, seconds: float) -> Report:
     checks = [
         _at_least("battery", status.battery, BATTERY, "{:.0%}", "charge the device"),
         _at_least("storage of the device", status.storage_bytes, DEVICE_BYTES, "{:.3g} bytes", "delete old recordings"),
-        _rate(host.size, seconds, source.rate_hz),
+        _rate(host.size, seconds, source.expected(begin, begin + round(seconds * 1e9))),
     ]
     worn = float(np.mean((flags & int(SampleFlag.NOT_WORN)) == 0)) if flags.size else math.nan
     checks.append(
@@ -86,12 +87,8 @@ def preflight(recorder: Recorder, seconds: float) -> Report:
     if source.own_clock:
         checks.append(_clock(recorder))
     if source.space == "scene":
-        seen = float(np.isfinite(x).mean()) if x.size else 0.0
-        found = f"{recorder.tags} tags, gaze mapped in {seen:.0%} of the samples"
-        if recorder.mapper is None:
-            checks.append(Check("tags", None, "gaze is not mapped to the screen"))
-        else:
-            checks.append(Check("tags", recorder.tags >= TAGS, found, "show the tags and look at the screen"))
+        later = host > begin + round(seconds * 5e8)  # at first, the camera's pictures are still on their way
+        checks.append(_tags(recorder, float(np.isfinite(x[later]).mean()) if later.any() else 0.0))
     free = shutil.disk_usage(recorder.writer.folder).free
     checks.append(_at_least("disk", free, DISK_BYTES, "{:.3g} bytes free", "free some space"))
     return Report(tuple(checks))
@@ -103,9 +100,24 @@ def _at_least(name: str, value: float | None, least: float, shape: str, remedy: 
     return Check(name, value >= least, f"{shape.format(value)}, needs {shape.format(least)}", remedy)
 
 
-def _rate(n: int, seconds: float, nominal: float) -> Check:
-    found = f"{n / seconds:.0f} Hz of {nominal:.0f}"
-    return Check("rate", n >= RATE_SHARE * nominal * seconds, found, "move nearer to the network or use a cable")
+def _rate(n: int, seconds: float, expected: float) -> Check:
+    found = f"{n / seconds:.0f} Hz of {expected / seconds:.0f}"
+    ok = n >= RATE_SHARE * expected if expected else None  # a pause of a recording that is replayed
+    return Check("rate", ok, found, "move nearer to the network or use a cable")
+
+
+def _tags(recorder: Recorder, mapped: float) -> Check:
+    if recorder.mapper is None:
+        return Check("tags", None, "gaze is not mapped to the screen")
+    found, remedy = f"{recorder.tags} tags, gaze mapped in {mapped:.0%} of the samples", ""
+    age = getattr(recorder.mapper, "age_ms", math.nan)
+    if math.isfinite(age):
+        found += f" by pictures {age:.0f} ms old"
+    why = getattr(recorder.mapper, "problem", "") or getattr(recorder.source, "no_pictures", "")
+    if not recorder.pictures:
+        found, remedy = "no picture of the scene camera", "look at the glasses' cable"
+    ok = recorder.tags >= TAGS and mapped >= MAPPED
+    return Check("tags", ok, found, why or remedy or "show the tags and look at the screen")
 
 
 def _clock(recorder: Recorder) -> Check:

@@ -115,6 +115,8 @@ def trial_contents(session: LabSession, trial: Trial) -> store.Contents:
     host, x, y, _ = session.recorder.seen.between(trial.onset_ns - _MARGIN_NS, trial.offset_ns + _MARGIN_NS)
     time = (host - trial.onset_ns).astype(np.float64) / 1e6
     end = (trial.offset_ns - trial.onset_ns) / 1e6
+    if limit := session.study.config.trials.duration_ms:
+        end = min(end, limit)  # as an ingest has it
     first, last = np.searchsorted(time, [0.0, end], "left").tolist()
     if last - first < 2:
         msg = f"{trial.image.name}: no samples came while it was shown."

@@ -23,8 +23,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from gazepipe.live._defaults import Defaults
-from gazepipe.live.source import ClockEchoes, DeviceStatus, SampleBatch, SourceError, host_ns
+from gazepipe.live._defaults import Defaults, echoes
+from gazepipe.live.source import ClockEchoes, DeviceStatus, SampleBatch, SourceError
 
 __all__ = ["LslSource"]
 
@@ -162,18 +162,17 @@ class LslSource(Defaults):
 
     def clock(self, n: int) -> ClockEchoes:
         """Return LSL's own measurement of the sender's clock, `n` times over."""
-        inlet = self._open()
-        sent, device, received = (np.zeros(n, np.int64) for _ in range(3))
+        inlet, ahead = self._open(), 0.0
+
+        def measured() -> None:
+            nonlocal ahead
+            ahead = inlet.time_correction(self.timeout_s)
+
         try:
-            for i in range(n):
-                ahead = inlet.time_correction(self.timeout_s)
-                sent[i] = host_ns()
-                device[i] = round((self._lsl.local_clock() - ahead) * 1e9)
-                received[i] = host_ns()
+            return echoes(n, lambda: round((self._lsl.local_clock() - ahead) * 1e9), 1, before=measured)
         except (self._lsl.util.TimeoutError, self._lsl.util.LostError) as error:
             msg = f"LSL stream {self.stream or 'Gaze'!r}: its clock does not answer ({error})."
             raise SourceError(msg) from None
-        return ClockEchoes(sent, device, received)
 
     def _open(self) -> Any:
         if self._inlet is None:

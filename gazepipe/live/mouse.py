@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gazepipe.errors import ConfigError
 from gazepipe.live._defaults import Defaults
 from gazepipe.live.source import DeviceStatus, SampleBatch, SourceError, host_ns
+
+if TYPE_CHECKING:
+    from gazepipe.live.tk_window import TkPointer
 
 __all__ = ["MouseSource"]
 
@@ -39,7 +43,7 @@ class MouseSource(Defaults):
     def __init__(self, size_px: tuple[int, int], rate_hz: float = 100.0, position: Position | None = None) -> None:
         self.size_px, self.rate_hz, self.position = size_px, rate_hz, position
         self._pointer: Position | None = None
-        self._window: Any = None
+        self._window: TkPointer | None = None
         self._next_ns = 0
 
     def open(self) -> None:
@@ -58,7 +62,7 @@ class MouseSource(Defaults):
         """End."""
         window, self._window, self._pointer = self._window, None, None
         if window is not None:
-            window.destroy()
+            window.close()
 
     def read(self, timeout_s: float) -> SampleBatch:
         """Return one sample when its time has come; one that was missed is not made up."""
@@ -81,19 +85,11 @@ class MouseSource(Defaults):
         return DeviceStatus(worn=True)
 
     def _tk(self) -> Position:
-        try:
-            import tkinter
+        from gazepipe.live.tk_window import TkPointer
 
-            self._window = tkinter.Tk()
-            self._window.withdraw()
-        except Exception as error:  # Tk is not there, or says that there is no screen
+        try:
+            window = self._window = TkPointer()
+        except ConfigError as error:
             msg = f"the mouse cannot be asked ({error}); run it on a computer with a screen, or give a `position`."
             raise SourceError(msg) from None
-        window = self._window
-
-        def pointer() -> tuple[float, float]:
-            window.update()
-            x, y = window.winfo_pointerxy()
-            return float(x), float(y)
-
-        return pointer
+        return lambda: window.place

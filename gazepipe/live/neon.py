@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
+from gazepipe.live._neon_network import Phone, bind_datagrams, find_phone
 from gazepipe.live.source import (
     ClockEchoes,
     DeviceStatus,
@@ -87,6 +88,8 @@ class NeonSource:
             rate_hz,
         )
         self.size_px = (1600, 1200)
+        #: Why no picture of the scene camera comes, or "".
+        self.no_pictures = ""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._tasks: list[asyncio.Task[Any]] = []
@@ -94,6 +97,8 @@ class NeonSource:
         self._phone: Any = None
         self._detail: dict[str, Any] = {}
         self._host = ""
+        self._found: Phone | None = None
+        self._moved = False
         self._worn: bool | None = None
         self._arrived = threading.Condition()
         self._samples: list[_Sample] = []
@@ -126,8 +131,8 @@ class NeonSource:
         if loop is None or thread is None:
             return
         self._loop = self._thread = None
-        with contextlib.suppress(Exception):
-            asyncio.run_coroutine_threadsafe(self._disconnect(), loop).result(self.timeout_s)
+        with contextlib.suppress(Exception):  # no phone is needed for this: it takes long on a busy computer only
+            asyncio.run_coroutine_threadsafe(self._disconnect(), loop).result(2 * self.timeout_s + 5)
         loop.call_soon_threadsafe(loop.stop)
         thread.join(self.timeout_s)
 
@@ -144,6 +149,10 @@ class NeonSource:
             return SampleBatch.none()
         device, received, x, y, pupil, flags = zip(*got, strict=True)
         return SampleBatch.of(device, x, y, pupil_mm=pupil, received_ns=received, flags=flags)
+
+    def expected(self, begin_ns: int, end_ns: int) -> float:
+        """Return how many samples the nominal rate gives."""
+        return (end_ns - begin_ns) / 1e9 * self.rate_hz
 
     def status(self) -> DeviceStatus:
         """Return battery and storage as the phone last told them, and whether the last sample's glasses were worn."""
@@ -248,16 +257,23 @@ class NeonSource:
 
         self._host, port = await self._find()
         self._device = Device(self._host, port)
-        status = await self._device.get_status()
+        try:
+            status = await self._device.get_status()
+        except Exception:
+            self._moved = True  # perhaps: it may have another address now
+            raise
         self._know(status)
         sensor = status.direct_gaze_sensor()
         if sensor is None or not sensor.connected or not sensor.port:
             msg = f"{self._host}: the phone sees no glasses; plug them in and open the Companion app."
             raise SourceError(msg)
         self._tasks = [asyncio.ensure_future(self._follow()), asyncio.ensure_future(self._gaze(self._url(sensor)))]
-        world = status.direct_world_sensor() if self.scene else None
-        if world is not None and world.connected and world.port:
-            self._tasks.append(asyncio.ensure_future(self._scene(self._url(world))))
+        if self.scene:
+            world = status.direct_world_sensor()
+            if world is not None and world.connected and world.port:
+                self._tasks.append(asyncio.ensure_future(self._scene(self._url(world))))
+            else:
+                self.no_pictures = f"{self._host}: the phone sees no scene camera; look at the glasses' cable."
 
     def _url(self, sensor: Any) -> str:
         scheme = "rtspt" if self.transport == "tcp" else "rtsp"
@@ -269,19 +285,11 @@ class NeonSource:
         if self.address != "auto":
             host, colon, port = self.address.rpartition(":")
             return (host, int(port)) if colon and port.isdigit() else (self.address, _PORT)
-        from pupil_labs.realtime_api.discovery import Network
-
-        async with Network() as network:
-            await asyncio.sleep(min(self.timeout_s, 3.0))
-            found = {d.name: d for d in network.devices}
-        if len(found) != 1:
-            names = ", ".join(sorted(f"{d.name.split(':')[1]} at {d.addresses[0]}" for d in found.values()))
-            what = f"{len(found)} phones answer ({names})" if found else "no phone answers on this network"
-            remedy = "name one" if found else "give its address, which the Companion app shows under Stream"
-            msg = f"neon: {what}; {remedy}."
-            raise SourceError(msg)
-        device = next(iter(found.values()))
-        return device.addresses[0], device.port
+        # A connection that falls is made anew with the same phone, whoever else has come meanwhile.
+        if self._found is None or self._moved:
+            self._found = await find_phone(self.timeout_s, "" if self._found is None else self._found.name)
+            self._moved = False
+        return self._found.host, self._found.port
 
     def _know(self, status: Any) -> None:
         self._phone = status.phone
@@ -308,7 +316,7 @@ class NeonSource:
     async def _gaze(self, url: str) -> None:
         from pupil_labs.realtime_api.streaming.gaze import receive_gaze_data
 
-        _bind_datagrams(self._host, self._datagrams)
+        bind_datagrams(self._host, self._datagrams)
         why = "the phone has ended the stream of gaze."
         try:
             async for datum in receive_gaze_data(url, run_loop=False, timeout=2 * self.timeout_s, log_level=50):
@@ -341,18 +349,26 @@ class NeonSource:
         from pupil_labs.realtime_api.streaming.video import receive_video_frames
 
         while True:
-            with contextlib.suppress(Exception):
-                async for frame in receive_video_frames(url, run_loop=False, log_level=50):
-                    grey = np.ascontiguousarray(frame.to_ndarray(pixel_format="gray"))
+            why = "the phone has ended the stream of pictures."
+            try:
+                async for frame in receive_video_frames(url, run_loop=False, timeout=2 * self.timeout_s, log_level=50):
+                    grey = np.ascontiguousarray(frame.to_ndarray(format="gray"))
                     stamp = round(frame.timestamp_unix_seconds * 1e9)
                     with self._arrived:
                         self._frames = [*self._frames, SceneFrame(stamp, grey)][-_FRAMES_KEPT:]
+                    self.no_pictures = ""
+            except asyncio.CancelledError:
+                raise
+            except Exception as error:
+                why = f"the stream of pictures broke off ({type(error).__name__}: {error})."
+            self.no_pictures = f"{self._host}: {why}"
             await asyncio.sleep(1.0)
 
     async def _disconnect(self) -> None:
         asyncio.get_running_loop().set_exception_handler(lambda *_: None)  # what still comes is of no interest
         # The client takes some cancellations for an end of its own iterators, and leaves tasks behind: ask again.
-        for _ in range(5):
+        until = time.monotonic() + 2 * self.timeout_s
+        while time.monotonic() < until:
             left = [t for t in asyncio.all_tasks() if t is not asyncio.current_task()]
             if not left:
                 break
@@ -368,36 +384,3 @@ class NeonSource:
             await self._device.close()
             self._device = None
         await asyncio.sleep(0.01)  # sockets close in the turn after the one in which they are told to
-
-
-def _bind_datagrams(device: str, made: list[socket.socket]) -> None:
-    """Let the client receive gaze on the interface that leads to the device, and on no other.
-
-    It would bind to every interface, where anybody in the lab's network could send it gaze; and it leaves sockets
-    open where the neighbouring port is taken. Those that it gets are added to `made`.
-    """
-    from aiortsp.transport.udp import UDPTransport
-
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect((device, 9))  # sends nothing: it only asks for the route
-        own = probe.getsockname()[0]
-
-    def pair(bind_address: str | None = None, retry: int = 10) -> tuple[socket.socket, socket.socket]:
-        for _ in range(10 * retry):
-            first = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-            second = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-            try:
-                first.bind((bind_address or own, 0))
-                port = first.getsockname()[1]
-                if port % 2 == 0:
-                    second.bind((bind_address or own, port + 1))
-                    made.extend((first, second))
-                    return first, second
-            except OSError:
-                pass
-            first.close()
-            second.close()
-        msg = "no two neighbouring ports are free"
-        raise OSError(msg)
-
-    UDPTransport.get_socket_pair = staticmethod(pair)

@@ -1,4 +1,4 @@
-"""Who shows the images: `Presenter`, the built-in one of OpenCV, and one that shows nothing.
+"""Who shows the images: `Presenter`, one with OpenCV's windows, and one that shows nothing (of Tk: `tk_window`).
 
 A presenter calls back in the moment something is on the screen, so that the event has that time and not the time
 when showing it was asked for.
@@ -6,6 +6,7 @@ when showing it was asked for.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,11 +18,17 @@ import numpy.typing as npt
 from gazepipe.errors import ConfigError
 from gazepipe.images import read_rgb
 
-__all__ = ["OpenCVPresenter", "Presenter", "SilentPresenter", "canvas"]
+__all__ = ["SCREENS", "NoWindowError", "OpenCVPresenter", "Presenter", "SilentPresenter", "canvas", "open_presenter"]
 
 U8 = npt.NDArray[np.uint8]
+#: What `open_presenter` knows.
+SCREENS = ("auto", "tk", "opencv", "none")
 _GREY = 128
 _ESCAPE = 27
+
+
+class NoWindowError(ConfigError):
+    """Nothing can be shown here."""
 
 
 class Presenter(Protocol):
@@ -44,9 +51,13 @@ class Presenter(Protocol):
 
 
 def canvas(
-    screen_px: tuple[int, int], path: Path | None = None, place: Sequence[float] = (), frame: U8 | None = None
+    screen_px: tuple[int, int],
+    path: Path | None = None,
+    place: Sequence[float] = (),
+    frame: U8 | None = None,
+    target: tuple[float, float] | None = None,
 ) -> U8:
-    """Draw a screen as BGR ``(height, width, 3)``: grey, or a `frame` with tags, with an image on it."""
+    """Draw a screen as BGR ``(height, width, 3)``: grey, or a `frame` with tags, with an image or a target on it."""
     out = np.full((screen_px[1], screen_px[0], 3), _GREY, np.uint8) if frame is None else frame.copy()
     if path is not None:
         left, top, width, height = (round(v) for v in place)
@@ -54,7 +65,36 @@ def canvas(
         x0, y0 = max(left, 0), max(top, 0)
         part = out[y0 : max(top + height, 0), x0 : max(left + width, 0)]
         part[:] = pixels[y0 - top : y0 - top + part.shape[0], x0 - left : x0 - left + part.shape[1]]
+    if target is not None:
+        import cv2
+
+        at = round(target[0]), round(target[1])
+        cv2.circle(out, at, 16, (0, 0, 0), -1, cv2.LINE_AA)
+        cv2.circle(out, at, 3, (255, 255, 255), -1, cv2.LINE_AA)
     return out
+
+
+def open_presenter(name: str, screen_px: tuple[int, int], frame: U8 | None = None) -> Presenter:
+    """Return a presenter by name: ``"tk"``, ``"opencv"``, ``"none"``, or ``"auto"``, the first of them with a window.
+
+    Raises
+    ------
+    ConfigError
+        If there is none.
+    """
+    from gazepipe.live.tk_window import TkPresenter
+
+    if name == "none":
+        return SilentPresenter()
+    if name != "auto":
+        return TkPresenter(screen_px, frame) if name == "tk" else OpenCVPresenter(screen_px, frame)
+    try:
+        return TkPresenter(screen_px, frame)
+    except NoWindowError as error:  # what everybody can have: what OpenCV lacks is of no interest
+        problem = error
+    with contextlib.suppress(NoWindowError):
+        return OpenCVPresenter(screen_px, frame)
+    raise problem
 
 
 class SilentPresenter:
@@ -103,7 +143,7 @@ class OpenCVPresenter:
 
     Raises
     ------
-    ConfigError
+    NoWindowError
         If this OpenCV has no windows.
     """
 
@@ -117,10 +157,10 @@ class OpenCVPresenter:
         except cv2.error:
             msg = (
                 "this OpenCV cannot open a window (it is the headless build, or there is no display); "
-                "run `pip uninstall opencv-python-headless` and `pip install opencv-python` in a desktop session, "
-                "or show the images by PsychoPy (docs/live.md)."
+                "use Tk's window (--screen tk), or run `pip uninstall opencv-python-headless` and "
+                "`pip install opencv-python` in a desktop session."
             )
-            raise ConfigError(msg) from None
+            raise NoWindowError(msg) from None
 
     def _show(self, picture: U8, shown: Callable[[], Any]) -> None:
         self._cv2.imshow(self._title, picture)
@@ -133,11 +173,7 @@ class OpenCVPresenter:
 
     def target(self, x_px: float, y_px: float, shown: Callable[[], Any]) -> None:
         """Show a disc with a dot in it."""
-        picture = canvas(self._screen, frame=self._frame)
-        at = round(x_px), round(y_px)
-        self._cv2.circle(picture, at, 16, (0, 0, 0), -1, self._cv2.LINE_AA)
-        self._cv2.circle(picture, at, 3, (255, 255, 255), -1, self._cv2.LINE_AA)
-        self._show(picture, shown)
+        self._show(canvas(self._screen, frame=self._frame, target=(x_px, y_px)), shown)
 
     def blank(self, shown: Callable[[], Any]) -> None:
         """Show the frame alone."""

@@ -91,7 +91,7 @@ class Recorder:
         self.clock_s, self.echoes, self.silence_s, self.listen = clock_s, echoes, silence_s, listen
         self.clock = ClockMap()
         self.seen = Seen()
-        self.tags = 0
+        self.tags = self.pictures = 0
         self.lost = self.reconnected = self.gaps = 0
         self.ended = False
         self.failure: BaseException | None = None
@@ -159,6 +159,7 @@ class Recorder:
             if self.mapper is not None:
                 for frame in self.source.frames():
                     self.tags = self.mapper.see(frame)
+                    self.pictures += 1
             if len(batch):
                 heard = time.monotonic()
                 self._take(batch)
@@ -245,6 +246,7 @@ class Recorder:
                 pause = _FIRST_WAIT_S if self._post() else min(2 * pause, _LONGEST_WAIT_S)
                 retry = now + (pause if self.unsent else 0)
             if now >= next_sync:
+                self._log_mapper()
                 self.writer.sync(samples=True)
                 next_sync = now + _SYNC_S
             if self._remeasure or now >= next_clock:
@@ -252,10 +254,16 @@ class Recorder:
                 self._measure()
                 next_clock = time.monotonic() + self.clock_s
             if stopping:
+                self._log_mapper()
                 return
             wait = min(next_sync, next_clock, retry if self.unsent else next_sync) - time.monotonic()
             self._wake.wait(max(wait, 0.001))
             self._wake.clear()
+
+    def _log_mapper(self) -> None:
+        """Write down where the screen was: samples are mapped anew from it when the session is read."""
+        for kind, values in getattr(self.mapper, "log", list)():
+            self.writer.log(kind, host_ns(), **values)
 
     def _measure(self) -> None:
         if not self.source.own_clock:

@@ -117,6 +117,11 @@ class ReplaySource(Defaults):
             flags=self._flags[part],
         )
 
+    def expected(self, begin_ns: int, end_ns: int) -> float:
+        """Return how many samples the recording has there: between its blocks it has none."""
+        first, end = np.searchsorted(self._since, (begin_ns - self._start_ns, end_ns - self._start_ns))
+        return float(end - first)
+
     def status(self) -> DeviceStatus:
         """Return whether the last sample's glasses were worn."""
         last = max(self._sent - 1, 0)

@@ -85,7 +85,7 @@ class Trial:
         end = self.offset_ns or host_ns()
         _, x, y, _ = self.session.recorder.seen.between(self.onset_ns, end)
         w, h = self.session.screen_px
-        expected = max((end - self.onset_ns) / 1e9 * self.session.source.rate_hz, 1.0)
+        expected = max(self.session.source.expected(self.onset_ns, end), 1.0)
         there = np.isfinite(x) & np.isfinite(y)
         on = there & (x >= 0) & (y >= 0) & (x < w) & (y < h)
         return LiveFigures(x.size, max(0.0, 1 - float(there.sum()) / expected), float(on.sum() / max(there.sum(), 1)))
@@ -98,7 +98,7 @@ class LabSession:
 
         with LabSession(study, user="u07", source=NeonSource("192.168.1.20"), mapper=mapper) as session:
             session.check().raise_for_status()
-            for image, trial in session.trials(images, seconds=3.0, seed=1):
+            for image, trial in session.trials(images, seed=1):
                 ...  # show it, trial.onset(), wait, trial.end()
 
     The recording is the folder `folder`, which `gazepipe ingest` reads like any other. However the program ends, what
@@ -294,9 +294,7 @@ class LabSession:
         self.recorder.event(number, name, at)
         return at
 
-    def trials(
-        self, images: Sequence[Path | str], seconds: float | None = None, seed: int | None = None
-    ) -> Iterator[tuple[Path, Trial]]:
+    def trials(self, images: Sequence[Path | str], seed: int | None = None) -> Iterator[tuple[Path, Trial]]:
         """Give images one after another, each with its `Trial`; shuffled where there is a seed.
 
         Where the script has not said that a presentation began or ended, it is said when the next one is asked for.
@@ -338,7 +336,7 @@ class LabSession:
         `after` is called with each presentation when it is over, and tells whether to go on.
         """
         done = 0
-        for image, trial in self.trials(images, seconds, seed):
+        for image, trial in self.trials(images, seed):
             presenter.image(image, trial.place, trial.onset)
             going_on = presenter.wait(seconds)
             presenter.blank(trial.end)
@@ -352,7 +350,13 @@ class LabSession:
         return done
 
     def validate(self, presenter: Presenter, points: int = 9, seconds: float = 1.0) -> Validation:
-        """Show targets and measure accuracy and precision, in degrees; kept with the recording."""
+        """Show targets and measure accuracy and precision, in degrees; kept with the recording.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            If somebody pressed Escape.
+        """
         import pandas as pd
 
         from gazepipe.accuracy import accuracy_precision
@@ -360,9 +364,10 @@ class LabSession:
         looked: list[pd.DataFrame] = []
         for number, (tx, ty) in enumerate(_targets(points, self.screen_px)):
             presenter.target(tx, ty, partial(self.event, f"TARGET {number} {tx:g} {ty:g}"))
-            presenter.wait(_SETTLE_S)
+            going_on = presenter.wait(_SETTLE_S)
             begin = host_ns()
-            presenter.wait(seconds)
+            if not (going_on and presenter.wait(seconds)):
+                raise KeyboardInterrupt
             end = host_ns()
             time.sleep(2 / self.source.rate_hz + 0.02)  # the last samples are on their way
             host, x, y, _ = self.recorder.seen.between(begin, end)

@@ -227,6 +227,9 @@ class GazeSource(Protocol):
             If there will never be more (a replay has come to its end).
         """
 
+    def expected(self, begin_ns: int, end_ns: int) -> float:
+        """Return how many samples belong between two times, if none is lost; by `rate_hz`, unless there were pauses."""
+
     def status(self) -> DeviceStatus:
         """Return how the device is."""
 
@@ -259,7 +262,10 @@ class GazeSource(Protocol):
 
 
 class SceneMapper(Protocol):
-    """Maps gaze in a scene camera's picture to the screen."""
+    """Maps gaze in a scene camera's picture to the screen.
+
+    One that has a method ``log`` (`gazepipe.markers.live.LiveMapper`) has its lines written to the session's log.
+    """
 
     def see(self, frame: SceneFrame) -> int:
         """Look for the screen in a picture; returns how many of its tags were found."""

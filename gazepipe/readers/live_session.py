@@ -22,6 +22,7 @@ from gazepipe.errors import RecordingError
 from gazepipe.live import recording as live
 from gazepipe.live.clock import STEP_NS, ClockMap, Offset
 from gazepipe.live.source import SampleFlag
+from gazepipe.markers import session_log
 from gazepipe.readers._pupil_labs import SCENE_WARNING
 from gazepipe.readers.source import Reader, read_bytes
 from gazepipe.recording import EyeSamples, Message, Recording
@@ -32,6 +33,9 @@ I64 = npt.NDArray[np.int64]
 _FORMAT = "live-session"
 #: A step this many times the usual one is a gap.
 _GAP = 1.5
+#: A clock that was set where nothing measured it: by how much at least, and how much around is looked at.
+_FEW = 5  # samples, of which one alone may come out of turn
+_BACK_NS, _AHEAD_NS, _AROUND_NS = 100_000_000, 500_000_000, 2_000_000_000
 
 
 def sniff(head: bytes, path: Path) -> bool:
@@ -81,6 +85,8 @@ def read(path: Path, config: StudyConfig) -> Recording:
     if order.size < records.size:
         warnings.append(f"{records.size - order.size} samples came twice and were taken once")
     records, host = records[order], host[order]
+    if about["space"] == "scene" and not steps.size:  # pictures and samples of two clocks do not go together
+        records = session_log.again(records, log, path / live.LOG, warnings)
     origin = int(host[0])
     flags = _flag_gaps(records["flags"], host, float(about["rate_hz"]), np.flatnonzero(np.isin(order, steps)), warnings)
     mapped = about["space"] == "screen" or bool(np.isfinite(records["screen_x_px"]).any())
@@ -148,24 +154,50 @@ def to_host(
     host = np.empty(len(records), np.int64)
     guessed = not len(clock)
     bounds = [(0, 0), *steps, (len(records), 0)]
+    unmeasured: list[int] = []
     for (a, line), (b, _) in itertools.pairwise(bounds):
-        if len(clock):
-            host[a:b] = clock.host(device[a:b], line)
-            early = (received[a:b] - host[a:b]) < -STEP_NS
-            if not early.any():
+        cuts = _unmeasured(device, received, a, b)
+        unmeasured += cuts
+        parts = list(itertools.pairwise([a, *cuts, b]))
+        late = [received[i:j] - clock.host(device[i:j], line) for i, j in parts] if len(clock) else []
+        fits = [float(v.min()) for v in late if v.min() >= -STEP_NS]
+        for k, (i, j) in enumerate(parts):
+            if late and -STEP_NS <= late[k].min() <= min(fits) + STEP_NS:
+                host[i:j] = received[i:j] - late[k]
                 continue
-            # No sample arrives before it was taken: the clock was set, and nothing measured it afterwards.
             guessed = True
-            a += int(np.argmax(early))
-        host[a:b] = device[a:b] + int((received[a:b] - device[a:b]).min())
+            if len(parts) == 1 and late:  # no sample arrives before it was taken: from there on the clock was another
+                first = int(np.argmax(late[k] < -STEP_NS))
+                host[i : i + first] = received[i : i + first] - late[k][:first]
+                i += first
+            host[i:j] = device[i:j] + int((received[i:j] - device[i:j]).min())
     if guessed:
         warnings.append(
             "the device's clock was not measured for all samples; those without were timed by their arrival, which "
             "makes them late by the fastest transfer"
         )
-    if steps:
-        warnings.append(f"the device's clock was set {len(steps)} times while it recorded; samples follow it")
-    return host, np.array([i for i, _ in steps], np.int64)
+    if found := sorted([*(i for i, _ in steps), *unmeasured]):
+        warnings.append(f"the device's clock was set {len(found)} times while it recorded; samples follow it")
+    return host, np.array(found, np.int64)
+
+
+def _unmeasured(device: I64, received: I64, a: int, b: int) -> list[int]:
+    """First samples, from `a` to `b`, after steps of the device's clock that no measurement tells of.
+
+    Time goes back, or leaps far ahead of the arrival, and what follows stays there. (After a halt of the network and
+    losses samples may leap, too, but the fastest ones of the seconds before and after took equally long.)
+    """
+    took = (received - device)[a:b]
+    found: list[int] = []
+    back, ahead = np.diff(device[a:b]) < -_BACK_NS, np.diff(took) < -_AHEAD_NS
+    for k in (np.flatnonzero(back | ahead) + 1).tolist():
+        leap, at = int(took[k] - took[k - 1]), received[a + k]
+        before = took[max(0, int(np.searchsorted(received[a:b], at - _AROUND_NS))) : k]
+        after = took[k : int(np.searchsorted(received[a:b], at + _AROUND_NS))]
+        stays_back = back[k - 1] and device[a + k : a + k + _FEW].max() < device[a + k - 1]
+        if stays_back or abs(int(after.min() - before.min()) - leap) < abs(leap) / 2:
+            found.append(a + k)
+    return found
 
 
 def _steps(device: I64, received: I64, clock: ClockMap) -> list[tuple[int, int]]:

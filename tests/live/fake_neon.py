@@ -1,8 +1,8 @@
 """A Neon on this computer's loopback: what the phone's app serves, as far as the official client asks for it.
 
 One HTTP port with the status (also as a websocket), recordings, events and the template; RTSP with RTP and RTCP for the
-gaze; the time echo. Gaze is a `Trace`, played in real time from the moment the stream starts. Everything that can go
-wrong in a lab is a field of `Faults`.
+gaze and the scene camera; the time echo; with a name, it announces itself (mDNS). Gaze is a `Trace`, played in real
+time from the moment a stream starts. Everything that can go wrong in a lab is a field of `Faults`.
 
 The phone's clock is `FakeNeon.clock_ns` of this computer's: an offset, a drift and a step.
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
 import struct
 import threading
 import uuid
@@ -23,6 +24,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from aiohttp import web
+from fake_scene import SceneVideo
+from zeroconf.asyncio import AsyncServiceInfo, AsyncZeroconf
 
 from gazepipe.live.source import host_ns
 
@@ -42,6 +45,7 @@ class Trace:
     y_px: npt.NDArray[np.float32]
     worn: npt.NDArray[np.uint8]
     pupil_mm: npt.NDArray[np.float32]
+    pupil_right_mm: npt.NDArray[np.float32] | None = None  # None: as the left one
 
     @classmethod
     def steady(cls, seconds: float, rate_hz: float = 200.0) -> Trace:
@@ -58,7 +62,7 @@ class Trace:
         gaze = np.fromfile(folder / "gaze_200hz.raw", "<f4").reshape(-1, 2)
         worn = np.fromfile(folder / "worn_200hz.raw", "u1")
         eyes = np.fromfile(folder / "eye_state ps1.raw", "<f4").reshape(len(times), -1)
-        return cls((times - times[0]) / 1e9, gaze[:, 0], gaze[:, 1], worn, eyes[:, 0])
+        return cls((times - times[0]) / 1e9, gaze[:, 0], gaze[:, 1], worn, eyes[:, 0], eyes[:, 7])
 
 
 @dataclass
@@ -84,11 +88,21 @@ class Faults:
 class FakeNeon:
     """The phone; use as a context manager. `sent` has the number of every sample that left, `events` what came."""
 
-    def __init__(self, trace: Trace, faults: Faults | None = None, *, layout: str = "eyestate", seed: int = 0) -> None:
-        self.trace, self.faults, self.layout = trace, faults or Faults(), layout
+    def __init__(
+        self,
+        trace: Trace,
+        faults: Faults | None = None,
+        *,
+        layout: str = "eyestate",
+        seed: int = 0,
+        scene: SceneVideo | None = None,
+        name: str = "",
+    ) -> None:
+        self.trace, self.faults, self.layout, self.scene, self.name = trace, faults or Faults(), layout, scene, name
         self.rng = np.random.default_rng(seed)
         self.sent: list[int] = []
         self.left_ns = np.zeros(len(trace.time_s), np.int64)  # host time at which each sample left
+        self.reported: list[tuple[int, float]] = []  # number of the next sample, and the phone's clock minus ours
         self.events: list[dict[str, Any]] = []
         self.recording: str | None = None
         self.calibration = b""  # of the cameras, as the phone has it
@@ -168,20 +182,38 @@ class FakeNeon:
             "echo": echo.sockets[0].getsockname()[1],
         }
         falls = asyncio.create_task(self._fall())
+        announced = await self._announce() if self.name else None
         self._ready.set()
         await self._stop.wait()
         falls.cancel()
+        if announced is not None:
+            await announced.async_unregister_all_services()
+            await announced.async_close()
         rtsp.close()
         echo.close()
         for writer in list(self._writers):
             writer.close()
-        for socket in list(self._sockets):
-            await socket.close()
+        for listener in list(self._sockets):
+            await listener.close()
         await runner.cleanup()
         tasks = [t for t in asyncio.all_tasks() if t is not asyncio.current_task()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _announce(self) -> AsyncZeroconf:
+        """Tell the network of the phone, as the Companion app does."""
+        kind, loopback = "_http._tcp.local.", "127.0.0.1"
+        told = AsyncServiceInfo(
+            kind,
+            f"PI monitor:{self.name}:fa4e000000000001.{kind}",
+            addresses=[socket.inet_aton(loopback)],
+            port=self._ports["http"],
+            server=f"{self.name.replace(' ', '-')}.local.",
+        )
+        network = AsyncZeroconf(interfaces=[loopback])
+        await (await network.async_register_service(told))
+        return network
 
     async def _fall(self) -> None:
         """Break all connections when the time has come."""
@@ -189,8 +221,8 @@ class FakeNeon:
             await asyncio.sleep(0.02)
         for writer in list(self._writers):
             writer.transport.abort()
-        for socket in list(self._sockets):
-            await socket.close()
+        for listener in list(self._sockets):
+            await listener.close()
 
     # ---- REST and websocket ------------------------------------------------------------------------------------------
 
@@ -209,19 +241,19 @@ class FakeNeon:
         }
         hardware = {"version": "2.0", "glasses_serial": "-1", "world_camera_serial": "-1", "module_serial": "000001"}
         sensor = {
-            "sensor": "gaze",
             "conn_type": "DIRECT",
             "connected": True,
             "ip": "127.0.0.1",
             "port": self._ports["rtsp"],
             "protocol": "rtsp",
-            "params": "camera=gaze&audioenable=on",
             "stream_error": False,
         }
+        kinds = ["gaze"] if self.scene is None else ["gaze", "world"]
+        sensors = [sensor | {"sensor": kind, "params": f"camera={kind}&audioenable=on"} for kind in kinds]
         return [
             {"model": "Phone", "data": phone},
             {"model": "Hardware", "data": hardware},
-            {"model": "Sensor", "data": sensor},
+            *({"model": "Sensor", "data": one} for one in sensors),
         ]
 
     def _refusal(self, request: web.Request) -> web.Response | None:
@@ -237,22 +269,22 @@ class FakeNeon:
             return refused
         if request.headers.get("Upgrade", "").lower() != "websocket":
             return web.json_response({MESSAGE: "Success", "result": self.components()})
-        socket = web.WebSocketResponse()
-        await socket.prepare(request)
-        self._sockets.add(socket)
+        listener = web.WebSocketResponse()
+        await listener.prepare(request)
+        self._sockets.add(listener)
         for component in self.components():
-            await socket.send_str(json.dumps(component))
-        async for _ in socket:
+            await listener.send_str(json.dumps(component))
+        async for _ in listener:
             pass
-        self._sockets.discard(socket)
-        return socket
+        self._sockets.discard(listener)
+        return listener
 
     def notify(self, component: dict[str, Any]) -> None:
         """Send a component, or anything else, to all who listen."""
 
         async def send() -> None:
-            for socket in list(self._sockets):
-                await socket.send_str(json.dumps(component))
+            for listener in list(self._sockets):
+                await listener.send_str(json.dumps(component))
 
         asyncio.run_coroutine_threadsafe(send(), self._loop).result(5)
 
@@ -319,17 +351,20 @@ class FakeNeon:
                 if method == "OPTIONS":
                     answer = ["Public: OPTIONS, DESCRIBE, SETUP, PLAY, GET_PARAMETER, TEARDOWN"]
                 elif method == "DESCRIBE":
+                    media = f"m=application 0 RTP/AVP 99\r\na=rtpmap:99 com.pupillabs.gaze1/{RTP_HZ}\r\n"
+                    if "camera=world" in url and self.scene is not None:
+                        media = self.scene.description(RTP_HZ)
                     body = (
                         "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=fake\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\na=recvonly\r\n"
-                        f"m=application 0 RTP/AVP 99\r\na=rtpmap:99 com.pupillabs.gaze1/{RTP_HZ}\r\n"
-                        "a=control:streamid=0\r\n"
+                        f"{media}a=control:streamid=0\r\n"
                     )
                     answer = [f"Content-Base: {url}", "Content-Type: application/sdp", f"Content-Length: {len(body)}"]
                 elif method == "SETUP":
                     transport, send = await self._transport(headers["transport"], writer)
                     answer += [f"Transport: {transport}"]
                 elif method == "PLAY":
-                    player = asyncio.create_task(self._play(send))
+                    play = self._show if "camera=world" in url else self._play
+                    player = asyncio.create_task(play(send))
                 head = "\r\n".join([f"RTSP/1.0 200 OK\r\nCSeq: {headers['cseq']}", *answer])
                 writer.write(f"{head}\r\n\r\n{body}".encode())
                 await writer.drain()
@@ -366,12 +401,41 @@ class FakeNeon:
         shape = LAYOUTS[self.layout]
         if shape in ("", "ff", "ffff"):
             return head + struct.pack("!" + shape, *([float(t.x_px[i]), float(t.y_px[i])] * (len(shape) // 2)))
-        eyes = [pupil, 0, 0, 0, 0, 0, 1] * 2 + [0.0] * (int(shape[:-1]) - 14)
+        right = pupil if t.pupil_right_mm is None else float(t.pupil_right_mm[i])
+        eyes = [pupil, 0, 0, 0, 0, 0, 1, right, 0, 0, 0, 0, 0, 1] + [0.0] * (int(shape[:-1]) - 14)
         return head + struct.pack("!" + shape, *eyes)
 
     def _rtp(self, i: int) -> int:
         """RTP time of a sample: an even clock, which runs on whatever happens to the phone's."""
         return round(self.trace.time_s[i] * RTP_HZ * (1 + self.faults.drift_ppm * 1e-6)) & 0xFFFFFFFF
+
+    def _report(self) -> bytes:
+        """Sender report: which time of the streams is which of the phone's clock."""
+        at = host_ns()
+        ns = at + round(self.offset_ns(at))  # whole: a float has not enough digits
+        whole, part = ns // 1_000_000_000 + NTP_EPOCH_S, (ns % 1_000_000_000 << 32) // 1_000_000_000
+        rtp = round((at - self.started_ns) / 1e9 * RTP_HZ * (1 + self.faults.drift_ppm * 1e-6)) & 0xFFFFFFFF
+        return struct.pack("!BBHIIIIII", 0x80, 200, 6, 7, whole, part, rtp, len(self.sent) & 0xFFFFFFFF, 0)
+
+    async def _show(self, send: Callable[[int, bytes], None]) -> None:
+        """Send the scene camera's pictures, each a little after its time."""
+        scene, report_s, number = self.scene, 0.0, 0
+        assert scene is not None
+        self.started_ns = self.started_ns or host_ns()
+        for k in range(int(self.elapsed_s() * scene.rate_hz) + 1, len(scene.shown)):
+            await asyncio.sleep(k / scene.rate_hz + scene.late_s - self.elapsed_s())
+            if self.elapsed_s() >= report_s:
+                report_s = self.elapsed_s() + 1.0
+                send(1, self._report())
+            stamp = round(k / scene.rate_hz * RTP_HZ * (1 + self.faults.drift_ppm * 1e-6)) & 0xFFFFFFFF
+            payloads = scene.payloads(k)
+            for left, payload in zip(range(len(payloads) - 1, -1, -1), payloads, strict=True):
+                kind = scene.payload_type | (0 if left else 0x80)
+                send(0, struct.pack("!BBHII", 0x80, kind, number & 0xFFFF, stamp, 8) + payload)
+                number += 1
+                if number % 16 == 0:
+                    await asyncio.sleep(0)
+        await asyncio.sleep(3600)
 
     async def _play(self, send: Callable[[int, bytes], None]) -> None:
         """Send every sample when its time has come; a second stream goes on where the first would be."""
@@ -386,11 +450,8 @@ class FakeNeon:
             now = self.elapsed_s()
             if now >= report_s:
                 report_s = now + 1.0
-                at = host_ns()
-                ntp = (at + self.offset_ns(at)) / 1e9 + NTP_EPOCH_S
-                rtp = round((at - self.started_ns) / 1e9 * RTP_HZ * (1 + f.drift_ppm * 1e-6)) & 0xFFFFFFFF
-                whole, part = int(ntp), int((ntp % 1) * 2**32)
-                send(1, struct.pack("!BBHIIIIII", 0x80, 200, 6, 7, whole, part, rtp, len(self.sent) & 0xFFFFFFFF, 0))
+                self.reported.append((i, self.offset_ns(host_ns())))
+                send(1, self._report())
             while i < len(t.time_s) and t.time_s[i] <= now and not self._within(f.stall):
                 packet = struct.pack("!BBHII", 0x80, 99, i & 0xFFFF, self._rtp(i), 7) + self._payload(i)
                 if 0 <= strange <= now:

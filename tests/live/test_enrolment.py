@@ -1,16 +1,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from gazepipe import Predictor, Study, store
-from gazepipe.build import build_psm, maps_in_memory
-from gazepipe.enrol import enrol
+from gazepipe.build import maps_in_memory
 from gazepipe.errors import NothingToDoError
 from gazepipe.images import read_rgb
 from gazepipe.ingest import ingest
@@ -20,22 +17,7 @@ from gazepipe.live.session import LabSession
 from gazepipe.live.simulated import SimulatedSource
 from gazepipe.models import load_model
 from gazepipe.stored_corpus import load_corpus
-from gazepipe.train import train
 from gazepipe.training import Encoder
-
-
-@pytest.fixture(scope="module")
-def trained(
-    tmp_path_factory: pytest.TempPathFactory,
-    simulated: Callable[..., Study],
-    whole_sections: dict[str, Any],
-) -> Study:
-    study = simulated(tmp_path_factory.mktemp("live"), users=8, images=12, seconds=1.0, seed=3, **whole_sections)
-    ingest(study, jobs=1)
-    build_psm(study)
-    train(study, threads=1)
-    enrol(study, threads=1)
-    return study
 
 
 def by_trial(contents: store.Contents) -> list[tuple[str, store.Contents]]:

@@ -95,9 +95,19 @@ def test_images_stand_where_they_are_said_to(small_study: SmallStudy) -> None:
 
 
 def test_the_psychopy_script_runs(small_study: SmallStudy, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a window that does what PsychoPy documents: calls are made when it flips."""
+    """With a window that does what PsychoPy documents: calls are made when it flips.
+
+    The scene camera sees the screen and nothing else, without distortion, twice as large.
+    """
+    import cv2
+    from fake_scene import SceneVideo, calibration
+
+    from gazepipe.markers.drawing import frame
+    from gazepipe.markers.layout import MarkerScreen
+
     calls: list[Callable[[], object]] = []
-    flips = []
+    flips: list[list[object]] = []
+    drawn: list[tuple[str, object, object]] = []
 
     class Window:
         def __init__(self, **_: object) -> None: ...
@@ -112,10 +122,12 @@ def test_the_psychopy_script_runs(small_study: SmallStudy, monkeypatch: pytest.M
         def close(self) -> None: ...
 
     class ImageStim:
-        def __init__(self, win: Window) -> None: ...
+        def __init__(self, win: Window, image: str = "", size: object = None) -> None:
+            self.image, self.size, self.pos = image, size, (0.0, 0.0)
 
         def draw(self) -> None:
-            assert Path(self.image).is_file()  # type: ignore[attr-defined]
+            assert Path(self.image).is_file()
+            drawn.append((Path(self.image).name, self.size, self.pos))
 
     import time
 
@@ -128,7 +140,14 @@ def test_the_psychopy_script_runs(small_study: SmallStudy, monkeypatch: pytest.M
     for name in ("one.png", "two.png"):
         small_study.image(name).rename(small_study.root / "stimuli" / name)
     code = next(c for c in re.findall(r"```py\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.S) if "psychopy" in c)
-    with FakeNeon(Trace.steady(20), Faults()) as phone:
+    screen = MarkerScreen((800, 600), (400, 300), 8, 64)
+    (small_study.root / "markers").mkdir()
+    (small_study.root / "markers" / "layout.json").write_text(screen.to_json())
+    left, top, width, height = screen.free_px
+    small_study.configure(trials={"placement": f"rect {left} {top} {width} {height}"})
+    picture = cv2.resize(frame(screen)[..., 0], (1600, 1200), interpolation=cv2.INTER_NEAREST)
+    with FakeNeon(Trace.steady(60), Faults(), scene=SceneVideo([picture], [0] * 300, 5.0)) as phone:
+        phone.calibration = calibration([[1600, 0, 799.5], [0, 1600, 599.5], [0, 0, 1]], np.zeros(8))
         real = neon.NeonSource.__init__
 
         def here(self: Any, address: str, **options: Any) -> None:
@@ -138,6 +157,12 @@ def test_the_psychopy_script_runs(small_study: SmallStudy, monkeypatch: pytest.M
         exec(compile(code, str(PAGE), "exec"), {})
     (folder,) = (small_study.root / "rec").glob("u07_ses-*")
     recording = read_recording(folder, small_study.open().config)
-    assert len(flips) == 4
+    assert len(flips) == 1 + 4
+    assert drawn[:2] == [("frame.png", (800, 600), (0.0, 0.0))] * 2
+    assert drawn[2][1] == pytest.approx((width, height))
+    assert drawn[2][2] == pytest.approx((left + width / 2 - 400, 300 - top - height / 2))
+    assert recording.display_px == (800, 600)
+    there = np.isfinite(recording.eyes["cyclopean"].x_px)
+    assert there.mean() > 0.3
     lengths = [b.time_ms - a.time_ms for a, b in zip(recording.messages[::2], recording.messages[1::2], strict=True)]
     assert all(290 < length < 2000 for length in lengths)

@@ -6,7 +6,7 @@ import contextlib
 import importlib.util
 import math
 import os
-import subprocess
+import re
 import sys
 import threading
 import time
@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from alone import bring_up_loopback, run_alone, with_network_of_its_own
 
 from gazepipe.config import StudyConfig
 from gazepipe.live.clock import measure
@@ -24,6 +25,7 @@ from gazepipe.live.eyelink import EyeLinkSource
 from gazepipe.live.lsl import LslSource
 from gazepipe.live.mouse import MouseSource
 from gazepipe.live.replay import ReplaySource
+from gazepipe.live.session import LabSession
 from gazepipe.live.source import GazeSource, SampleBatch, SampleFlag, SceneFrame, SourceError, host_ns
 from gazepipe.live.tobii import TobiiSource
 from gazepipe.readers import read_recording
@@ -112,6 +114,29 @@ def test_a_fast_replay_has_the_times_of_the_recording(tmp_path: Path) -> None:
     begun = time.monotonic()
     assert len(drain(source, 2000)) == 2000
     assert time.monotonic() - begun > 0.39
+
+
+def test_pauses_of_a_recording_are_no_samples_lost(small_study: Any) -> None:
+    """Between its blocks an EyeLink has no samples: two seconds with 0.6 s of pause failed the check of the rate."""
+    text = ["** TYPE: EDF_FILE BINARY EVENT SAMPLE TAGGED"]
+    head = "LEFT\tSAMPLES\tEVENTS\nSAMPLES\tGAZE\tLEFT\tRATE\t250.00\tTRACKING\tCR\tFILTER\t2"
+    for start, end in ((1000, 1400), (2000, 6000)):
+        text.append(f"START\t{start}\t{head}")
+        text += [f"{t}\t  10.0\t  20.0\t 900.0\t..." for t in range(start, end, 4)]
+        text.append(f"END\t{end}\tSAMPLES\tEVENTS\tRES\t40.0\t40.0")
+    path = small_study.root / "p.asc"
+    path.write_text("\n".join(text) + "\n")
+    study = small_study.open()
+    source = ReplaySource(path, study.config)
+    with LabSession(study, user="u1", source=source) as session:
+        found = {c.name: c for c in session.check(1.2).checks}["rate"]
+        begin = source._start_ns
+        assert source.expected(begin, begin + 2_000_000_000) == 100 + 250
+        assert source.expected(begin + 500_000_000, begin + 900_000_000) == 0
+    assert found.ok
+    measured, expected = map(int, re.fullmatch(r"(\d+) Hz of (\d+)", found.found).groups())  # type: ignore[union-attr]
+    assert measured >= 0.9 * expected
+    assert expected < 200
 
 
 def test_both_eyes_and_blocks_of_a_replay(tmp_path: Path) -> None:
@@ -501,39 +526,18 @@ def test_an_eyelink_that_does_not_answer_is_told_of(eyelink: list[EyeLink], monk
 
 # ---- Lab Streaming Layer ---------------------------------------------------------------------------------------------
 
-#: Set in the process that has a network of its own.
-_ALONE = "GAZEPIPE_TEST_ALONE"
-with_lsl = pytest.mark.skipif(_ALONE not in os.environ, reason="run by test_lsl_in_a_network_of_its_own")
-
 
 def test_lsl_in_a_network_of_its_own() -> None:
     """LSL's sender listens on all of a computer's addresses, which cannot be configured: here there is but one."""
     if importlib.util.find_spec("pylsl") is None:
         pytest.skip("pylsl is not installed")
-    apart = ["unshare", "--map-root-user", "--net"]
-    try:
-        able = subprocess.run([*apart, "true"], capture_output=True).returncode == 0
-    except OSError:
-        able = False
-    if not able:
-        pytest.skip("this system gives no network of its own to a process (unshare)")
-    command = [*apart, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "lsl_ and not network"]
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")} | {_ALONE: "1"}
-    root = Path(__file__).parents[2]
-    run = subprocess.run([*command, __file__], cwd=root, env=environment, capture_output=True, text=True)
-    assert run.returncode == 0, run.stdout + run.stderr
-    assert "4 passed" in run.stdout
+    run_alone(Path(__file__), "lsl_", 4)
 
 
 @pytest.fixture(scope="module")
 def lsl(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """LSL on the loopback, the only network there is."""
-    import fcntl
-    import socket
-    import struct
-
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as link:
-        fcntl.ioctl(link, 0x8914, struct.pack("16sh14x", b"lo", 0x41))  # SIOCSIFFLAGS: up and running
+    bring_up_loopback()
     path = tmp_path_factory.mktemp("lsl") / "lsl_api.cfg"
     path.write_text(
         "[ports]\nIPv6 = disable\n[multicast]\nResolveScope = machine\nListenAddress = 127.0.0.1\n"
@@ -556,7 +560,7 @@ def outlet(lsl: Any, name: str, channels: list[dict[str, str]], rate: float = 25
     return lsl.StreamOutlet(info)
 
 
-@with_lsl
+@with_network_of_its_own
 def test_lsl_gaze_of_a_stream_that_tells_its_channels(lsl: Any) -> None:
     channels = [
         {"label": "confidence", "type": "Confidence", "unit": "normalized", "eye": "both"},
@@ -589,7 +593,7 @@ def test_lsl_gaze_of_a_stream_that_tells_its_channels(lsl: Any) -> None:
     source.close()
 
 
-@with_lsl
+@with_network_of_its_own
 def test_lsl_channels_by_label_or_number(lsl: Any) -> None:
     sender = outlet(lsl, "plain", [{"label": "a"}, {"label": "b"}])
     with pytest.raises(SourceError, match=r"does not say which.*0: a \(no type\)"):
@@ -605,7 +609,7 @@ def test_lsl_channels_by_label_or_number(lsl: Any) -> None:
     source.close()
 
 
-@with_lsl
+@with_network_of_its_own
 def test_lsl_stream_that_ends_is_told_of(lsl: Any) -> None:
     sender = outlet(
         lsl, "ending", [{"label": "x", "type": "ScreenX", "coordinate_system": "world"}, {"type": "ScreenY"}]
@@ -619,7 +623,7 @@ def test_lsl_stream_that_ends_is_told_of(lsl: Any) -> None:
     source.close()
 
 
-@with_lsl
+@with_network_of_its_own
 def test_lsl_stream_that_is_not_there(lsl: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SourceError, match="0 LSL streams of name 'nobody'"):
         LslSource(SIZE, "nobody", timeout_s=0.3).open()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import threading
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,9 @@ from _scene_camera import DISTORTION, MATRIX, Pose, Scene, clutter, shown
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gazepipe.live.source import SampleFlag, SceneFrame, SceneMapper
+from gazepipe.live.recording import RECORD
+from gazepipe.live.source import SampleFlag, SceneFrame, SceneMapper, SourceError
+from gazepipe.markers import session_log
 from gazepipe.markers.camera import Camera
 from gazepipe.markers.detection import Found, MarkerDetector
 from gazepipe.markers.drawing import frame
@@ -273,7 +277,7 @@ def live(poses: list[Pose | None], **options: Any) -> LiveMapper:
 
 
 def test_live_gaze_is_mapped_by_the_last_screen_seen() -> None:
-    mapper: SceneMapper = live([None, turning(0), turning(1), None, None])
+    mapper: SceneMapper = live([None, turning(0), turning(1), *[None] * 7])
     gaze = BLANK.to_camera([[960, 540]], turning(1)).astype(np.float32)
     picture = np.zeros((10, 10), np.uint8)
 
@@ -293,7 +297,11 @@ def test_live_gaze_is_mapped_by_the_last_screen_seen() -> None:
     mapper.see(SceneFrame(3 * STEP, picture))
     mapper.see(SceneFrame(4 * STEP, picture))
     assert place(4)[1] == SampleFlag.EXTRAPOLATED
-    assert place(9)[1] == SampleFlag.NO_TAGS
+    assert place(9)[1] == SampleFlag.EXTRAPOLATED  # the next pictures are still on their way
+    assert place(40)[1] == SampleFlag.NO_TAGS  # no pictures come any more
+    for k in range(5, 10):
+        mapper.see(SceneFrame(k * STEP, picture))
+    assert place(9)[1] == SampleFlag.NO_TAGS  # seven pictures without the screen
     assert np.isnan(place(9)[0])
 
 
@@ -350,3 +358,53 @@ def test_a_camera_that_is_asked_for_with_the_first_picture() -> None:
     for k in range(2):
         mapper.see(SceneFrame(k * STEP, np.zeros((10, 10), np.uint8)))
     assert asked == [1]
+
+
+def test_a_lens_that_cannot_be_asked_for_is_said_and_asked_for_again() -> None:
+    answers: list[Camera | Exception] = [SourceError("the phone does not answer."), CAMERA]
+
+    def camera() -> Camera:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    mapper = LiveMapper(SCREEN, camera, Detector([Pose(), Pose()]))  # type: ignore[arg-type]
+    picture = np.zeros((10, 10), np.uint8)
+    assert mapper.see(SceneFrame(0, picture)) == 0
+    assert mapper.problem == "the phone does not answer"
+    assert mapper.see(SceneFrame(STEP, picture)) == 8
+    assert mapper.problem == ""
+
+
+def test_a_sessions_log_maps_its_gaze_anew(tmp_path: Path) -> None:
+    """A head that turns by the place of the screen in the log, through JSON, against the truth; what it lacks stays."""
+    mapper = live([turning(k) for k in range(10)])
+    log: list[dict[str, Any]] = []
+    for k in range(10):
+        mapper.see(SceneFrame(k * STEP, np.zeros((10, 10), np.uint8)))
+        if k in (4, 9):
+            log += [{"kind": kind, **json.loads(json.dumps(values))} for kind, values in mapper.log()]
+    assert [e["kind"] for e in log] == [session_log.GEOMETRY, session_log.PICTURES, session_log.PICTURES]
+    assert mapper.log() == []
+    records = np.zeros(100, RECORD)
+    time = records["device_ns"] = np.arange(100) * 5_000_000
+    gaze = np.concatenate([BLANK.to_camera([[960, 540]], turning(t / STEP)) for t in time])
+    records["x_px"], records["y_px"] = gaze.T
+    records["screen_x_px"], records["flags"] = 930, SampleFlag.EXTRAPOLATED | SampleFlag.AFTER_GAP
+    warnings: list[str] = []
+    found = session_log.again(records, log, tmp_path, warnings)
+    inner = time <= 9 * STEP
+    assert np.abs(found["screen_x_px"][inner] - 960).max() < 2
+    assert np.abs(found["screen_y_px"][inner] - 540).max() < 2
+    assert (found["flags"][inner] == SampleFlag.AFTER_GAP).all()
+    assert (found["screen_x_px"][time > 9 * STEP + 200_000_000] == 930).all()  # no picture: as it was
+    assert not warnings
+    log[1]["pictures"][0] = [0, [[0, 0]] * 4, [0, 0, 1, 1]]  # no screen looks like this
+    mapped = session_log.again(records, log, tmp_path, warnings)["screen_x_px"]
+    assert np.abs(mapped[inner & (time >= STEP)] - 960).max() < 2
+    assert not warnings
+    for nonsense in ([0, "nowhere"], [2**70], {}):
+        log[1]["pictures"][0] = nonsense
+        assert session_log.again(records, log, tmp_path, warnings) is records
+        assert "not understood" in warnings.pop()
