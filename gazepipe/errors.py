@@ -11,13 +11,16 @@
     ├── QualityError                        5   with --strict-qc: quality below threshold
     ├── LockedError                         6   another run is writing this store
     ├── StorageError                        7   the disk is full, read-only or failing
-    └── StoreError                          8   a stored file is damaged, foreign or of another version
+    ├── StoreError                          8   a stored file is damaged, foreign or of another version
+    │   └── UnreadableError                     a stored file may not be read; it may well be whole
+    └── OutOfMemoryError                   10   there is too little memory
 
 Messages are one sentence in one order: file, place in it, what was found, what was expected, what to do.
 """
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 __all__ = [
@@ -26,11 +29,15 @@ __all__ = [
     "InputError",
     "LockedError",
     "NothingToDoError",
+    "OutOfMemoryError",
     "QualityError",
     "RecordingError",
     "StimulusError",
     "StorageError",
     "StoreError",
+    "UnreadableError",
+    "lacks_memory",
+    "no_access",
     "plain",
 ]
 
@@ -157,3 +164,34 @@ class StoreError(GazepipeError):
     """A stored file is damaged, not made by gazepipe, or of a version this gazepipe cannot read."""
 
     exit_code = 8
+
+
+class UnreadableError(StoreError):
+    """A stored file may not be read by this user: nothing is known to be wrong with it, so that it must not go."""
+
+
+class OutOfMemoryError(GazepipeError):
+    """There is too little memory for it. What was stored before is untouched."""
+
+    exit_code = 10
+
+
+# ---- what other libraries say ----------------------------------------------------------------------------------------
+
+#: How torch, OpenCV, pandas, C++ and the system say it, in small letters.
+_LACKING = (
+    *("allocate memory", "out of memory", "insufficient memory", "bad_alloc"),
+    *("can't start new thread", "failed to map segment"),
+)
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether an error, of whatever library, means that there is too little memory."""
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+        return True
+    return any(words in str(error).lower() for words in _LACKING)
+
+
+def no_access(error: OSError) -> bool:
+    """Whether a file could not be opened because this user may not, which says nothing about the file."""
+    return error.errno in (errno.EACCES, errno.EPERM)

@@ -12,7 +12,7 @@ from typing import Any
 
 from gazepipe.config import CONFIG_NAME, StudyConfig, load_config
 from gazepipe.documents import read_json, write_json, write_listed
-from gazepipe.errors import ConfigError, StoreError, plain
+from gazepipe.errors import ConfigError, StorageError, StoreError, plain
 from gazepipe.sealing import prepare
 
 __all__ = ["Failure", "Study", "check_label", "fold", "stored_name"]
@@ -109,6 +109,8 @@ class Study:
         ------
         ConfigError
             If there is no configuration or it is wrong, or the store is sealed and this is not its passphrase.
+        StorageError
+            If this user may not look into the store.
         """
         inside = where is not None and (where / CONFIG_NAME).is_file()
         path = config or (where / CONFIG_NAME if inside and where else Path(CONFIG_NAME))
@@ -125,7 +127,11 @@ class Study:
         root = path.parent
         recordings = root / loaded.recordings if inside or where is None else where
         where_to = to if to is not None else root / loaded.store
-        prepare(where_to, loaded.encryption, root)
+        try:
+            prepare(where_to, loaded.encryption, root)
+        except PermissionError as error:
+            msg = f"{where_to}: the store cannot be looked into ({error.strerror}); let this user read and write it."
+            raise StorageError(msg) from None
         return cls(loaded, root, recordings, root / loaded.stimuli, where_to)
 
     # ---- files ---------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from survival import told
 
 from gazepipe import sealing, store
 from gazepipe.cli import main
@@ -199,7 +200,7 @@ def test_every_changed_byte_is_found(small: Path) -> None:
         path.write_bytes(data[:keep])
         with pytest.raises(StoreError):
             store.load(path, KIND)
-    print(f"survived/tried: {survived}/{len(places)}")
+    told("R10", survived, len(places), "a sealed file")
 
 
 def test_a_file_cannot_pass_as_another_ones(small: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from survival import told
 
 import gazepipe
 from gazepipe import store
@@ -92,7 +93,7 @@ def test_flipped_bits_are_never_silently_wrong(path: Path) -> None:
         assert dict(got.attrs) == dict(expected.attrs), at
         for name, array in expected.arrays.items():
             assert got.arrays[name].tolist() == array.tolist(), (name, at)
-    print(f"survived/tried: 400/400, {refused} refused")
+    told("R10", 400, 400, f"one file, {refused} refused")
     assert refused > 0
 
 
@@ -273,7 +274,7 @@ def test_kill_minus_nine_keeps_every_acknowledged_file(tmp_path: Path, request: 
         with store.lock(folder):
             assert list(folder.glob(".*.tmp")) == []  # what the killed one was writing is swept away
         survived += 1
-    print(f"survived/tried: {survived}/{tried}")
+    told("R1", survived, tried, "a writer of many files")
 
 
 SOURCES = sorted(Path(gazepipe.__file__).parent.rglob("*.py"))

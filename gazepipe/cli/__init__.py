@@ -30,7 +30,7 @@ from gazepipe.cli import (
     stores,
 )
 from gazepipe.cli._shared import PathArgument
-from gazepipe.errors import GazepipeError, StorageError, plain
+from gazepipe.errors import GazepipeError, OutOfMemoryError, StorageError, lacks_memory, no_access, plain
 from gazepipe.record import record
 
 __all__ = ["main"]
@@ -40,8 +40,14 @@ Exit codes: 0 all done; 1 unexpected error; 2 wrong option or configuration;
 3 some inputs could not be used (the others are done); 4 nothing to do;
 5 quality below threshold (--strict-qc);
 6 another run holds the store; 7 writing failed (disk full …);
-8 a stored file is damaged; 9 not the person (verify); 130 interrupted."""
+8 a stored file is damaged; 9 not the person (verify);
+10 too little memory; 130 interrupted."""
 
+
+_TOO_LITTLE_MEMORY = (
+    "this needs more memory than there is; nothing stored before was changed. Close other programs, use fewer --jobs "
+    "or a larger computer, and run again."
+)
 
 #: A disk that is full, protected or failing, wherever in a command it shows.
 _FAILING = {
@@ -57,7 +63,12 @@ class _Group(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             with record(ctx.params.get("record_file")):
-                return super().invoke(ctx)
+                try:
+                    return super().invoke(ctx)
+                except Exception as error:
+                    if isinstance(error, GazepipeError) or not lacks_memory(error):
+                        raise
+                    raise OutOfMemoryError(_TOO_LITTLE_MEMORY) from error
         except GazepipeError as error:
             if ctx.params.get("show_traceback"):
                 traceback.print_exc()
@@ -69,8 +80,9 @@ class _Group(click.Group):
             if ctx.params.get("show_traceback"):
                 traceback.print_exc()
             place = f"{error.filename}: " if error.filename else ""
-            said = f"{place}{error.strerror}; nothing stored before was changed. Make it writable, or make room"
-            click.echo(f"gazepipe: {plain(said)}, and run again.", err=True)
+            remedy = "Let this user read and write it" if no_access(error) else "Make it writable, or make room"
+            said = f"{place}{error.strerror}; nothing stored before was changed. {remedy}, and run again."
+            click.echo(f"gazepipe: {plain(said)}", err=True)
             ctx.exit(StorageError.exit_code)
         except KeyboardInterrupt:
             click.echo("gazepipe: interrupted; what was finished is stored, run again to go on.", err=True)
