@@ -28,7 +28,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--losses", default=12, type=int, help="power losses in each of four stages (nightly: 125)")
     parser.addoption("--soak", default=60, type=int, help="recordings ingested in a row (nightly: 1000)")
     parser.addoption("--flips", default=300, type=int, help="bits flipped in a store (nightly: 5000)")
-    parser.addoption("--gigabytes", default=0.125, type=float, help="size of recordings that do not fit (nightly: 4)")
+    parser.addoption("--gigabytes", default=0.0625, type=float, help="size of recordings that do not fit (nightly: 4)")
     parser.addoption("--sessions", default=3, type=int, help="live sessions with several faults (nightly: 40)")
     parser.addoption("--corruptions", default=60, type=int, help="damaged copies of each sample (nightly: 2000)")
 

@@ -27,8 +27,10 @@ ENVIRONMENT = {"PYTHONPATH": str(Path(gazepipe.__file__).parents[1]), "OMP_NUM_T
 def drop_privileges() -> None:
     """Be a user like any other, who may not read and write whatever there is: the super-user without capabilities."""
     if os.geteuid() == 0:
+        libc = ctypes.CDLL(None, use_errno=True)
+        no_root = libc.prctl(28, 1, 0, 0, 0)  # PR_SET_SECUREBITS, SECBIT_NOROOT: nor get them back with a new program
         header = (ctypes.c_uint32 * 2)(0x20080522, 0)  # version 3, this process
-        if ctypes.CDLL(None, use_errno=True).capset(header, (ctypes.c_uint32 * 6)()):
+        if no_root or libc.capset(header, (ctypes.c_uint32 * 6)()):
             raise OSError(ctypes.get_errno(), "capset")
 
 

@@ -81,7 +81,9 @@ def test_kill_minus_nine_and_again(whole: Study, stage: str, nursery: Nursery, r
         running = nursery.start(*line)
         time.sleep(longest * float(rng.random()))
         running.send(signal.SIGKILL)
-        killed += running.wait()[0] == -signal.SIGKILL
+        fell = running.wait()[0] == -signal.SIGKILL
+        killed += fell
+        longest *= 1.0 if fell else 0.9  # on a busy machine the first run may have taken longer than most
         report = check_store(whole)
         assert [f for f in report.findings if f.kind == "damaged"] == [], attempt
         code, errors = nursery.run(*line)
@@ -133,6 +135,7 @@ def test_interrupted_anywhere(whole: Study, stage: str, nursery: Nursery, reques
         running.send(signals[attempt % 3])
         code, errors = running.wait()
         assert code in (0, 3, 130), (attempt, errors)
+        longest *= 1.0 if code == 130 else 0.9
         if code == 130:
             interrupted += 1
             assert errors.count("\n") == 1, errors
