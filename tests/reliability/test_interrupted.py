@@ -127,7 +127,7 @@ def test_interrupted_anywhere(whole: Study, stage: str, nursery: Nursery, reques
     longest = time.monotonic() - start
     signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     rng, survived, interrupted = np.random.default_rng(17), 0, 0
-    tried = int(request.config.getoption("--kills"))
+    tried = max(3, int(request.config.getoption("--kills")) // 2)
     for attempt in range(tried):
         begin(whole, stage)
         running = nursery.start(*line)
