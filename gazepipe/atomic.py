@@ -41,9 +41,11 @@ def write_atomically(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
         _sync_folder(path.parent)
-    except OSError as error:
+    except BaseException as error:  # Ctrl-C, too, leaves nothing behind
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+        if not isinstance(error, OSError):
+            raise
         reason, remedy = _REASONS.get(error.errno or 0, (str(error.strerror or error), "Make room"))
         msg = f"{path}: could not be written, {reason}; nothing stored before was changed. {remedy} and run again."
         raise StorageError(msg) from error

@@ -13,6 +13,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -166,6 +167,9 @@ def _child(errors: int, limits: dict[str, Any], *arguments: str) -> None:
     except SystemExit as end:
         sys.stderr.flush()
         os._exit(int(end.code or 0))
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
     finally:
         os._exit(1)
 
