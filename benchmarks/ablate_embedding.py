@@ -60,6 +60,10 @@ VARIANTS = {
 }
 
 
+#: Variants that are fitted a second time so that they expect offsets (`gazepipe.recalibration`).
+ROBUST = ("all descriptors", "with eye movements")
+
+
 @dataclass
 class Looks:
     """Fixations in cells, ``(users, images, repeats, fixations)``, −10,000 where there is none; eye movements
@@ -352,10 +356,16 @@ def _descriptors(
             for u in fold.train
         ]
         nets = {}
+        offsets = None if registered else _offset_scatter(describe, fold, np.random.default_rng([options.seed, 3]))
         for name, columns in _columns(things is not None).items():
             net = DescriptorNet(registered)
-            net.fit([t[:, columns] for t in training], options.shrinkage)
+            tables = [t[:, columns] for t in training]
+            net.fit(tables, options.shrinkage)
             nets[f"{name}, registered" if registered else name] = net, columns
+            if offsets is not None and name in ROBUST:
+                robust = DescriptorNet()
+                robust.fit(tables, options.shrinkage, offsets[columns][:, columns])
+                nets[f"{name}, offsets expected"] = robust, columns
 
         def embed(who: Tensor, sets: Tensor, by: Tensor | None, nets: Any = nets, registered: bool = registered) -> Any:
             mean = describe.of_sets(who, sets, by, registered).mean(1)
@@ -363,6 +373,17 @@ def _descriptors(
             return {name: torch.cat([mean[:, c], one], 1) @ net.affine.T for name, (net, c) in nets.items()}
 
         _measure(results, looks, fold, embed, rng, options)
+
+
+def _offset_scatter(describe: Describer, fold: Fold, rng: np.random.Generator, sets: int = 24, m: int = 32) -> Tensor:
+    """What offsets of up to a degree do to means of m pairs of a training user, second moments ``(d, d)``."""
+    out = []
+    for user in fold.train:
+        shown = torch.from_numpy(np.stack([rng.choice(fold.images_train, m, replace=False) for _ in range(sets)]))
+        who, by = torch.full((sets,), int(user)), disc(describe.looks, sets, rng)
+        change = (describe.of_sets(who, shown, by, False) - describe.of_sets(who, shown, None, False)).mean(1).double()
+        out.append(change.T @ change / sets)
+    return torch.stack(out).mean(0)
 
 
 def _networks(results: Results, looks: Looks, fold: Fold, rng: np.random.Generator, options: Any) -> None:

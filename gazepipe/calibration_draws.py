@@ -18,6 +18,7 @@ from gazepipe.calibration import Observed
 from gazepipe.corpus import Split
 from gazepipe.embedding import DescriptorNet
 from gazepipe.errors import ConfigError
+from gazepipe.recalibration import expected_offsets, mean_scatter
 from gazepipe.training import Encoder
 
 if TYPE_CHECKING:
@@ -72,6 +73,10 @@ def observe(
     repetitions = REPETITIONS // 5 if registered else REPETITIONS
     choices = [_choices(usable, m, disjoint, rng) for _ in range(repetitions)]
     views = _views(encoder, split, config, people, rng)
+    offsets: dict[int, torch.Tensor] = {}
+    if isinstance(encoder.net, DescriptorNet) and any(view.fit is None for view in views):
+        bare = Encoder(encoder.net.unfitted(), encoder.corpus, split.users_train)
+        offsets = expected_offsets(bare, split, config, np.random.default_rng([seed, 0xCA2]))
     same: list[F64] = []
     different: list[F64] = []
     for done, view in enumerate(views, 1):
@@ -79,7 +84,8 @@ def observe(
         whole = None if registered else [seen.table(u, i) for u, i in zip(people, usable, strict=True)]
         if fit is None and isinstance(seen.net, DescriptorNet):
             assert whole is not None
-            fit = _fit_without(seen.net.unfitted(), whole, usable, people, rows, split, config)
+            recalibration = mean_scatter(offsets, [people[row] for row in rows])
+            fit = _fit_without(seen.net.unfitted(), whole, usable, people, rows, split, config, recalibration)
         cosines = np.zeros((len(rows), repetitions, len(m), len(m), len(people)))
         for repetition, chosen in enumerate(choices):
             means = np.stack([_mean(seen, people, usable, whole, sides) for sides in chosen])  # (2, n_m, people, d)
@@ -173,6 +179,7 @@ def _fit_without(
     rows: list[int],
     split: Split,
     config: EmbeddingConfig,
+    recalibration: torch.Tensor | None,
 ) -> Fit:
     """The fit of a new network to the training images of all training users but those in some rows."""
     parts = [
@@ -180,7 +187,7 @@ def _fit_without(
         for k, user in enumerate(people)
         if k not in rows and user in split.users_train
     ]
-    net.fit([p[torch.isfinite(p[:, 0])] for p in parts], config.shrinkage)
+    net.fit([p[torch.isfinite(p[:, 0])] for p in parts], config.shrinkage, recalibration)
     return net.affine.cpu().numpy().astype(np.float64)
 
 

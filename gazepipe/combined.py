@@ -26,6 +26,8 @@ __all__ = ["load_others", "others_digests", "settings_of", "unseen"]
 def settings_of(section: EmbeddingConfig) -> dict[str, Any]:
     """The section as recipes have it: where other studies lie does not matter, and what they hold is an input."""
     settings = section.model_dump(mode="json", exclude={"studies"})
+    if not section.recalibration_deg:
+        del settings["recalibration_deg"]  # as before there was any
     if section.inputs in DESCRIBED:
         settings["descriptors"] = descriptors.VERSION
     if section.inputs.endswith("scanpath"):

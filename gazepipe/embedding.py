@@ -128,13 +128,16 @@ class DescriptorNet(nn.Module):
         features: Tensor = F.pad(beyond, (0, 1), value=1.0) @ self.affine.T
         return features
 
-    def fit(self, tables: Sequence[Tensor], shrinkage: float) -> None:
+    def fit(self, tables: Sequence[Tensor], shrinkage: float, recalibration: Tensor | None = None) -> None:
         """Take mean, whitening and weights from descriptors of the training users, one ``(n_pairs, d)`` each.
 
         Every user counts alike. Correlations within a user are shrunk: ``(1 − shrinkage) · R + shrinkage · I``. In the
         whitened directions, the covariance B of users' means, less that of chance, is shrunk by `_ISOTROPIC` towards a
         multiple of I; along its axes, with λ its values, features are weighed by ``√(λ / (λ + 1 / 2m))`` for m = 32:
         it is what the likelihood ratio of same against different gives the product of two means over m pairs.
+
+        `recalibration` is what another calibration adds to the covariance of means, however many pairs they are over,
+        ``(d, d)``; m times that then scatters within a person, too (`gazepipe.recalibration`).
         """
         users = [table.double() for table in tables]
         centre = torch.stack([t.mean(0) for t in users]).mean(0)
@@ -144,11 +147,15 @@ class DescriptorNet(nn.Module):
         d = len(scale)
         identity = torch.eye(d, dtype=torch.float64, device=scale.device)
         shrunk = (1 - shrinkage) * correlation + shrinkage * identity
+        alone = shrunk * scale[:, None] * scale[None]
+        if recalibration is not None:
+            shrunk = shrunk + _PAIRS * recalibration.to(scale) / scale[:, None] / scale[None]
         root = torch.linalg.cholesky(torch.linalg.inv(shrunk)).T / scale[None]
         apart = torch.stack([t.mean(0) - centre for t in users])
         means = apart @ root.T  # (users, d)
         chance = sum(1 / len(t) for t in users) / len(users)
-        between = means.T @ means / (len(users) - 1) - chance * identity
+        of_chance = identity if recalibration is None else root @ alone @ root.T
+        between = means.T @ means / (len(users) - 1) - chance * of_chance
         # Where people are not seen to differ, whitening is all there is.
         level = (between.trace() / d).clamp(min=1 / (2 * _PAIRS))
         variance, axes = torch.linalg.eigh(between)

@@ -182,6 +182,7 @@ class OutOfMemoryError(GazepipeError):
 _LACKING = (
     *("allocate memory", "out of memory", "insufficient memory", "bad_alloc"),
     *("can't start new thread", "failed to map segment"),
+    "could not create a primitive",  # oneDNN, which says no more
 )
 
 

@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
-from multiprocessing import get_context, parent_process
+from multiprocessing import parent_process
 from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnContext, SpawnProcess
+from types import ModuleType
 from typing import Any, TypeVar
 
 from gazepipe.confined import confine
@@ -28,6 +31,26 @@ _AHEAD = 4  # items under way for each process
 _LONGEST_S = 120.0
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+class _Process(SpawnProcess):
+    """A fresh process that leaves the caller's script alone.
+
+    `spawn` would run the script again in it, and most scripts of a lab are not written for that.
+    """
+
+    @staticmethod
+    def _Popen(process: Any) -> Any:
+        script = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")
+        try:
+            return SpawnProcess._Popen(process)
+        finally:
+            sys.modules["__main__"] = script
+
+
+class _Context(SpawnContext):
+    Process = _Process
 
 
 def each(work: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[tuple[T, R | None]]:
@@ -67,7 +90,7 @@ class _Unfinished:
 
 def _round(work: Callable[[T], R], queue: deque[T], workers: int, at_once: int) -> Iterator[tuple[T, R | _Unfinished]]:
     """Work through a queue until it is empty or a process dies; what was not begun stays in it."""
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), _begin, (work,))
+    pool = ProcessPoolExecutor(workers, _Context(), _begin, (work,))
     under_way: dict[Future[R], T] = {}
     try:
         while queue or under_way:
@@ -135,7 +158,7 @@ class Aside:
         return None
 
     def _start(self) -> None:
-        context = get_context("spawn")
+        context = _Context()
         self.pipe, there = context.Pipe()
         self.process = context.Process(target=_serve, args=(there,), daemon=True)
         self.process.start()

@@ -49,6 +49,10 @@ PRESETS: dict[str, dict[str, Any]] = {
     "paper": {"embedding": EmbeddingConfig(), "refiner": RefinerConfig(combine="add")},
     "best": {"embedding": EmbeddingConfig(inputs="descriptors+scanpath"), "refiner": {"method": "profile"}},
     "registered": {"embedding": EmbeddingConfig(inputs="descriptors+scanpath", registration=True)},
+    "robust": {
+        "embedding": EmbeddingConfig(inputs="descriptors+scanpath", recalibration_deg=1.0),
+        "refiner": {"method": "profile"},
+    },
 }
 
 _SECTIONS: dict[str, type[Section]] = {"embedding": EmbeddingConfig, "refiner": RefinerConfig}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pytest
@@ -135,7 +136,7 @@ def corpus(test_user_noise: int = 0) -> tuple[Corpus, Split]:
     index = np.arange(8 * 24).reshape(8, 24)
     empty = np.zeros(0, np.int64)
     split = Split((0, 1, 2, 3), (4, 5, 6), (7,), tuple(range(12)), tuple(range(12, 18)), tuple(range(18, 24)))
-    return Corpus(users, stimuli, stack, index, empty, np.zeros(8 * 24 + 1, np.int64), None), split
+    return Corpus(users, stimuli, stack, index, empty, np.zeros(8 * 24 + 1, np.int64), None, (2.0, 2.0)), split
 
 
 def seen(config: EmbeddingConfig, test_user_noise: int = 0) -> Observed:
@@ -145,9 +146,9 @@ def seen(config: EmbeddingConfig, test_user_noise: int = 0) -> Observed:
     return observe(Encoder(trained.net, data, split.users_train), split, config, seed=0)
 
 
-@pytest.mark.parametrize("registration", [False, True])
-def test_test_users_have_no_part(registration: bool) -> None:
-    config = EmbeddingConfig(inputs="descriptors", m=4, registration=registration)
+@pytest.mark.parametrize("calibration", [{}, {"registration": True}, {"recalibration_deg": 1.0}])
+def test_test_users_have_no_part(calibration: dict[str, Any]) -> None:
+    config = EmbeddingConfig(inputs="descriptors", m=4, **calibration)
     one, other = seen(config), seen(config, test_user_noise=5)
     np.testing.assert_array_equal(one.same, other.same)
     np.testing.assert_array_equal(one.different, other.different)

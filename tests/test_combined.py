@@ -6,6 +6,7 @@ import dataclasses
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -82,9 +83,9 @@ def test_what_all_people_of_a_study_have_in_common_is_taken_off(monkeypatch: pyt
     given: list[torch.Tensor] = []
     fit = DescriptorNet.fit
 
-    def watched(net: DescriptorNet, tables: Sequence[torch.Tensor], shrinkage: float) -> None:
+    def watched(net: DescriptorNet, tables: Sequence[torch.Tensor], *others: Any) -> None:
         given.extend(tables)
-        fit(net, tables, shrinkage)
+        fit(net, tables, *others)
 
     monkeypatch.setattr(DescriptorNet, "fit", watched)
     trained(EmbeddingConfig(inputs="descriptors", m=2), [(THERE, THEIRS)])

@@ -170,3 +170,26 @@ def test_net_comes_back_from_its_arguments() -> None:
     assert net.registration
     assert net(torch.rand(5, 120, 160).half(), torch.rand(5, 120, 160)).shape == (5, len(DESCRIPTORS) + 1)
     assert embedding_net(**arguments | {"inputs": "psm", "widths": (2, 2, 2, 2)}).inputs == "psm"
+
+
+def test_another_calibration_is_whitened_by_like_scatter_between_pairs() -> None:
+    """Scatter of 1/32 in the mean over 32 pairs halves the weight of a direction in which all pairs scatter by one."""
+    d = len(DESCRIPTORS)
+    tables = people(torch.randn(12, d, generator=torch.Generator().manual_seed(1)), n=1000)
+    generator = torch.Generator().manual_seed(0)
+    mix = torch.eye(d) + 0.1 * torch.randn(d, d, generator=generator)
+    moved = torch.zeros(d, d)
+    moved[0, 0] = 3 / 32  # with W = I before mixing: W + 32 C is 4 there
+    same, other, none = DescriptorNet(), DescriptorNet(), DescriptorNet()
+    same.fit(tables, 0.001)
+    other.fit(tables, 0.001, mix.T @ moved @ mix)
+    none.fit(tables, 0.001, torch.zeros(d, d))
+    torch.testing.assert_close(none.affine.T @ none.affine, same.affine.T @ same.affine, atol=1e-3, rtol=1e-3)
+
+    def length(net: DescriptorNet, direction: int) -> float:
+        step = torch.zeros(1, d)
+        step[0, direction] = 1.0
+        return float((features(net, step @ mix) - features(net, torch.zeros(1, d))).norm())
+
+    assert length(other, 0) / length(same, 0) == pytest.approx(0.5, abs=0.05)
+    assert [length(other, k) / length(same, k) for k in range(1, d)] == pytest.approx([1.0] * (d - 1), abs=0.05)

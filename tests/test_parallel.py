@@ -64,3 +64,15 @@ def test_errors_are_raised(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "ValueError: 2" in done.stderr
     assert time.monotonic() - began < 60
+
+
+@pytest.mark.parametrize("given", ["a file", "standard input"])
+def test_the_callers_script_is_not_run_again(tmp_path: Path, given: str) -> None:
+    """Scripts seldom have a guard around what they do, and one from standard input is no file at all."""
+    text = "from gazepipe.parallel import Aside, each\nprint('begun')\n"
+    text += "print(Aside()(abs, -3), sorted(each(abs, [-1, -2], 2)))\n"
+    script = tmp_path / "analysis.py"
+    script.write_text(text)
+    command = [sys.executable, str(script) if given == "a file" else "-"]
+    ran = subprocess.run(command, input=text, capture_output=True, text=True, timeout=60, check=True)
+    assert ran.stdout == "begun\n3 [(-2, 2), (-1, 1)]\n", ran.stderr

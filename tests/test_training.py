@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -109,9 +110,11 @@ def test_descriptors_tell_unseen_users_apart(corpus: Corpus, split: Split) -> No
     assert trained.best["d_prime"] > 1
 
 
-@pytest.mark.parametrize("registration", [False, True])
-def test_test_users_and_images_never_touch_the_whitening(corpus: Corpus, split: Split, registration: bool) -> None:
-    settings = DESCRIPTORS.model_copy(update={"registration": registration})
+@pytest.mark.parametrize("calibration", [{}, {"registration": True}, {"recalibration_deg": 1.0}])
+def test_test_users_and_images_never_touch_the_whitening(
+    corpus: Corpus, split: Split, calibration: dict[str, Any]
+) -> None:
+    settings, corpus = DESCRIPTORS.model_copy(update=calibration), dataclasses.replace(corpus, degree=(4.0, 4.0))
     clean = train_embedding(corpus, split, settings, seed=0, where=CPU, progress=quiet)
     dirty = train_embedding(spoilt(corpus, split), split, settings, seed=0, where=CPU, progress=quiet)
     assert clean.best["d_prime"] == dirty.best["d_prime"]
@@ -140,6 +143,22 @@ def test_registration_takes_a_calibration_offset_out(corpus: Corpus, split: Spli
         )
         change[registration] = np.linalg.norm(after - before) / np.linalg.norm(before)
     assert change[True] < change[False] / 4
+
+
+def test_a_network_can_be_trained_for_another_calibration(corpus: Corpus, split: Split) -> None:
+    """Each embedding of a batch is moved as one, so that its features' mean changes and nothing else."""
+    corpus = dataclasses.replace(corpus, degree=(4.0, 4.0))
+    settings = SETTINGS.model_copy(update={"recalibration_deg": 2.0, "steps": 3})
+    one, again, unmoved = (
+        train_embedding(corpus, split, s, seed=0, where=CPU, progress=quiet)
+        for s in (settings, settings, settings.model_copy(update={"recalibration_deg": 0.0}))
+    )
+    assert torch.equal(one.net.head.weight, again.net.head.weight)
+    assert not torch.equal(one.net.head.weight, unmoved.net.head.weight)
+    with pytest.raises(ConfigError, match="how large a degree"):
+        train_embedding(
+            dataclasses.replace(corpus, degree=(np.nan, np.nan)), split, settings, seed=0, where=CPU, progress=quiet
+        )
 
 
 def test_a_move_found_for_some_maps_is_the_move_of_all(corpus: Corpus, split: Split) -> None:

@@ -52,7 +52,7 @@ def build_psm(
 @network_options
 @click.option(
     "--preset",
-    type=click.Choice(["paper", "best", "registered"]),
+    type=click.Choice(["paper", "best", "robust", "registered"]),
     help="Settings in place of [embedding] and [refiner].",
 )
 @click.option("--force", is_flag=True, help="Train again from the beginning.")
@@ -142,7 +142,7 @@ def evaluate(
 @click.option("--repeats", default=1, show_default=True, type=click.IntRange(1), help="How often that is done anew.")
 @click.option(
     "--preset",
-    type=click.Choice(["paper", "best", "registered"]),
+    type=click.Choice(["paper", "best", "robust", "registered"]),
     help="Settings in place of [embedding] and [refiner].",
 )
 @click.option("--no-maps", is_flag=True, help="Embeddings only: no refiner, no universal predictor, no scores of maps.")

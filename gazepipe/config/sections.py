@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from gazepipe.config.section import Count, Fraction, NonNegative, Positive, Section, checked_pattern
 from gazepipe.config.trials import TrialsConfig
@@ -191,6 +191,10 @@ class EmbeddingConfig(Section):
     dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.5, description="share of features left out before the last layer"
     )
+    recalibration_deg: Annotated[float, Field(ge=0, le=5)] = Field(
+        0.0,
+        description="expect another calibration to move a person's maps by up to so much; 0: the same calibration",
+    )
     shrinkage: Annotated[float, Field(ge=0.001, le=1)] = Field(
         0.03, description="of the correlations that descriptors are whitened by"
     )
@@ -206,6 +210,13 @@ class EmbeddingConfig(Section):
     validate_every: Count = Field(50, description="steps between validations")
     patience: Count = Field(10, description="validations without improvement after which training stops")
     minutes: NonNegative = Field(0.0, description="stop training after this long; 0: no limit")
+
+    @model_validator(mode="after")
+    def _one_remedy(self) -> EmbeddingConfig:
+        if self.registration and self.recalibration_deg:
+            msg = "registration takes offsets out, so that recalibration_deg has nothing to expect; set one of them"
+            raise ValueError(msg)
+        return self
 
 
 class RefinerConfig(Section):

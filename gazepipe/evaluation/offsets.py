@@ -11,25 +11,16 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from gazepipe.corpus import Corpus
-from gazepipe.registration import GRID, REACH, coarse, match, moved, offset
+from gazepipe.recalibration import disc
+from gazepipe.registration import REACH, coarse, match, moved, offset
 from gazepipe.training import Encoder
 
-__all__ = ["disc", "moved_embeddings", "offset_hits"]
+__all__ = ["moved_embeddings", "offset_hits"]
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
 _CHUNK = 256
-
-
-def disc(n: int, radius_deg: float, corpus: Corpus, rng: np.random.Generator) -> F32:
-    """Offsets uniform in a disc of so many degrees, ``(n, 2)`` in cells of `registration.GRID`, right and down."""
-    radius, angle = radius_deg * np.sqrt(rng.random(n)), rng.random(n) * 2 * np.pi
-    height, width = corpus.size
-    cell = np.array(corpus.degree) * [GRID[1] / width, GRID[0] / height]
-    moves: F32 = (np.stack([radius * np.cos(angle), radius * np.sin(angle)], 1) * cell).astype(np.float32)
-    return moves
 
 
 @torch.inference_mode()

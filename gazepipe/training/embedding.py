@@ -17,6 +17,7 @@ from gazepipe.corpus import Corpus, Others, Split
 from gazepipe.embedding import DESCRIBED, DescriptorNet, EmbeddingNet, aggregate, triplet_loss
 from gazepipe.errors import ConfigError
 from gazepipe.identification import d_prime, draw
+from gazepipe.recalibration import disc, expected_offsets, mean_scatter
 from gazepipe.training.course import Best, Course, Progress, Trained, no_checkpoint, on_device
 from gazepipe.training.encoder import Encoder
 
@@ -78,6 +79,9 @@ def train_embedding(
         turned = torch.from_numpy(rng.random((groups, m)) < 0.5).to(where) if config.mirror else None
         mirrored = None if turned is None else turned[group[own]].reshape(-1)
         by = None if study.moves is None else study.moves[pair_user]
+        if config.recalibration_deg:  # each embedding as if it were of another calibration
+            offsets = torch.from_numpy(disc(n, config.recalibration_deg, study.encoder.corpus, rng)).to(where)
+            by = offsets[own, None].expand(-1, m, 2).reshape(-1, 2)
         features = study.encoder.features(pair_user, pair_image, mirrored, by)
         embeddings = distributed.gathered(aggregate(features.view(-1, m, features.shape[1])), n)
         loss, active = triplet_loss(embeddings, label, group, config.margin)
@@ -176,7 +180,7 @@ def fit_descriptors(
         if theirs:
             shift = _centre(tables) - _centre(theirs)
             together += [table + shift for table in theirs.values()]
-    net.fit(together, config.shrinkage)
+    net.fit(together, config.shrinkage, mean_scatter(expected_offsets(encoder, split, config, rng)))
     row = {"d_prime": validation_d_prime(encoder, split, config.m, seed=seed), "seconds": time.perf_counter() - start}
     return Trained(net.eval(), [row], row, row["seconds"])
 

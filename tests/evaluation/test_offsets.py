@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -10,9 +11,12 @@ import torch
 
 from gazepipe.config import EvaluationConfig
 from gazepipe.corpus import Corpus, Split
+from gazepipe.descriptors import DESCRIPTORS
 from gazepipe.embedding import DescriptorNet
+from gazepipe.errors import ConfigError
 from gazepipe.evaluation.identify import identify
-from gazepipe.evaluation.offsets import disc, moved_embeddings, offset_hits
+from gazepipe.evaluation.offsets import moved_embeddings, offset_hits
+from gazepipe.recalibration import disc, mean_scatter, offset_scatter
 from gazepipe.training import Encoder
 
 USERS, IMAGES, HEIGHT, WIDTH = 6, 24, 30, 40
@@ -20,15 +24,23 @@ USERS, IMAGES, HEIGHT, WIDTH = 6, 24, 30, 40
 
 @pytest.fixture(scope="module")
 def corpus() -> Corpus:
-    """People who look at the same place of an image, each off by an amount that is theirs: calibration and no more."""
+    return corpus_of(())
+
+
+def corpus_of(widths: Sequence[float]) -> Corpus:
+    """People who look at the same place of an image, each off by an amount that is theirs: calibration and no more.
+
+    With `widths` they differ in how wide they look, too, which is them and not their calibration.
+    """
     rng = np.random.default_rng(0)
     v, u = np.mgrid[:HEIGHT, :WIDTH]
     place = rng.uniform(0.4, 0.6, (IMAGES, 2)) * [WIDTH, HEIGHT]
     maps = []
     for user in range(USERS):
         angle = 2 * np.pi * user / USERS
+        spread = 2 * widths[user] ** 2 if widths else 8
         for x, y in place + 1.5 * np.array([np.cos(angle), np.sin(angle)]) + rng.normal(0, 0.3, (IMAGES, 2)):
-            maps.append(np.exp(-((u - x) ** 2 + (v - y) ** 2) / 8))
+            maps.append(np.exp(-((u - x) ** 2 + (v - y) ** 2) / spread))
     index = np.arange(USERS * IMAGES).reshape(USERS, IMAGES)
     cells = np.array([int(m.argmax()) for m in maps])
     names = tuple(f"u{i}" for i in range(USERS)), tuple(f"i{i}" for i in range(IMAGES))
@@ -39,9 +51,12 @@ def corpus() -> Corpus:
 SPLIT = Split((0, 1, 2), (), (3, 4, 5), (), (), tuple(range(IMAGES)))
 
 
-def encoder_of(corpus: Corpus, *, registration: bool = False) -> Encoder:
+def encoder_of(corpus: Corpus, *, registration: bool = False, expected_deg: float = 0.0) -> Encoder:
     encoder = Encoder(DescriptorNet(registration), corpus, SPLIT.users_train)
-    encoder.net.fit([torch.from_numpy(encoder.table(u, np.arange(IMAGES))[:, :-1]) for u in SPLIT.users_train], 0.1)
+    tables = [torch.from_numpy(encoder.table(u, np.arange(IMAGES))[:, :-1]) for u in SPLIT.users_train]
+    rng = np.random.default_rng(0)
+    found = offset_scatter(encoder, SPLIT.users_train, np.arange(IMAGES), expected_deg, rng) if expected_deg else {}
+    encoder.net.fit(tables, 0.1, mean_scatter(found))
     return encoder
 
 
@@ -72,6 +87,37 @@ def test_a_move_changes_embeddings_unless_maps_are_registered(corpus: Corpus) ->
         change[registration] = float(np.linalg.norm(still - moved))
     assert change[False] > 0.5
     assert change[True] < 0.1
+
+
+def test_what_is_not_calibration_is_left_where_offsets_are_expected() -> None:
+    corpus, sets = corpus_of([1.6, 1.8, 2.0, 2.2, 2.4, 2.6]), np.arange(8)[None]
+    by = np.array([[1.0, -1.5]], np.float32)
+    change = {}
+    for expected_deg in (0.0, 1.0):
+        encoder = encoder_of(corpus, expected_deg=expected_deg)
+        still, moved = (moved_embeddings(encoder, 5, sets, b)[0] for b in (0 * by, by))
+        change[expected_deg] = float(np.linalg.norm(still - moved))
+    assert change[1.0] < change[0.0] / 2
+
+
+def test_offsets_scatter_by_the_square_of_their_size(corpus: Corpus) -> None:
+    """The place looked at is linear in the move: its variance is a quarter of the radius squared, along each axis."""
+    encoder = Encoder(DescriptorNet(), corpus, SPLIT.users_train)
+    u, v = DESCRIPTORS.index("u"), DESCRIPTORS.index("v")
+    for radius in (0.5, 1.0):
+        found = offset_scatter(encoder, SPLIT.users_train, np.arange(IMAGES), radius, np.random.default_rng(0))
+        assert sorted(found) == list(SPLIT.users_train)
+        scatter = mean_scatter(found)
+        assert scatter is not None
+        cell = 2 * radius  # two cells in a degree; u goes from −1 to 1 over 40 cells, v over 30
+        assert float(scatter[u, u]) == pytest.approx((cell / 20) ** 2 / 4, rel=0.15)
+        assert float(scatter[v, v]) == pytest.approx((cell / 15) ** 2 / 4, rel=0.15)
+    assert mean_scatter(found, SPLIT.users_train) is None
+
+
+def test_a_degree_must_be_known(corpus: Corpus) -> None:
+    with pytest.raises(ConfigError, match="how large a degree"):
+        encoder_of(dataclasses.replace(corpus, degree=(float("nan"), float("nan"))), expected_deg=1.0)
 
 
 def test_people_told_apart_by_calibration_alone_are_lost_after_offsets(corpus: Corpus) -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import shutil
 import signal
@@ -18,6 +19,7 @@ from process import Nursery
 from survival import told
 
 from gazepipe.config import template
+from gazepipe.errors import lacks_memory
 from gazepipe.study import Study
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "robustness"))  # for small recordings of every format
@@ -119,6 +121,23 @@ def test_a_recording_that_does_not_fit(tmp_path: Path, nursery: Nursery, request
     told("R13", survived, len(SAMPLES), f"recordings of {size >> 20} MiB in {size >> 22} MiB, {lacking} refused for it")
     assert failed == []
     assert lacking > len(SAMPLES) // 2
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (MemoryError(), True),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), True),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory"), True),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"), True),
+        (ValueError("Error tokenizing data. C error: out of memory"), True),
+        (RuntimeError("could not create a primitive"), True),
+        (OSError(errno.ENOSPC, "No space left on device"), False),
+        (ValueError("could not convert string to float: 'x'"), False),
+    ],
+)
+def test_what_means_too_little_memory(error: Exception, expected: bool) -> None:
+    assert lacks_memory(error) is expected
 
 
 STAGES = ("ingest", "build-psm", "train", "enrol", "predict", "evaluate", "bids", "parquet", "verify")
