@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from gazepipe.atomic import write_atomically
 from gazepipe.errors import StoreError
 from gazepipe.models import load_tensors, metadata_of, weights_digest
-from gazepipe.sealing import sealed
+from gazepipe.sealing import sealed, unsealed
 
 __all__ = ["INTERVAL_S", "Checkpoint"]
 
@@ -103,11 +103,12 @@ def _read(path: Path, recipe: str) -> tuple[dict[str, Any], dict[str, Any]] | No
     from safetensors import SafetensorError
 
     try:
-        text, digest = metadata_of(path)
+        data = unsealed(path)
+        text, digest = metadata_of(path, data)
         content = json.loads(text)
         if content["recipe"] != recipe or content["format_version"] != FORMAT_VERSION:
             return None
-        tensors = load_tensors(path)
+        tensors = load_tensors(path, data)
         if digest != weights_digest(text, tensors):
             return None
         return _unpack(content["state"], tensors), _unpack(content["random"], tensors)

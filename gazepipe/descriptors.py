@@ -11,13 +11,13 @@ what the mean over m pairs does; their natural scale is their covariance within 
 
 φ, with ℓ = log(USM / max + 0.02), ∇ its gradient and u, v ∈ −1 … 1 from left to right and top to bottom:
 
-===========================  =================================================================================
-``∇ℓ · {1, u, v}``           moved, stretched or turned against the universal maps
-``u, v, u², v², uv, u³, v³`` where on the screen
-``ℓ · {1, ℓ, u, v, u², v²}`` how closely the person follows everybody, and where on the screen
-``|∂ℓ/∂u|, |∂ℓ/∂v|, |∇ℓ|²``  looks at flanks rather than at peaks and plains
-``∂²ℓ``                      how sharply looks fall on what everybody looks at
-===========================  =================================================================================
+============================  =================================================================================
+``∇ℓ · {1, u, v}``            moved, stretched or turned against the universal maps
+``u, v, u², v², uv, u³, v³``  where on the screen
+``ℓ · {1, ℓ, u, v, u², v²}``  how closely the person follows everybody, and where on the screen
+``|∂ℓ/∂u|, |∂ℓ/∂v|, |∇ℓ|²``   looks at flanks rather than at peaks and plains
+``∂²ℓ``                       how sharply looks fall on what everybody looks at
+============================  =================================================================================
 
 Three more tell how widely looks spread: the logarithm of the map's mass (its maximum is one); and how far its entropy
 and the logarithm of its concentration Σp² are from those of the universal map. A fourth is log Σ√p.

@@ -207,9 +207,11 @@ def free_of(jobs: list[Job], elsewhere: dict[str, dict[str, Any]]) -> tuple[list
     clashes: list[Failure] = []
     for job in jobs:
         rival, namesake = recordings.get(fold(job.recording)), users.get(fold(job.user))
-        if rival is not None and rival["origin"] == "enrol" and Path(rival["source"]).resolve() == job.source.resolve():
+        same = rival is not None and _same_content(job, elsewhere.get(job.recording))
+        there = rival is not None and Path(rival["source"]).resolve() == job.source.resolve()
+        if rival is not None and rival["origin"] == "enrol" and (same or there):
             continue  # a live session whose person was enrolled at its end
-        if rival is not None and not _same_content(job, elsewhere.get(job.recording)):
+        if rival is not None and not (same and rival["origin"] == "ingest"):
             found = f"a recording {job.recording!r}, from {rival['source']}"
         elif namesake is not None and (namesake["origin"] != "ingest" or namesake["user"] != job.user):
             found = f"a user {namesake['user']!r}, from {namesake['source']}"
@@ -222,7 +224,7 @@ def free_of(jobs: list[Job], elsewhere: dict[str, dict[str, Any]]) -> tuple[list
 
 
 def _same_content(job: Job, row: dict[str, Any] | None) -> bool:
-    if row is None or row["origin"] != "ingest" or "content" not in row:
+    if row is None or "content" not in row:
         return False
     try:
         return digest_of(job.source) == str(row["content"])

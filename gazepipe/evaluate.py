@@ -9,7 +9,7 @@ The rows of the tables are in `gazepipe.evaluation.rows`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,9 @@ from gazepipe.evaluation.report import Evaluation, identification_facts, table_f
 from gazepipe.evaluation.rows import Tested
 from gazepipe.evaluation.scores import load_scores, save_scores, score_rows
 from gazepipe.models import Model, load_model, load_refiner
+from gazepipe.outside import note_outside
 from gazepipe.recipe import Recipe
+from gazepipe.sealing import refuse_in_the_clear
 from gazepipe.stored_corpus import corpus_digest, load_corpus
 from gazepipe.study import Study
 from gazepipe.train import settings, split_from
@@ -86,8 +88,9 @@ def evaluate(
 
 def write_tables(study: Study, evaluation: Evaluation, to: Path | None = None) -> list[Path]:
     """Write the paper's tables of an evaluation that is in the store; `tables/` there if `to` is None."""
-    files = table_files(evaluation, load_scores(study.store / "evaluation.h5"))
-    return _written(study, to, "tables", {name: text.encode() for name, text in files.items()})
+    scores = load_scores(study.store / "evaluation.h5")
+    files = {name: text.encode() for name, text in table_files(evaluation, scores).items()}
+    return _written(study, to, "tables", files, map(str, scores.user))
 
 
 def draw_figures(
@@ -98,25 +101,27 @@ def draw_figures(
     Raises
     ------
     ConfigError
-        If matplotlib is missing.
+        If matplotlib is missing, or the figures would lie in a sealed store.
     """
     from gazepipe.evaluation.figures import figure_files
 
+    refuse_in_the_clear(study.store, to, "figures show people's maps")
     where = compute.device(device)
     compute.use_threads(threads)
     config = settings(study)
     tested = _tested(study, config, _models(study, config, where), where)
     files = figure_files(tested, evaluation, load_scores(study.store / "evaluation.h5"))
-    return _written(study, to, "figures", files)
+    return _written(study, to, "figures", files, tested.corpus.users)
 
 
-def _written(study: Study, to: Path | None, name: str, files: Mapping[str, bytes]) -> list[Path]:
+def _written(study: Study, to: Path | None, name: str, files: Mapping[str, bytes], users: Iterable[str]) -> list[Path]:
     """Write files into a folder, or into one of the store, which then lists their digests."""
     paths = {(to or study.store / name) / file: data for file, data in files.items()}
     if to is None:
         with store.lock(study.store):
             write_listed(study.store, paths)
     else:
+        note_outside(study, name, to, users)
         for path, data in paths.items():
             write_atomically(path, data)
     return list(paths)

@@ -20,14 +20,16 @@ import numpy as np
 
 from gazepipe import audit, consent, store
 from gazepipe.documents import CHECKSUMS, strike, write_json, write_listed
-from gazepipe.errors import GazepipeError, NothingToDoError, StorageError
+from gazepipe.errors import GazepipeError, NothingToDoError, StorageError, StoreError
 from gazepipe.forget_plan import JOURNAL, OF_NETWORKS, Plan, in_gallery, outlook
 from gazepipe.identification import nearest
 from gazepipe.integrity import ASIDE
+from gazepipe.originals import Original, compared, originals_of
+from gazepipe.outside import outside_of, strike_outside
 from gazepipe.predicted import SUMMARY, predicted_rows
 from gazepipe.receipt import RECEIPTS, make_receipt
 from gazepipe.recipe import Recipe
-from gazepipe.sealing import destroy_key
+from gazepipe.sealing import destroy_key, is_sealed
 from gazepipe.shards import part_files
 from gazepipe.study import Study
 from gazepipe.subjects import allow_again, mark_forgotten
@@ -42,12 +44,14 @@ Show = Callable[[int, int, str], None]
 
 @dataclass(slots=True)
 class Forgotten:
-    """What was done, and what the search found."""
+    """What was done, what the search found, which recordings were to be deleted and stay, and what lies elsewhere."""
 
     plan: Plan
     receipt: dict[str, Any]
     receipt_file: Path
     hits: list[Hit]
+    kept: list[Original]
+    outside: list[str]
 
 
 def forget(study: Study, user: str, *, recordings: bool = False, show: Show | None = None) -> Forgotten:
@@ -80,18 +84,19 @@ def forget(study: Study, user: str, *, recordings: bool = False, show: Show | No
         _delete(study, plan)
         key_destroyed = _destroy_key(study, user)
         consent.remove(study, user)
-        removed_originals = _delete_originals(study, plan, journal) if recordings else []
+        strike_outside(study, user)
+        deleted, kept = _delete_originals(study, plan, journal) if recordings else (0, [])
         others = {str(row["user"]) for row in study.known_recordings().values()} | set(study.known_recordings())
         traces = Traces(journal["names"], others, map(bytes.fromhex, journal["windows"]))
         found = scan(study.store, traces, skip=[study.manifest_file(JOURNAL)], show=show)
-        receipt = make_receipt(study, plan, journal, traces, found, removed_originals)
+        receipt = make_receipt(study, plan, journal, traces, found, deleted)
         receipt["key_destroyed"] = key_destroyed
         stamp = receipt["time"].replace(":", "").replace("+0000", "Z")
         path = study.store / RECEIPTS / f"{stamp}-{receipt['id'][:8]}.json"
         write_json(path, receipt)
         audit.record(study, "forget", users=[user], files=len(journal["removed"]), traces=len(found.hits))
         study.manifest_file(JOURNAL).unlink()
-    return Forgotten(plan, receipt, path, found.hits)
+    return Forgotten(plan, receipt, path, found.hits, kept, journal["outside"])
 
 
 def let_in_again(study: Study, user: str) -> None:
@@ -111,19 +116,29 @@ def let_in_again(study: Study, user: str) -> None:
 
 def _journal(study: Study, plan: Plan, before: dict[str, Any]) -> dict[str, Any]:
     """What is to be looked for and what was there, joined with what a run that was killed had written down."""
-    rows = [r for n, r in study.known_recordings().items() if n in plan.recordings]
-    names = [plan.user, *plan.recordings, *(Path(r["source"]).name for r in rows if r["origin"] != "import")]
+    known = study.known_recordings()
+    # A name that others' paths have, too (rec.csv in a folder of each), tells of nobody.
+    common = {part for n, r in known.items() if n not in plan.recordings for part in Path(r["source"]).parts}
+    files = (Path(r["source"]).name for n, r in known.items() if n in plan.recordings and r["origin"] != "import")
+    names = [plan.user, *plan.recordings, *(name for name in files if name not in common)]
     removed = [p.relative_to(study.store).as_posix() for p in plan.remove]
     parts = {
         "names": names,
         "windows": [w.hex() for w in _windows(study, plan)],
         "removed": removed,
         "rebuild": plan.rebuild,
-        "originals": [str(p) for p in plan.originals],
+        "originals": [str(o.path) for o in plan.originals],
         "recordings": plan.recordings,
+        "outside": outside_of(study, plan.user),
     }
-    whole = {k: list(dict.fromkeys([*before.get(k, []), *v])) for k, v in parts.items()}
-    return {"user": plan.user, **whole}
+    try:
+        whole = {k: list(dict.fromkeys([*map(str, before.get(k, [])), *v])) for k, v in parts.items()}
+        ingested = {str(k): str(v) for k, v in before.get("ingested", {}).items()} | plan.ingested
+        list(map(bytes.fromhex, whole["windows"]))
+    except (TypeError, ValueError, AttributeError):
+        msg = f"{study.manifest_file(JOURNAL)}: was not written by gazepipe; delete it and run `gazepipe forget` again."
+        raise StoreError(msg) from None
+    return {"user": plan.user, **whole, "ingested": ingested}
 
 
 def _windows(study: Study, plan: Plan) -> Iterator[bytes]:
@@ -246,16 +261,17 @@ def _destroy_key(study: Study, user: str) -> bool:
         raise StorageError(msg) from None
 
 
-def _delete_originals(study: Study, plan: Plan, journal: dict[str, Any]) -> list[str]:
-    """Delete what is theirs alone; a file in an archive, and what several people share, is not."""
-    from gazepipe.readers import is_recording_folder
-
-    gone = []
-    for path in dict.fromkeys([*plan.originals, *map(Path, journal["originals"])]):
-        if path.is_file() or (path.is_dir() and is_recording_folder(path)):
-            _unlink(path)
-            gone.append(str(path))
-    return gone
+def _delete_originals(study: Study, plan: Plan, journal: dict[str, Any]) -> tuple[int, list[Original]]:
+    """Delete what is theirs alone; how many, and what stays: in an archive, of several people, or not surely theirs."""
+    deleted, kept = 0, []
+    for named in originals_of(study, plan.user, journal["originals"]):
+        original = compared(named, journal["ingested"], plan.others)
+        if original.kept:
+            kept.append(original)
+        else:
+            _unlink(original.path)
+            deleted += 1
+    return deleted, kept
 
 
 def rebuild(study: Study, receipt: dict[str, Any]) -> Iterator[str]:
@@ -279,5 +295,5 @@ def rebuild(study: Study, receipt: dict[str, Any]) -> Iterator[str]:
 
         result = stage.evaluate(study)
         made = stage.write_tables(study, result) if "tables" in listed else []
-        made += stage.draw_figures(study, result) if "figures" in listed else []
+        made += stage.draw_figures(study, result) if "figures" in listed and not is_sealed(study.store) else []
         yield f"evaluated, {len(made)} tables and figures."

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from gazepipe import consent, store
 from gazepipe.dag import FOLDER
-from gazepipe.discovery import jobs_below
 from gazepipe.errors import GazepipeError, NothingToDoError, StoreError
 from gazepipe.integrity import ASIDE
+from gazepipe.originals import Original, originals_of
 from gazepipe.predicted import SUMMARY, predicted_rows
 from gazepipe.shards import part_files
 from gazepipe.study import Study, check_label
@@ -44,7 +42,11 @@ class Plan:
     rebuild
         What can be made again without them, each with the command for it.
     originals
-        Their recordings outside the store.
+        Their recordings outside the store, and why those that are not deleted stay.
+    ingested
+        Where their recordings came from, with the digest of each.
+    others
+        Digests of what came from others, with the user.
     """
 
     user: str
@@ -52,7 +54,9 @@ class Plan:
     recordings: list[str]
     remove: list[Path] = field(default_factory=list)
     rebuild: list[str] = field(default_factory=list)
-    originals: list[Path] = field(default_factory=list)
+    originals: list[Original] = field(default_factory=list)
+    ingested: dict[str, str] = field(default_factory=dict)
+    others: dict[str, str] = field(default_factory=dict)
 
 
 def plan_of(study: Study, user: str) -> Plan:
@@ -84,6 +88,9 @@ def outlook(study: Study, user: str) -> Plan:
 
 def _plan(study: Study, user: str) -> Plan:
     known = study.known_recordings()
+    if not all(isinstance(row.get(key), str) for row in known.values() for key in ("origin", "source")):
+        msg = f"{study.store / 'manifest'}: has recordings that gazepipe did not write; delete it and run ingest again."
+        raise StoreError(msg)
     mine = {name: row for name, row in known.items() if row["user"] == user}
     files = [p for p in sorted((study.store / "recordings").glob("*.h5")) if p.stem in mine or _left_of(p, user, known)]
     plan = Plan(user, _trained_on(study, user), sorted({*mine, *(p.stem for p in files)}), files)
@@ -101,7 +108,15 @@ def _plan(study: Study, user: str) -> Plan:
     plan.remove = list(dict.fromkeys(plan.remove))
     if not plan.trained_on and in_gallery(study, user):
         plan.rebuild = ["gallery: separation of the others (gazepipe run, or enrol anybody)"]
-    plan.originals = _originals(study, user, mine.values())
+    root = study.store.resolve()
+    linked = next((p for p in plan.remove if p.parent.resolve() != root / p.parent.relative_to(study.store)), None)
+    if linked is not None:  # what is deleted would be elsewhere
+        msg = f"{linked}: its folder is a link to {linked.parent.resolve()}; put a folder in the link's place."
+        raise StoreError(msg)
+    rows = [row for row in known.values() if row["origin"] != "import"]
+    plan.ingested = {str(r["source"]): str(r.get("content", "")) for r in rows if r["user"] == user}
+    plan.others = {str(r["content"]): str(r["user"]) for r in rows if r["user"] != user and r.get("content")}
+    plan.originals = originals_of(study, user, plan.ingested)
     return plan
 
 
@@ -174,12 +189,3 @@ def _rebuild(study: Study) -> list[str]:
     if predicted := predicted_rows(study.store / "predictions"):
         found.append(f"{len(predicted)} predicted maps (gazepipe predict)")
     return found
-
-
-def _originals(study: Study, user: str, rows: Iterable[dict[str, Any]]) -> list[Path]:
-    """The person's own files and folders: what a manifest names, and what an ingest would take for theirs."""
-    found = [Path(row["source"]) for row in rows if row["origin"] in ("ingest", "enrol")]
-    with contextlib.suppress(GazepipeError):
-        found += [job.source for job in jobs_below(study)[0] if job.user == user]
-    there = {p.resolve(): p for p in found if p.exists() or any(q.is_file() for q in p.parents)}
-    return sorted(there.values())

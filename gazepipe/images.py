@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MAX_PIXELS", "image_size", "read_rgb", "resized_rgb"]
 
-#: A larger image is refused before it is decoded: a small file can claim a size that fills the memory.
+#: A larger image is refused before it is decoded, since a small file can claim a size that fills the memory.
 MAX_PIXELS = 50_000_000
 
 # Frame headers of JPEG; the other markers of this range are tables (C4, C8, CC).

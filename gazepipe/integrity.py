@@ -31,6 +31,7 @@ from gazepipe.errors import (
 from gazepipe.parallel import Aside
 from gazepipe.predicted import predicted_rows
 from gazepipe.recipe import Recipe
+from gazepipe.sealing import is_sealed
 from gazepipe.study import Study
 
 __all__ = ["ASIDE", "Finding", "Integrity", "check_store", "set_aside"]
@@ -119,6 +120,9 @@ def check_store(study: Study, show: Callable[[int, int, str], None] | None = Non
         found = _check_apart(aside, path, name, digests.get(name), predicted.get(name))
         if found is not None:
             report.findings.append(found)
+        if is_sealed(root) and (path == study.report_file or name.startswith("figures/")):
+            text = f"{path}: shows people's gaze in the clear, and the store is sealed; delete it."
+            report.findings.append(Finding(name, "unguarded", text))
         if show:
             show(done, len(paths), name)
     if aside is not None:

@@ -120,11 +120,14 @@ def model_recipe(path: Path) -> str | None:
         return None
 
 
-def metadata_of(path: Path) -> tuple[str, str | None]:
-    """Text of the metadata of weights or a checkpoint, and the digest written with it (None in older files)."""
+def metadata_of(path: Path, data: bytes | None = None) -> tuple[str, str | None]:
+    """Text of the metadata of weights or a checkpoint, and the digest written with it (None in older files).
+
+    `data` is what `unsealed` gave, where that was asked for already: opening a seal takes reading the whole file.
+    """
     from safetensors import safe_open
 
-    data = unsealed(path)
+    data = unsealed(path) if data is None else data
     if data is not None:
         metadata = weights_header(io.BytesIO(data), len(data))[0]
     else:
@@ -133,8 +136,8 @@ def metadata_of(path: Path) -> tuple[str, str | None]:
     return metadata["gazepipe"], metadata.get("digest")
 
 
-def load_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """Read the tensors of a safetensors file, sealed or not.
+def load_tensors(path: Path, data: bytes | None = None) -> dict[str, torch.Tensor]:
+    """Read the tensors of a safetensors file, sealed or not; `data` as in `metadata_of`.
 
     Raises
     ------
@@ -143,7 +146,7 @@ def load_tensors(path: Path) -> dict[str, torch.Tensor]:
     """
     from safetensors.torch import load, load_file
 
-    data = unsealed(path)
+    data = unsealed(path) if data is None else data
     return load_file(path) if data is None else load(data)
 
 
@@ -153,12 +156,12 @@ def _check_digest(path: Path, digest: str | None, text: str, weights: Mapping[st
         raise StoreError(msg)
 
 
-def _info(path: Path) -> tuple[dict[str, Any], str, str | None]:
+def _info(path: Path, data: bytes | None = None) -> tuple[dict[str, Any], str, str | None]:
     """Metadata, the text they stood in, and the digest that was written with them (None in older files)."""
     from safetensors import SafetensorError
 
     try:
-        text, digest = metadata_of(path)
+        text, digest = metadata_of(path, data)
         info: dict[str, Any] = json.loads(text)
     except (SafetensorError, KeyError, ValueError, RecursionError) as error:
         msg = f"{path}: damaged or not weights of gazepipe ({error}); delete it and run `gazepipe train` again."
@@ -214,12 +217,13 @@ def read_model(path: Path, name: str, where: torch.device | None = None) -> Mode
     """
     from safetensors import SafetensorError
 
-    info, text, digest = _info(path)
+    data = unsealed(path)
+    info, text, digest = _info(path, data)
     if info.get("network", name) != name:
         msg = f"{path}: weights of the {info['network']} network; expected those of the {name} one."
         raise StoreError(msg)
     try:
-        weights = load_tensors(path)
+        weights = load_tensors(path, data)
         net = _network(name, info["arguments"], weights)
         net.load_state_dict(weights)
     except (SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
@@ -252,8 +256,9 @@ def check_weights(path: Path) -> None:
     from safetensors import SafetensorError
 
     try:
-        text, digest = metadata_of(path)
-        weights = load_tensors(path)
+        data = unsealed(path)
+        text, digest = metadata_of(path, data)
+        weights = load_tensors(path, data)
     except (SafetensorError, KeyError, ValueError, RecursionError) as error:
         msg = f"{path}: damaged or not weights of gazepipe ({error}); delete it and run `gazepipe train` again."
         raise StoreError(msg) from None

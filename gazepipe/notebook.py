@@ -86,17 +86,17 @@ class Seen:
 
     @property
     def saccades(self) -> pd.DataFrame:
-        """Saccades."""
+        """Saccades between fixations, a row each."""
         return self._table("saccades")
 
     @property
     def blinks(self) -> pd.DataFrame:
-        """Blinks."""
+        """Blinks, a row each."""
         return self._table("blinks")
 
     @property
     def samples(self) -> pd.DataFrame:
-        """Samples: time in ms, and for each eye ``EYE_x_px``, ``EYE_y_px`` and ``EYE_pupil``."""
+        """Samples with ``time_ms``, and ``EYE_x_px``, ``EYE_y_px`` and ``EYE_pupil`` (tracker's unit) of each eye."""
         import pandas as pd
 
         names = {"x_coordinate": "x_px", "y_coordinate": "y_px", "pupil_size": "pupil"}
@@ -112,7 +112,7 @@ class Seen:
 
     @property
     def quality(self) -> pd.Series:
-        """Data quality over all recordings, see `gazepipe.quality`."""
+        """Data quality over all recordings, see `gazepipe.quality`; units stand in the names, losses are shares."""
         import pandas as pd
 
         found = [c.attrs["quality"] for c in self.contents.values()]
@@ -134,7 +134,13 @@ class Seen:
         return found
 
     def map(self, stimulus: str) -> F32:
-        """Personal saliency map of one image, ``(H, W)``."""
+        """Personal saliency map of one image, ``(H, W)``.
+
+        Raises
+        ------
+        NothingToDoError
+            If there is none of it.
+        """
         found: F32 = self._maps.arrays["maps"][self._row(stimulus)].astype(np.float32)
         return found
 
@@ -197,7 +203,25 @@ class Seen:
         return found
 
     def score(self, predictions: Mapping[str, npt.ArrayLike]) -> pd.DataFrame:
-        """Score predicted maps (image → map) against what this person looked at: a row an image, a column a measure."""
+        """Score predicted maps against what this person looked at, by the measures of `gazepipe.metrics`.
+
+        Parameters
+        ----------
+        predictions
+            Image → map ``(H, W)`` at the study's map size, not negative.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row an image, a column a measure.
+
+        Raises
+        ------
+        NothingToDoError
+            If there is no map of one of the images.
+        ValueError
+            If a map has another size, a negative value or no mass.
+        """
         import pandas as pd
 
         from gazepipe.metrics import METRICS, score

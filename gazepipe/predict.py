@@ -23,6 +23,7 @@ from gazepipe.figures import overlay_png
 from gazepipe.images import read_rgb
 from gazepipe.inference import FastRefiner
 from gazepipe.models import model_info
+from gazepipe.outside import note_outside
 from gazepipe.predicted import SUMMARY, predicted_rows
 from gazepipe.predictor import Predictor
 from gazepipe.recipe import digest_file, digest_json
@@ -205,6 +206,8 @@ def _predict(
     kept = predicted_rows(root)
     if to is None:
         kept = _of_the_gallery(root, kept, {p.user for p in predictor.gallery.people})
+    if rows and to is not None:
+        note_outside(predictor.study, "maps", to, {p.user for p in people})
     if rows:
         write_json(root / SUMMARY, {"predictions": [r for _, r in sorted((kept | rows).items())]})
     return done, failures

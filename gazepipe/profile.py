@@ -25,7 +25,7 @@ __all__ = ["FIT_SIZE", "PARAMETERS", "SOURCES", "ProfileNet", "fit_profiles", "m
 #: The numbers of a profile, in order.
 PARAMETERS = ("x", "y", "xx", "yy", "xy", "shift_x", "shift_y", "sharp", "spread", "power", "floor")
 
-#: Universal maps that profiles start from: mean over everybody, the person included; mean over everybody else.
+#: Universal maps that profiles start from are the mean over everybody, the person included, or over everybody else.
 SOURCES = ("mean", "leave_one_out")
 
 #: Height and width that profiles are fitted at; they act at any size.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from gazepipe import audit
 from gazepipe.forget_plan import Plan
+from gazepipe.originals import originals_of
 from gazepipe.study import Study
 from gazepipe.subjects import subject_id
 from gazepipe.traces import Scan, Traces
@@ -20,7 +20,7 @@ RECEIPTS = "receipts"
 
 
 def make_receipt(
-    study: Study, plan: Plan, journal: dict[str, Any], traces: Traces, found: Scan, originals: list[str]
+    study: Study, plan: Plan, journal: dict[str, Any], traces: Traces, found: Scan, deleted: int
 ) -> dict[str, Any]:
     """Say what was done without saying to whom: USER stands for the name."""
 
@@ -36,8 +36,8 @@ def make_receipt(
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "id": subject_id(study, plan.user),
         "removed": [masked(name) for name in journal["removed"]],
-        "originals_deleted": len(originals),
-        "originals_left": sum(Path(p).exists() for p in journal["originals"]),
+        "originals_deleted": deleted,
+        "originals_left": len(originals_of(study, plan.user, journal["originals"])),
         "to_rebuild": journal["rebuild"],
         "exports_before": exports,
         "looked_for": {"names": len(traces.names), "windows_of_numbers": len(traces.windows)},

@@ -6,7 +6,7 @@ of the same repeat; their amplitudes are in degrees of visual angle, so that ano
 =====================================  ============================================================================
 ``duration``, ``duration_spread``      mean and standard deviation of the logarithm of fixations' durations
 ``amplitude``, ``amplitude_spread``    the same of the logarithm of jumps' amplitudes, none counted below 0.1°
-``level``, ``level_spread``            mean and standard deviation of |Δx| / amplitude: 1 along a line of text
+``level``, ``level_spread``            mean and standard deviation of ``|Δx| / amplitude``: 1 along a line of text
 ``fixations``                          number of fixations in a repeat
 ``first``                              mean logarithm of the duration of a repeat's first fixation
 ``rhythm``                             standard deviation of what the logarithm of the duration changes by in a jump

@@ -17,16 +17,17 @@ import hashlib
 import json
 import os
 import secrets
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gazepipe.errors import ConfigError, StoreError
+from gazepipe.errors import ConfigError, StoreError, plain
 
 if TYPE_CHECKING:
     from gazepipe.config import EncryptionConfig
 
-__all__ = ["begin", "destroy_key", "is_sealed", "prepare", "sealed", "unsealed"]
+__all__ = ["begin", "content_of", "destroy_key", "is_sealed", "prepare", "refuse_in_the_clear", "sealed", "unsealed"]
 
 MAGIC = b"GAZESEAL"
 #: Of the sealed file as such; what is in it has a version of its own.
@@ -95,8 +96,8 @@ def prepare(root: Path, settings: EncryptionConfig, folder: Path) -> None:
     if not {_PASSPHRASE, _PASSPHRASE_FILE} & set(os.environ):
         if settings.passphrase_file:
             _lend(_PASSPHRASE_FILE, str((folder / settings.passphrase_file).absolute()))
-        elif settings.keyring and (phrase := _from_keyring(root)):
-            _lend(_PASSPHRASE, phrase)
+        elif settings.keyring and (settings.enabled or is_sealed(root)):
+            _lend(_PASSPHRASE, _from_keyring(root))
     if is_sealed(root):
         _vault(root)
     elif settings.enabled:
@@ -131,6 +132,28 @@ def begin(root: Path) -> None:
 def is_sealed(root: Path) -> bool:
     """Whether a store has keys, so that its files must be sealed."""
     return (root / KEYS / MAIN).is_file()
+
+
+def refuse_in_the_clear(root: Path, to: Path | None, what: str) -> None:
+    """Refuse to put pictures of people's gaze, which browsers and viewers are to open, into a sealed store.
+
+    Parameters
+    ----------
+    root
+        The store.
+    to
+        Where they are to go; None: into the store.
+    what
+        What they are, as the begin of a sentence.
+
+    Raises
+    ------
+    ConfigError
+        If the store is sealed and they would be in it.
+    """
+    if is_sealed(root) and (to is None or to.resolve().is_relative_to(root.resolve())):
+        msg = f"{root}: the store is sealed, and {what} in the clear; name a place outside the store with --out."
+        raise ConfigError(msg)
 
 
 def sealed(path: Path, data: bytes, *, kind: str, version: str, user: str | None = None) -> bytes:
@@ -191,6 +214,20 @@ def unsealed(path: Path) -> bytes | None:
         msg = f"{path}: its key is gone, as of somebody who was forgotten; delete it."
         raise StoreError(msg)
     return _unseal(path, key, data, 11 + size)
+
+
+def content_of(path: Path) -> bytes:
+    """Content of a file, sealed or not, wherever it lies: for searching through it, where a plain one matters, too.
+
+    Raises
+    ------
+    OSError, ConfigError, StoreError
+        As `unsealed`, but not for what is plain.
+    """
+    data = path.read_bytes()
+    if not data.startswith(MAGIC):
+        return data
+    return unsealed(path) or b""
 
 
 def destroy_key(root: Path, user: str) -> bool:
@@ -259,14 +296,25 @@ def _passphrase(root: Path) -> str:
     raise ConfigError(msg)
 
 
-def _from_keyring(root: Path) -> str | None:
+def _from_keyring(root: Path) -> str:
     try:
         import keyring
+        from keyring.errors import KeyringError
     except ImportError:
         msg = f"{root}: [encryption] keyring is true, and keyring is not installed; `pip install keyring`."
         raise ConfigError(msg) from None
-    found: str | None = keyring.get_password("gazepipe", str(root.resolve()))
-    return found
+    account = str(root.resolve())
+    try:
+        found = keyring.get_password("gazepipe", account)
+    except KeyringError as error:
+        found, why = None, f"cannot be asked ({plain(str(error)) or type(error).__name__})"
+    else:
+        why = "has no passphrase of this store"
+    if not found:
+        remedy = f"run `keyring set gazepipe {shlex.quote(account)}`, or set {_PASSPHRASE}"
+        msg = f"{root}: the system's keyring {why}; {remedy}."
+        raise ConfigError(msg)
+    return str(found)
 
 
 def _derived(phrase: str, salt: bytes, cost: dict[str, int]) -> bytes:

@@ -252,17 +252,19 @@ def _opened(path: Path, missing: str) -> Iterator[Any]:
         raise StoreError(msg) from None
 
 
-def _file(path: Path) -> Any:
+def _file(path: Path, data: bytes | None = None) -> Any:
     import h5py
 
-    data = unsealed(path)
+    data = unsealed(path) if data is None else data
     if data is None:
         return h5py.File(path, "r", locking="best-effort")
     return h5py.File.in_memory(data)
 
 
-def everything(path: Path) -> Iterator[tuple[str, Any, bool]]:
+def everything(path: Path, data: bytes | None = None) -> Iterator[tuple[str, Any, bool]]:
     """Every attribute and data set of an HDF5 file as it stands, for searching through it.
+
+    `data` is its content, unsealed, if that was read already.
 
     Yields
     ------
@@ -275,7 +277,7 @@ def everything(path: Path) -> Iterator[tuple[str, Any, bool]]:
     OSError, RuntimeError, KeyError, ValueError
         What no store has, or whatever the HDF5 library says of what it cannot read.
     """
-    with _file(path) as file:
+    with _file(path, data) as file:
         datasets, groups = audited(file)
         for name, item in (groups | datasets).items():
             for key, value in item.attrs.items():

@@ -15,12 +15,12 @@ from gazepipe.documents import read_json, write_json, write_listed
 from gazepipe.errors import ConfigError, StorageError, StoreError, plain
 from gazepipe.sealing import prepare
 
-__all__ = ["Failure", "Study", "check_label", "fold", "stored_name"]
+__all__ = ["Failure", "Study", "check_label", "check_spelling", "fold", "stored_name"]
 
 #: Names that the store has files of: a user, or a user and a session.
 _STORED = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,128}")
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-_DEVICE_NAMES = {"con", "prn", "aux", "nul", *(f"{d}{i}" for d in ("com", "lpt") for i in range(1, 10))}
+_DEVICE_NAMES = {"con", "prn", "aux", "nul", *(f"{d}{i}" for d in ("com", "lpt") for i in range(10))}
 
 
 def check_label(label: str, what: str) -> str:
@@ -54,6 +54,20 @@ def stored_name(name: str) -> str:
     return name
 
 
+def check_spelling(study: Study, user: str) -> None:
+    """Refuse a name that is another user's but for its spelling: on some systems their files would be one.
+
+    Raises
+    ------
+    ConfigError
+        If there is such a user.
+    """
+    for row in study.known_recordings().values():
+        if fold(row["user"]) == fold(user) and row["user"] != user:
+            msg = f"user {user!r}: the study already has a user {row['user']!r}; use one spelling for one person."
+            raise ConfigError(msg)
+
+
 def fold(label: str) -> str:
     """Two labels that fold alike are one file on some systems."""
     return unicodedata.normalize("NFC", label).casefold()
@@ -71,6 +85,11 @@ class Failure:
     def row(self) -> dict[str, Any]:
         """Return it JSON-ready."""
         return {"stage": self.stage, "source": self.source, "message": self.message, "partial": self.partial}
+
+
+def _is_row(row: object) -> bool:
+    """Whether it can be what a manifest says of a recording."""
+    return isinstance(row, dict) and isinstance(row.get("user"), str)
 
 
 def _stage_of(line: str) -> str | None:
@@ -92,7 +111,9 @@ class Study:
     store: Path
 
     @classmethod
-    def open(cls, where: Path | None = None, *, config: Path | None = None, to: Path | None = None) -> Study:
+    def open(
+        cls, where: Path | str | None = None, *, config: Path | str | None = None, to: Path | str | None = None
+    ) -> Study:
         """Find the configuration that belongs to a folder and resolve its paths.
 
         Parameters
@@ -112,6 +133,7 @@ class Study:
         StorageError
             If this user may not look into the store.
         """
+        where, config, to = (None if p is None else Path(p) for p in (where, config, to))
         inside = where is not None and (where / CONFIG_NAME).is_file()
         path = config or (where / CONFIG_NAME if inside and where else Path(CONFIG_NAME))
         if where is not None and not where.is_dir():
@@ -214,8 +236,22 @@ class Study:
             write_listed(self.store, {path: "".join(line + "\n" for line in kept).encode()})
 
     def known_recordings(self) -> dict[str, dict[str, Any]]:
-        """All recordings that are current: recording id → user, session, source, origin, recipe."""
+        """All recordings that are current: recording id → user, session, source, origin, recipe.
+
+        Raises
+        ------
+        StoreError
+            If a manifest is damaged, or names something that gazepipe does not store.
+        """
         known: dict[str, dict[str, Any]] = {}
         for stage in ("import", "ingest", "enrol"):
-            known |= self.manifest(stage).get("recordings", {})
+            rows = self.manifest(stage).get("recordings", {})
+            if not isinstance(rows, dict) or not all(map(_is_row, rows.values())):
+                path = self.manifest_file(stage)
+                msg = f"{path}: has recordings that gazepipe did not write; delete it and run `gazepipe {stage}` again."
+                raise StoreError(msg)
+            for name, row in rows.items():
+                stored_name(name)
+                stored_name(row["user"])
+            known |= rows
         return known

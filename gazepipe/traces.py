@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gazepipe.errors import StoreError
-from gazepipe.sealing import unsealed
+from gazepipe.sealing import content_of
 from gazepipe.store import everything
 from gazepipe.weights_header import weights_header
 
@@ -29,7 +29,8 @@ __all__ = ["Hit", "Scan", "Traces", "scan", "windows_of"]
 
 #: Numbers in a window, and how many of them must differ.
 _WINDOW, _DIFFERENT = 8, 6
-_TEXT = (".md", ".csv", ".tsv", ".txt", ".svg", ".log", ".toml")
+#: What is no text; anything else without a null byte is searched line by line, whatever it is called.
+_BINARY = (".h5", ".safetensors", ".checkpoint", ".npy", ".png", ".zip")
 #: A shorter name comes about by chance in binary data, and is looked for only in what was decoded.
 _RAW_NAME = 6
 
@@ -175,7 +176,7 @@ def scan(
 
 def _file(path: Path, name: str, traces: Traces, found: Scan) -> None:
     try:
-        data = unsealed(path) or path.read_bytes()
+        data = content_of(path)
     except (OSError, StoreError):
         found.unreadable.append(name)
         return
@@ -203,7 +204,7 @@ def _decoded(path: Path, data: bytes, traces: Traces, found: Scan) -> Iterator[t
         for number, line in enumerate(lines, 1):
             if line.strip() and traces.in_json(json.loads(line)):
                 yield f"line {number}" if len(lines) > 1 else "its content", "name"
-    elif suffix in _TEXT:
+    elif suffix not in _BINARY and b"\0" not in data:
         for number, text in enumerate(data.decode("utf-8", "replace").splitlines(), 1):
             # A weak name would be every second number of a table.
             if traces.pattern and any(
@@ -215,7 +216,7 @@ def _decoded(path: Path, data: bytes, traces: Traces, found: Scan) -> Iterator[t
         if any(traces.in_json(_plain_json(value)) for value in metadata.values()):
             yield "its metadata", "name"
     elif suffix == ".h5":
-        yield from _hdf5(path, traces, found)
+        yield from _hdf5(path, data, traces, found)
 
 
 def _plain_json(text: str) -> Any:
@@ -225,8 +226,8 @@ def _plain_json(text: str) -> Any:
         return text
 
 
-def _hdf5(path: Path, traces: Traces, found: Scan) -> Iterator[tuple[str, str]]:
-    for place, value, is_attribute in everything(path):
+def _hdf5(path: Path, data: bytes, traces: Traces, found: Scan) -> Iterator[tuple[str, str]]:
+    for place, value, is_attribute in everything(path, data):
         if is_attribute:
             found.attributes += 1
             text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value

@@ -99,6 +99,19 @@ def train(
 ) -> TrainReport:
     """Train what is not up to date.
 
+    Parameters
+    ----------
+    study
+        With maps of its users.
+    preset
+        One of `PRESETS`, in place of the study's [embedding] and [refiner]; None: these.
+    device, threads
+        Of the networks, see `gazepipe.compute`.
+    force
+        Train all networks anew, whatever is there.
+    show
+        Called with a network's name, steps done, all steps, and what to show.
+
     Raises
     ------
     ConfigError

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,8 +67,10 @@ def changed(lines: list[str]) -> list[str]:
         (lambda lines: [lines[1], lines[0], lines[2]], "line 1: does not follow"),
         (lambda lines: [lines[0], lines[0], *lines[1:]], "line 2: does not follow"),
         (lambda lines: [lines[0], "{", *lines[1:]], "line 2: damaged"),
+        (lambda lines: [lines[0], lines[1][:60], lines[2]], "line 2: damaged"),
+        (lambda lines: [*lines[:2], lines[2][:60]], "line 3: damaged"),
     ],
-    ids=["changed", "removed", "swapped", "added", "garbage"],
+    ids=["changed", "removed", "swapped", "added", "garbage", "cut in the middle", "cut at the end"],
 )
 def test_tampering_is_found(study: Study, tamper: Any, found: str) -> None:
     for number in range(3):
@@ -90,6 +95,41 @@ def test_an_end_that_was_cut_off_is_found_by_the_digest_noted_before(study: Stud
     path.write_text(path.read_text().splitlines()[0] + "\n")
     assert audit.problems(study) == []
     assert "the end was cut off" in audit.problems(study, noted)[0]
+
+
+def test_every_changed_byte_is_found(study: Study) -> None:
+    """Or says the same as before, such as another kind of line's end."""
+    for number in range(2):
+        audit.record(study, "ingest", users=["p07"], written=number)
+    path: Path = study.store / audit.AUDIT
+    data, before, same = path.read_bytes(), audit.entries(study), 0
+    for place in range(len(data)):
+        path.write_bytes(data[:place] + bytes([data[place] ^ (1 << place % 8)]) + data[place + 1 :])
+        if not audit.problems(study):
+            assert audit.entries(study) == before
+            same += 1
+    assert same <= 2
+
+
+def test_two_writers_at_once(study: Study) -> None:
+    """Processes that add lines at the same time, to a log that none of them has begun, make one chain."""
+    code = (
+        "import sys; from pathlib import Path; from gazepipe import audit; from gazepipe.study import Study\n"
+        "study = Study.open(Path(sys.argv[1]))\n"
+        "for k in range(15): audit.record(study, sys.argv[2], users=['p07'], line=k)"
+    )
+    env = os.environ | {"PYTHONPATH": str(Path(audit.__file__).parents[1])}
+    running = [
+        subprocess.Popen([sys.executable, "-c", code, str(study.root), name], env=env)
+        for name in ("one", "two", "three")
+    ]
+    assert [process.wait(120) for process in running] == [0, 0, 0]
+    lines = audit.entries(study)
+    assert audit.problems(study) == []
+    assert sorted((line["command"], line["detail"]["line"]) for line in lines) == sorted(
+        (name, k) for name in ("one", "two", "three") for k in range(15)
+    )
+    assert len({user for line in lines for user in line["users"]}) == 1, "one salt"
 
 
 def test_nothing_is_added_to_a_broken_chain(study: Study) -> None:

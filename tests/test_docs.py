@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 import textwrap
+import time
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import click
@@ -17,6 +20,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from gazepipe.build import build_psm
 from gazepipe.cli import main
@@ -28,6 +32,8 @@ from gazepipe.evaluation.crossvalidation import FoldResult
 from gazepipe.evaluation.scores import Scores, save_scores
 from gazepipe.importing import import_dataset
 from gazepipe.ingest import ingest
+from gazepipe.live import SimulatedSource
+from gazepipe.markers.layout import load_layout
 from gazepipe.models import save_model
 from gazepipe.readers import read_recording, readers
 from gazepipe.recipe import Recipe
@@ -81,20 +87,52 @@ def test_configuration_examples_are_valid(page: Path) -> None:
         parse_config(tomllib.loads(block))
 
 
+def command_lines(page: Path) -> Iterator[list[str]]:
+    """Words of all commands of a page, without comments and the folder of the virtual environment."""
+    typed = [line[2:] for block in blocks(page, "console") for line in block.splitlines() if line.startswith("$ ")]
+    typed += [line for block in blocks(page, "bash") for line in block.splitlines()]
+    for line in typed:
+        words = shlex.split(line.removeprefix(".venv/bin/"), comments=True)
+        if words:
+            yield words
+
+
 @every_page
 def test_commands_exist_with_their_options(page: Path) -> None:
-    for block in blocks(page, "console"):
-        for line in block.splitlines():
-            words = line.split("#")[0].strip().removeprefix("$ ").removeprefix(".venv/bin/").split()
-            if not line.startswith("$ ") or words[:1] != ["gazepipe"] or words[1:2] == ["--version"]:
-                continue
-            command = main.commands[words[1]]
-            # Parsing finds unknown options, missing arguments and values that are not allowed, and runs nothing.
-            with click.Context(command, info_name=words[1]) as context:
-                try:
-                    command.parse_args(context, words[2:])
-                except click.UsageError as error:
-                    pytest.fail(f"{line}: {error.format_message()}")
+    for words in command_lines(page):
+        if words[0] == "torchrun":
+            words = words[words.index("-m") + 1 :]
+        if words[0] != "gazepipe" or words[1:2] == ["--version"]:
+            continue
+        command = main.commands[words[1]]
+        # Parsing finds unknown options, missing arguments and values that are not allowed, and runs nothing.
+        with click.Context(command, info_name=words[1]) as context:
+            try:
+                command.parse_args(context, words[2:])
+            except click.UsageError as error:
+                pytest.fail(f"{' '.join(words)}: {error.format_message()}")
+
+
+@every_page
+def test_other_commands_are_of_this_repository(page: Path) -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    for words in command_lines(page):
+        match words:
+            case ["gazepipe" | "torchrun", *_] | ["source", ".venv/bin/activate"]:
+                pass
+            case ["bash", script, *_] | ["python", script] | ["python", "-m", "pytest", script]:
+                assert (ROOT / script).exists(), script
+            case ["python", script, *options] if script.startswith("benchmarks/"):
+                source = (ROOT / script).read_text(encoding="utf-8")
+                for option in (word.split("=")[0] for word in options if word.startswith("--")):
+                    assert f'"{option}"' in source, f"{script} {option}"
+            case ["python", "-c", code]:
+                exec(compile(code, "command", "exec"), {})
+            case ["pip", "install", wanted]:
+                named = re.fullmatch(r"(?:gazepipe|\.)\[(.*)\]", wanted)
+                assert set(named[1].split(",")) <= extras.keys() if named else wanted == "bids-validator-deno"
+            case _:
+                assert words[0] == "bids-validator-deno", words
 
 
 def test_generated_parts_are_up_to_date() -> None:
@@ -165,6 +203,14 @@ def test_csv_examples_find_both_images(table: str, toml: str, tmp_path: Path) ->
     assert np.nanmin(x) > 500
     assert np.nanmax(x) < 1920
     assert list(find_trials(recording, config).frame["stimulus"]) == ["cat.jpg", "dog.jpg"]
+
+
+def test_every_example_of_a_recording_is_read() -> None:
+    for page, examples in ((DOCS / "eyelink.md", eyelink_examples), (DOCS / "csv.md", csv_examples)):
+        shown = [block for language in ("asc", "csv", "tsv") for block in blocks(page, language)]
+        assert sorted(shown) == sorted(example.values[0] for example in examples())
+    shown = [block for language in ("csv", "tsv") for block in blocks(DOCS / "trials.md", language)]
+    assert sorted(shown) == sorted(example.values[0] for example in trial_file_examples())
 
 
 def trial_file_examples() -> Iterator[Any]:
@@ -346,13 +392,66 @@ def test_digests_are_made_as_the_page_says(study: Study) -> None:
     assert written == digest(plain)
 
 
-def python_examples() -> Iterator[Any]:
+def python_pages() -> Iterator[Any]:
     for page in PAGES:
-        for number, code in enumerate(blocks(page, "python"), 1):
-            yield pytest.param(code, id=f"{page.name} {number}")
+        if found := blocks(page, "python"):
+            yield pytest.param(found, id=page.name)
 
 
-@pytest.mark.parametrize("code", list(python_examples()))
-def test_python_examples_run(code: str, study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("found", list(python_pages()))
+def test_python_examples_run(found: list[str], study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(study.root)  # examples open store/…
-    exec(compile(code, "example", "exec"), {})
+    names: dict[str, Any] = {}
+    for number, code in enumerate(found, 1):  # one after another, as in a notebook
+        exec(compile(code, f"block {number}", "exec"), names)
+
+
+class _Window:
+    """What the script for PsychoPy, which is not installed here, asks of a window: the flip calls what waits for it."""
+
+    def __init__(self, **_: Any) -> None:
+        self.waiting: list[Any] = []
+
+    def callOnFlip(self, call: Any) -> None:
+        self.waiting.append(call)
+
+    def flip(self) -> None:
+        for call in self.waiting:
+            call()
+        self.waiting.clear()
+
+    def close(self) -> None:
+        assert not self.waiting
+
+
+def test_script_for_psychopy_records_a_session(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    (script,) = blocks(DOCS / "live.md", "py")
+    shown: list[str] = []
+    image = SimpleNamespace(draw=lambda: shown.append(image.image))
+    visual = SimpleNamespace(Window=_Window, ImageStim=lambda win: image)
+    psychopy = SimpleNamespace(core=SimpleNamespace(wait=lambda seconds: time.sleep(seconds / 10)), visual=visual)
+    monkeypatch.setitem(sys.modules, "psychopy", psychopy)
+    source = SimulatedSource(study.config.screen.screen())
+    monkeypatch.setattr("gazepipe.live.NeonSource", lambda address: source, raising=False)
+    monkeypatch.chdir(study.root)
+    names: dict[str, Any] = {}
+    exec(compile(script, "script", "exec"), names)
+    trials = find_trials(read_recording(names["session"].folder, study.config), study.config)
+    assert list(trials.frame["stimulus"]) == [Path(path).name for path in shown]
+    assert sorted(map(Path, shown)) == names["images"]
+
+
+def test_profile_for_slurm_names_what_there_is() -> None:
+    (block,) = blocks(DOCS / "cluster.md", "yaml")
+    shown = yaml.safe_load(block)
+    shipped = (ROOT / "pipelines/profiles/slurm/config.yaml").read_text(encoding="utf-8")
+    assert shown.keys() <= set(re.findall(r"^(?:# )?([\w-]+):", shipped, re.M))
+    rules = (ROOT / "pipelines/Snakefile").read_text(encoding="utf-8")
+    for rule in (*shown["set-threads"], *shown["set-resources"]):
+        assert re.search(rf"\b{rule}\b", rules), rule
+
+
+def test_layout_of_markers_can_be_read(tmp_path: Path) -> None:
+    (block,) = blocks(DOCS / "screen-mapping.md", "json")
+    (tmp_path / "layout.json").write_text(block)
+    assert len(load_layout(tmp_path / "layout.json").layout) == 4

@@ -5,6 +5,7 @@ Canaries are bytes of the person's numbers, taken from the store before.
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import re
@@ -19,7 +20,9 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner, Result
+from safetensors.torch import save
 from survival import told
 
 import gazepipe
@@ -188,7 +191,7 @@ def test_a_forgotten_person_stays_out_until_allowed_again(study: Study) -> None:
     assert gazepipe_("audit", study.root, "--verify").exit_code == 0
 
 
-def test_command(study: Study) -> None:
+def test_command(study: Study, made: Path) -> None:
     ask = ("forget", "--study", study.root, "--user", "sim02")
     before = {p: p.read_bytes() for p in study.root.rglob("*") if p.is_file() and p.name != ".lock"}
     listed = gazepipe_(*ask, "--dry-run")
@@ -198,7 +201,10 @@ def test_command(study: Study) -> None:
     assert gazepipe_(*ask).exit_code == 1  # nobody said yes
     assert {p: p.read_bytes() for p in study.root.rglob("*") if p.is_file() and p.name != ".lock"} == before
     done = gazepipe_(*ask, "--yes", "--recordings", "--rebuild")
-    assert done.exit_code == 0, done.output
+    # The study was copied, so its manifest names the file of the study it was copied from, too.
+    assert done.exit_code == 3, done.output
+    assert f"{made / 'sim02.csv.gz'}: stays, because it lies outside the study's recordings" in done.stderr
+    assert (made / "sim02.csv.gz").is_file()
     assert "nothing is left." in done.stdout
     assert "people in the gallery." in done.stdout
     assert not list(study.recordings.glob("sim02*"))
@@ -281,6 +287,83 @@ def test_the_search_finds_what_is_hidden(tmp_path: Path) -> None:
     (tmp_path / "c.json").write_text(json.dumps({"anna-1-b": "hanna-1", "x": "anna-10"}))
     write_atomically(tmp_path / "anna-1-b.csv", b"anna-1-b,2\n")
     assert scan(tmp_path, traces).hits == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "report.html",
+        "a.svg",
+        "x.log",
+        "run.yaml",
+        "t.tsv",
+        "notes",
+        "a.jsonl",
+        "Li4vbWFuaWZlc3Q=",
+        "n.csv.gz",
+        "m.checkpoint",
+    ],
+)
+def test_a_short_name_is_found_in_text_of_every_kind(tmp_path: Path, name: str) -> None:
+    """Names below six bytes are not looked for in other bytes, so what is text must be known as such."""
+    for who, found in (("p07", 1), ("p070", 0)):
+        text = json.dumps({"a": 1, "user": f"recordings/{who}.csv"})
+        data = text.encode()
+        if name.endswith(".gz"):
+            data = gzip.compress(data)
+        elif name.endswith(".checkpoint"):
+            data = save({"x": torch.zeros(3)}, {"gazepipe": text})
+        (tmp_path / name).write_bytes(data)
+        assert len(scan(tmp_path, Traces(["p07"], [], [])).hits) == found
+
+
+@pytest.mark.parametrize("user", ["guest", "sim02"])
+def test_canaries_everywhere(study: Study, user: str) -> None:
+    """What commands leave beside the stages' files: it goes, or it is told of."""
+    numbers = np.frombuffer(canaries(study, user)[0], np.float32)
+    places = {
+        "report.html": user.encode(),
+        "dag/report.md": user.encode(),
+        "dag/log/ingest-1-of-2.log": f"{user}.csv: unreadable".encode(),
+        "dag/.snakemake/metadata/ZG9uZS9pbmdlc3QuanNvbg==": json.dumps({"input": [f"/data/{user}.csv"]}).encode(),
+        "dag/.snakemake/log/a.snakemake.log": user.encode(),
+        "damaged/recordings/x": numbers.tobytes(),
+        f"predictions/{user}/old.npy": numbers.tobytes(),
+    }
+    for name, data in places.items():
+        (study.store / name).parent.mkdir(parents=True, exist_ok=True)
+        (study.store / name).write_bytes(data)
+    assert len([p for p in left_of(study, user, [numbers.tobytes()]) if any(p.endswith(n) for n in places)]) == 7
+    done = forget(study, user)
+    assert done.receipt["clean"], done.hits
+    assert left_of(study, user, [numbers.tobytes()]) == []
+    # What somebody else put there is not deleted, but the receipt says that it is there.
+    kept = {"tables/mine.csv": user.encode(), "folds/mine.npy": numbers.tobytes(), "mine.checkpoint": numbers.tobytes()}
+    for name, data in kept.items():
+        (study.store / name).parent.mkdir(parents=True, exist_ok=True)
+        (study.store / name).write_bytes(data)
+    traces = Traces([user], [], [numbers.tobytes()])
+    assert {hit.file for hit in scan(study.store, traces).hits} == set(kept)
+
+
+def test_what_went_elsewhere_is_told_of(study: Study, tmp_path: Path) -> None:
+    out = {name: tmp_path / name for name in ("bids", "parquet", "only", "maps", "gone")}
+    gazepipe_("export", out["bids"], study.root)
+    gazepipe_("export", out["parquet"], study.root, "--format", "parquet", "--users", "sim01,sim02")
+    gazepipe_("export", out["only"], study.root, "--users", "sim01")
+    gazepipe_("export", out["gone"], study.root, "--users", "sim02")
+    shutil.rmtree(out["gone"])
+    gazepipe_("predict", "--study", study.root, "--user", "sim02", "--test-images", 1, "--out", out["maps"])
+    listed = gazepipe_("forget", "--study", study.root, "--user", "sim02", "--dry-run").stderr
+    done = gazepipe_("forget", "--study", study.root, "--user", "sim02", "--yes")
+    assert done.exit_code == 0, done.output
+    for what, name in (("export (bids)", "bids"), ("export (parquet)", "parquet"), ("maps", "maps")):
+        assert f"stays, because it is outside the store: {what}: {out[name]}\n" in listed
+        assert f"gazepipe: yours to delete, {what}: {out[name]}\n" in done.stderr
+    assert str(out["only"]) not in done.stderr
+    assert str(out["gone"]) not in done.stderr
+    assert "sim02" not in (study.store / "manifest" / "outside.json").read_text()
+    assert "sim01" in (study.store / "manifest" / "outside.json").read_text()
 
 
 @pytest.mark.parametrize(("name", "text", "there"), [("7", "7", True), ("7", "v7/7.csv", True), ("7", "0.7 s", False)])

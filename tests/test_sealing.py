@@ -9,18 +9,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from survival import told
 
-from gazepipe import sealing, store
+from gazepipe import Predictor, identify, read, sealing, store
 from gazepipe.cli import main
 from gazepipe.config import load_config, template
 from gazepipe.enrol import load_gallery
 from gazepipe.errors import ConfigError, StoreError
 from gazepipe.integrity import check_store
-from gazepipe.models import load_model
+from gazepipe.live.recording import RECORD
+from gazepipe.models import check_weights, load_model
 from gazepipe.predict import predict
 from gazepipe.predicted import predicted_rows
 from gazepipe.recipe import Recipe
@@ -128,6 +130,69 @@ def test_a_map_that_is_there_is_not_predicted_again(study: Study) -> None:
     assert done.current
 
 
+def test_nothing_shows_gaze_in_the_clear(study: Study, tmp_path: Path) -> None:
+    """Reports and figures are for browsers and viewers, which open no seal: they go elsewhere, or nowhere."""
+    plain = {p for p in study.store.rglob("*") if p.is_file()}
+    for command in (("report", study.root), ("evaluate", study.root, "--figures")):
+        for out in ((), ("--out", study.store / "x")):
+            result = gazepipe(*command, *out)
+            assert result.exit_code == 2
+            assert f"gazepipe: {study.store}: the store is sealed, and " in result.output
+            assert "in the clear; name a place outside the store with --out." in result.output
+    assert {p for p in study.store.rglob("*") if p.is_file()} == plain
+    study.report_file.write_text("of before the store was sealed")
+    found = [f for f in check_store(study).findings if f.file == "report.html"]
+    assert "shows people's gaze in the clear" in found[-1].message
+    assert (
+        gazepipe("predict", "--study", study.root, "--user", "sim01", "--test-images", 1, "--out", tmp_path).exit_code
+        == 0
+    )
+    assert next(tmp_path.rglob("*.png")).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_live_session(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its folder is a recording like any other, in the clear; what gets into the store is sealed, and is forgotten."""
+    options = (
+        "--device",
+        "fake",
+        "--screen",
+        "none",
+        "--seconds",
+        0.4,
+        "--count",
+        5,
+        "--points",
+        0,
+        "--force",
+        "--enrol",
+    )
+    monkeypatch.chdir(study.root.parent)
+    result = gazepipe("session", "--study", study.root.name, "--user", "livia", "--force", "--enrol", *options)
+    assert result.exit_code == 0, result.output
+    (folder,) = study.recordings.glob("livia_*")
+    monkeypatch.chdir(study.root)  # the manifest has its path as seen from the folder above
+    assert "store already has" not in gazepipe("ingest", ".").output
+    samples = np.frombuffer((folder / "samples.bin").read_bytes(), RECORD)
+    runs = [samples["screen_x_px"][k : k + 8].tobytes() for k in range(0, len(samples) - 8, 8)]
+    assert [p for p in study.store.rglob("*.h5") if any(r in p.read_bytes() for r in runs)] == []
+    assert [p for p in of_people(study) if not p.read_bytes().startswith(b"GAZESEAL")] == []
+    assert "livia" in [p.user for p in load_gallery(study).people]
+    done = gazepipe("forget", "--study", study.root, "--user", "livia", "--recordings", "--yes")
+    assert done.exit_code == 0, done.output
+    assert "nothing is left." in done.output
+    assert not folder.exists()
+
+
+def test_from_python(study: Study) -> None:
+    seen = read(next(study.root.glob("sim02*")), study)
+    assert len(seen.fixations)
+    assert np.linalg.norm(seen.embedding) == pytest.approx(1, abs=1e-5)
+    predictor = Predictor.open(study.root)
+    image = next(p for p in study.stimuli.iterdir() if p.suffix == ".png")
+    assert predictor(image, "sim01").max() > 0
+    assert identify(study, [next(study.root.glob("sim02*"))]).candidates
+
+
 # ---- passphrases -----------------------------------------------------------------------------------------------------
 
 
@@ -156,6 +221,72 @@ def test_passphrase_from_a_file(study: Study, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(sealing, "_open", {})
     with pytest.raises(ConfigError, match="there is no passphrase"):
         Study.open(study.root)
+
+
+def in_memory(monkeypatch: pytest.MonkeyPatch, *, locked: bool = False) -> dict[tuple[str, str], str]:
+    """Give the package keyring a keyring that is in memory; the passphrases in it."""
+    keyring = pytest.importorskip("keyring", reason="needs the package keyring")
+    from keyring.backend import KeyringBackend
+    from keyring.errors import KeyringLocked
+
+    kept: dict[tuple[str, str], str] = {}
+
+    class InMemory(KeyringBackend):  # type: ignore[misc]
+        priority = 1.0
+
+        def get_password(self, service: str, username: str) -> str | None:
+            if locked:
+                raise KeyringLocked("the user said no")
+            return kept.get((service, username))
+
+        def set_password(self, service: str, username: str, password: str) -> None:
+            kept[service, username] = password
+
+    before = keyring.get_keyring()
+    monkeypatch.setattr(keyring.core, "_keyring_backend", before)  # put back afterwards
+    keyring.set_keyring(InMemory())
+    monkeypatch.delenv("GAZEPIPE_PASSPHRASE")
+    monkeypatch.setattr(sealing, "_open", {})
+    return kept
+
+
+def test_passphrase_from_the_keyring(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = in_memory(monkeypatch)
+    configure(study.root, keyring=True)
+    result = gazepipe("info", study.root)
+    assert result.exit_code == 2
+    assert "the system's keyring has no passphrase of this store; run `keyring set gazepipe /" in result.output
+    kept["gazepipe", str(study.store.resolve())] = PHRASE
+    assert len(load_gallery(Study.open(study.root)).people) == 6
+    assert os.environ["GAZEPIPE_PASSPHRASE"] == PHRASE  # for the workers
+    kept["gazepipe", str(study.store.resolve())] = "wrong horse"
+    monkeypatch.setattr(sealing, "_open", {})
+    assert "the passphrase is not the one" in gazepipe("info", study.root).output
+
+
+def test_a_new_store_is_sealed_with_the_passphrase_of_the_keyring(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = in_memory(monkeypatch)
+    (tmp_path / "gazepipe.toml").write_text(template(encryption={"enabled": True, "keyring": True}), encoding="utf-8")
+    kept["gazepipe", str((tmp_path / "store").resolve())] = PHRASE
+    study = Study.open(tmp_path)
+    with store.lock(study.store):
+        store.save(study.psm_file("a"), KIND, {"maps": np.ones((1, 2, 2))}, recipe=Recipe("t", 1, {}, {}))
+    monkeypatch.setattr(sealing, "_open", {})
+    assert store.load(study.psm_file("a"), KIND).arrays["maps"].sum() == 4
+    (tmp_path / "gazepipe.toml").write_text(template(encryption={"keyring": False}), encoding="utf-8")
+    monkeypatch.setattr(sealing, "_open", {})
+    with pytest.raises(ConfigError, match="there is no passphrase"):  # that of a study opened before is not left
+        Study.open(tmp_path)
+
+
+def test_a_keyring_that_is_locked(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    in_memory(monkeypatch, locked=True)
+    configure(study.root, keyring=True)
+    result = gazepipe("info", study.root)
+    assert result.exit_code == 2
+    assert "the system's keyring cannot be asked (the user said no); run" in result.output
 
 
 @pytest.mark.parametrize("phrase", ["", "short"])
@@ -288,8 +419,29 @@ def test_traces_are_found_in_sealed_files(study: Study) -> None:
     assert "psm/copy.h5" in result.output
 
 
-def test_weights_are_read_from_sealed_files(study: Study) -> None:
+def test_traces_are_found_in_what_is_plain(study: Study) -> None:
+    """Files that are not sealed, or not as they should be, are searched as well."""
+    maps = store.load(study.psm_file("sim03"), KIND).arrays["maps"]
+    plain = {"notes.txt": b"sim03 was late", "log/x.log": b"read sim03.csv", "list.json": b'{"a": ["sim03"]}'}
+    for name, data in plain.items():
+        (study.store / name).parent.mkdir(exist_ok=True)
+        (study.store / name).write_bytes(data)
+    with h5py.File(study.store / "left.h5", "w") as file:  # of before the store was sealed
+        file.create_dataset("maps", data=maps, compression="gzip")
+    result = gazepipe("forget", "--study", study.root, "--user", "sim03", "--yes", "--json")
+    assert result.exit_code == 8
+    receipt = json.loads(result.stdout)
+    assert {hit["file"] for hit in receipt["found"]} == {*plain, "left.h5"}
+    assert [f for f in receipt["looked_through"]["could_not_be_decoded"] if "lock" not in f] == []
+
+
+def test_weights_are_read_from_sealed_files(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[Path] = []
+    once = sealing._unseal
+    monkeypatch.setattr(sealing, "_unseal", lambda path, *a: [opened.append(path), once(path, *a)][1])
     assert load_model(study, "embedding").info["users_train"]
+    check_weights(study.model_file("refiner"))
+    assert opened == [study.model_file("embedding"), study.model_file("refiner")], "each seal is opened once"
     path = study.model_file("embedding")
     data = path.read_bytes()
     path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))

@@ -72,7 +72,7 @@ class _Group(click.Group):
         except GazepipeError as error:
             if ctx.params.get("show_traceback"):
                 traceback.print_exc()
-            click.echo(f"gazepipe: {error}", err=True)
+            click.echo("gazepipe: " + "\n".join(map(plain, str(error).split("\n"))), err=True)
             ctx.exit(error.exit_code)
         except OSError as error:
             if error.errno not in _FAILING:

@@ -114,10 +114,11 @@ def finish(
     failed = list(failures)
     if len(failed) > SENTENCES:
         width = min(max(shutil.get_terminal_size((100, 24)).columns, 60), 160)
-        click.echo(failure_table(failed, store.parent if root is None else root, width) + "\n", err=True)
+        table = failure_table(failed, store.parent if root is None else root, width)
+        click.echo("\n".join(map(plain, table.split("\n"))) + "\n", err=True)
     else:
         for failure in failed:
-            click.echo(f"{'partly used' if failure.partial else 'not used'}: {failure.message}", err=True)
+            click.echo(f"{'partly used' if failure.partial else 'not used'}: {plain(failure.message)}", err=True)
     if failed:
         place = f"; see {store / 'failures.jsonl'}" if kept else ""
         click.echo(f"gazepipe: {len(failed)} inputs not used, or only partly{place}.", err=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gazepipe.cli._shared import PathArgument, Show, open_study, say, study_options
+from gazepipe.errors import plain
 
 if TYPE_CHECKING:
     from gazepipe.forget_plan import Plan
@@ -23,7 +24,7 @@ __all__ = ["audit", "consent", "forget"]
 @study_options
 @click.option("-n", "--dry-run", is_flag=True, help="Only list what would be removed.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--recordings", is_flag=True, help="Delete the person's recordings in the study's folders, too.")
+@click.option("--recordings", is_flag=True, help="Delete the person's recordings in the study's folder, too.")
 @click.option("--rebuild", is_flag=True, help="Make maps, networks, gallery and evaluation again at once.")
 @click.option("--allow-again", is_flag=True, help="Instead: let a forgotten person be taken in again.")
 @click.option("--json", "as_json", is_flag=True, help="Print the receipt as JSON.")
@@ -47,10 +48,13 @@ def forget(
     Recordings, maps, gallery row, predictions and entries of lists go. If networks were trained on the person, so do
     universal maps, weights, evaluations and predictions of others; what is to be made again is listed. Then all files
     are searched for the name and the person's numbers: exit code 8 if something is found. The person is kept out of
-    later runs. Originals (without --recordings), exports and backups are yours to delete.
+    later runs. With --recordings, what bears the person's name in the study's folder of recordings and is what was
+    ingested goes, too; what else is said to be theirs is listed, and stays (exit code 3). Exports and backups are yours
+    to delete.
     """
     from gazepipe import forget as stage
     from gazepipe.forget_plan import outlook, plan_of
+    from gazepipe.outside import outside_of
     from gazepipe.receipt import receipt_text
 
     study = open_study(folder, config, to)
@@ -60,6 +64,8 @@ def forget(
         return
     if dry_run or not yes:
         _announce(plan_of(study, user) if dry_run else outlook(study, user), study.store, recordings)
+        for place in outside_of(study, user):
+            click.echo(f"stays, because it is outside the store: {plain(place)}", err=True)
         if dry_run:
             return
         click.confirm("This cannot be undone. Go on?", abort=True, err=True)
@@ -72,18 +78,28 @@ def forget(
     if rebuild:
         for text in stage.rebuild(study, done.receipt):
             say(ctx, f"forget: {text}")
-    if done.hits:
-        ctx.exit(8)
+    for place in done.outside:
+        click.echo(f"gazepipe: yours to delete, {plain(place)}", err=True)
+    for original in done.kept:
+        click.echo(f"gazepipe: {plain(original.sentence)}", err=True)
+    if done.hits or done.kept:
+        ctx.exit(8 if done.hits else 3)
 
 
 def _announce(plan: Plan, store: Path, recordings: bool) -> None:
+    from gazepipe.originals import compared
+
     click.echo(f"{len(plan.remove)} files of {store} would be removed:", err=True)
     for path in plan.remove:
         click.echo(f"  {path.relative_to(store)}", err=True)
     for what in plan.rebuild:
         click.echo(f"to be made again: {what}", err=True)
-    for path in plan.originals:
-        click.echo(f"original, {'would be deleted, too' if recordings else 'stays'}: {path}", err=True)
+    for named in plan.originals:
+        original = compared(named, plan.ingested, plan.others) if recordings else named
+        if original.kept:
+            click.echo(plain(original.sentence), err=True)
+        else:
+            click.echo(f"original, {'would be deleted, too' if recordings else 'stays'}: {original.path}", err=True)
 
 
 @click.command(short_help="Show, or check, the log of what was done to a store.")

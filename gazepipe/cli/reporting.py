@@ -111,9 +111,12 @@ def compare(
     click.echo(json.dumps(found.content(), indent=1, ensure_ascii=False) if as_json else found.text())
     if figure:
         from gazepipe.atomic import write_atomically
+        from gazepipe.outside import note_outside
         from gazepipe.plotting import picture
 
-        drawn = map_figure(open_study(folder, config, to), first, second, images)
+        study = open_study(folder, config, to)
+        drawn = map_figure(study, first, second, images)
+        note_outside(study, "maps", figure, [first, second])
         options: dict[str, object] = {"dpi": 150} if figure.suffix.lower() == ".png" else {"metadata": {"Date": None}}
         write_atomically(figure, picture(drawn, figure.suffix.lower()[1:], **options))
         if not as_json:

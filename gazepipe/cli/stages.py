@@ -122,8 +122,10 @@ def evaluate(
         raise click.UsageError(msg)
     if figures:
         from gazepipe.plotting import check_library
+        from gazepipe.sealing import refuse_in_the_clear
 
         check_library()
+        refuse_in_the_clear(study.store, out, "figures show people's maps")
     with Show(ctx, "part") as show:
         result = stage.evaluate(study, device=device, threads=threads, force=force, show=show.of("evaluate"))
     say(ctx, result.markdown())

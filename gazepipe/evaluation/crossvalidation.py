@@ -127,6 +127,9 @@ class CrossValidation:
                 comparisons_markdown(cells),
             ]
         chance = f["chance"]
+        if "disjoint" not in chance:
+            lines += ["No precision: too few images in a fold for [evaluation] m.", ""]
+            return "\n".join(lines)
         among_all = f" and {chance['all']:.3f} among all users" if "all" in chance else ""
         lines += [
             f"Precision at one, within each fold (chance {chance['disjoint']:.3f} among its test users{among_all}): "

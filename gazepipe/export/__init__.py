@@ -14,6 +14,7 @@ from typing import Any
 
 from gazepipe import audit, consent, store
 from gazepipe.errors import ConfigError, GazepipeError, InputError, NothingToDoError, StorageError
+from gazepipe.outside import note_outside
 from gazepipe.store import Contents
 from gazepipe.study import Failure, Study
 
@@ -136,6 +137,7 @@ def export_study(
             audit.record(study, "export", users=users, format=format, recordings=len(sources))
         except StorageError as error:  # a store that can only be read can be exported all the same
             report.notes.append(f"the export is not in the audit log: {error}")
+        note_outside(study, f"export ({format})", out, {s.user for s in sources})
     try:
         importlib.import_module(_MODULES[format]).export(
             study, sources, report, force=force, dry_run=dry_run, show=show, **options

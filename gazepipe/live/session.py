@@ -26,7 +26,7 @@ from gazepipe.live.checks import Report, preflight
 from gazepipe.live.recorder import Recorder
 from gazepipe.live.recording import SessionWriter
 from gazepipe.live.source import GazeSource, SceneMapper, host_ns
-from gazepipe.study import Study, check_label
+from gazepipe.study import Study, check_label, check_spelling
 from gazepipe.subjects import check_not_forgotten
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class Trial:
         expected = max((end - self.onset_ns) / 1e9 * self.session.source.rate_hz, 1.0)
         there = np.isfinite(x) & np.isfinite(y)
         on = there & (x >= 0) & (y >= 0) & (x < w) & (y < h)
-        return LiveFigures(x.size, max(0.0, 1 - there.sum() / expected), float(on.sum() / max(there.sum(), 1)))
+        return LiveFigures(x.size, max(0.0, 1 - float(there.sum()) / expected), float(on.sum() / max(there.sum(), 1)))
 
 
 class LabSession:
@@ -145,6 +145,7 @@ class LabSession:
     ) -> None:
         self.study = study if isinstance(study, Study) else Study.open(Path(study))
         self.user = check_label(user, "user")
+        check_spelling(self.study, user)
         check_not_forgotten(self.study, user)
         if refused := consent.refusal(self.study, [user], "ingest"):
             raise InputError(refused[user])

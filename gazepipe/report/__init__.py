@@ -16,7 +16,9 @@ from pathlib import Path
 from gazepipe import store
 from gazepipe.atomic import write_atomically
 from gazepipe.documents import write_listed
+from gazepipe.outside import note_outside
 from gazepipe.plotting import check_library, styled
+from gazepipe.sealing import refuse_in_the_clear
 from gazepipe.study import Study
 
 __all__ = ["write_report"]
@@ -55,7 +57,7 @@ def write_report(
     Raises
     ------
     ConfigError
-        If jinja2 or matplotlib is missing.
+        If jinja2 or matplotlib is missing, or the report would lie in a sealed store.
     NothingToDoError
         If the store has no recordings.
     StorageError
@@ -63,6 +65,7 @@ def write_report(
     """
     for library in ("jinja2", "matplotlib"):
         check_library(library, "a report needs")
+    refuse_in_the_clear(study.store, to, "a report shows people's gaze")
     from gazepipe.report.contents import gather
     from gazepipe.report.drawings import group_figures
     from gazepipe.report.methods import methods
@@ -88,6 +91,7 @@ def write_report(
         with store.lock(study.store):
             write_listed(study.store, {to: page.encode()})
     else:
+        note_outside(study, "report", to, {str(row["user"]) for row in study.known_recordings().values()})
         write_atomically(to, page.encode())
     return to
 
