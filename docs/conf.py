@@ -51,7 +51,7 @@ PAGES = {
     "Results of a study": ["report", "evaluation", "universal-maps", "export"],
     "Method": ["method", "fixations", "saliency-maps", "agreement"],
     "Figures": ["results", "benchmarks"],
-    "Reference": ["cli", "configuration", "store-format", "api/index", "troubleshooting"],
+    "Reference": ["cli", "configuration", "store-format", "api/index", "troubleshooting", "reliability"],
     "People": ["privacy"],
 }
 

@@ -8,8 +8,11 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from gazepipe.kernel_cache import choose_kernel_cache
+
 # OpenCV reads its limit when it is imported, whoever imports it first; `gazepipe.images` has the same.
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", "50000000")
+choose_kernel_cache()
 
 __version__ = "0.1.0"
 

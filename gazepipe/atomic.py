@@ -12,6 +12,18 @@ from gazepipe.errors import StorageError
 __all__ = ["make_folder", "write_atomically"]
 
 
+#: What the system says, in words, and what to do.
+_REASONS = {
+    errno.ENOSPC: ("the disk is full", "Make room"),
+    errno.EFBIG: ("the file would be larger than this system or user may write", "Make room"),
+    errno.EDQUOT: ("the disk quota is used up", "Make room"),
+    errno.EROFS: ("the disk is read-only", "Choose a folder that can be written"),
+    errno.EACCES: ("no permission to write there", "Let this user write there, or choose another folder,"),
+    errno.EPERM: ("no permission to write there", "Let this user write there, or choose another folder,"),
+    errno.ENAMETOOLONG: ("the path is too long for this system", "Choose a folder with a shorter path"),
+}
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Write `data` under a temporary name beside `path`, sync it, and move it into place.
 
@@ -29,17 +41,13 @@ def write_atomically(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
         _sync_folder(path.parent)
-    except OSError as error:
+    except BaseException as error:  # Ctrl-C, too, leaves nothing behind
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        reason = {
-            errno.ENOSPC: "the disk is full",
-            errno.EFBIG: "the file would be larger than this system or user may write",
-            errno.EROFS: "the disk is read-only",
-            errno.EACCES: "no permission to write there",
-            errno.EDQUOT: "the disk quota is used up",
-        }.get(error.errno or 0, str(error.strerror or error))
-        msg = f"{path}: could not be written, {reason}; nothing stored before was changed. Make room and run again."
+        if not isinstance(error, OSError):
+            raise
+        reason, remedy = _REASONS.get(error.errno or 0, (str(error.strerror or error), "Make room"))
+        msg = f"{path}: could not be written, {reason}; nothing stored before was changed. {remedy} and run again."
         raise StorageError(msg) from error
 
 

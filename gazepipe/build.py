@@ -168,6 +168,10 @@ def _build(
                 raise
             report.failures.append(Failure("build-psm", user, str(error)))
             continue
+        except MemoryError:
+            text = f"user {user!r}: building the maps needs more memory than there is; close other programs, run again."
+            report.failures.append(Failure("build-psm", user, text))
+            continue
         (report.written if wrote else report.current).append(user)
         report.failures += [Failure("build-psm", user, p, partial=True) for p in problems]
         enrolled = all(recordings[n]["origin"] == "enrol" for n in names)

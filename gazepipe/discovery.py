@@ -9,7 +9,7 @@ import fnmatch
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,7 +81,9 @@ def jobs_below(study: Study) -> tuple[list[Job], list[Failure]]:
     jobs: list[Job] = []
     failures: list[Failure] = []
     trial_files = name_pattern(study.config.trials)
-    for path in recordings_below(study.recordings, study.config.ingest, {study.store, study.stimuli}, trial_files):
+    locked: list[OSError] = []
+    skipped = {study.store, study.stimuli}
+    for path in recordings_below(study.recordings, study.config.ingest, skipped, trial_files, locked.append):
         name = path.relative_to(study.recordings).as_posix() if path != study.recordings else path.resolve().name
         match = pattern.search(name)
         if match is None:
@@ -96,21 +98,29 @@ def jobs_below(study: Study) -> tuple[list[Job], list[Failure]]:
             failures.append(Failure("ingest", str(path), str(error)))
             continue
         jobs.append(Job(path, user, session, "ingest"))
+    for folder in locked:
+        text = f"{folder.filename}: the folder cannot be looked into ({folder.strerror}); let this user read it"
+        failures.append(Failure("ingest", str(folder.filename), f"{text}, or leave it out with [ingest] exclude."))
     return jobs, failures
 
 
 def recordings_below(
-    root: Path, config: IngestConfig, skipped: Iterable[Path] = (), trial_files: str = ""
+    root: Path,
+    config: IngestConfig,
+    skipped: Iterable[Path] = (),
+    trial_files: str = "",
+    locked: Callable[[OSError], None] | None = None,
 ) -> Iterator[Path]:
     """Files that match and folders that are recordings, in a fixed order.
 
     The `skipped` folders and what is hidden are not looked into. A folder that is a recording counts whole, and so does
     a zip archive with one recording; of one with several, each is a path of its own (``cloud.zip/P01``). Files
-    whose name fits `trial_files` hold trials and are no recordings.
+    whose name fits `trial_files` hold trials and are no recordings. `locked` is told of folders that cannot be looked
+    into.
     """
     excluded = (*config.exclude, trial_files) if trial_files else config.exclude
     skipped = {p.resolve() for p in skipped}
-    for folder, folders, names in os.walk(root):
+    for folder, folders, names in os.walk(root, onerror=locked):
         here = Path(folder)
         if is_recording_folder(here):
             folders.clear()
@@ -219,7 +229,7 @@ def _same_content(job: Job, row: dict[str, Any] | None) -> bool:
     try:
         return digest_of(job.source) == str(row["content"])
     except GazepipeError:
-        return False
+        return True  # reading it will say what is wrong with it
 
 
 def digest_of(source: Path) -> str:

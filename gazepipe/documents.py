@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from gazepipe.atomic import write_atomically
-from gazepipe.errors import LockedError, StoreError
+from gazepipe.errors import LockedError, StoreError, UnreadableError, no_access
 from gazepipe.recipe import digest_json
 
 __all__ = ["CHECKSUMS", "digest_bytes", "has_digest", "listed", "read_json", "strike", "write_json", "write_listed"]
@@ -56,7 +56,7 @@ def read_json(path: Path, remedy: str) -> dict[str, Any]:
     FileNotFoundError
         If there is no such file.
     StoreError
-        If it is damaged.
+        If it is damaged; `UnreadableError` if only this user may not read it.
     """
     try:
         content: Any = json.loads(path.read_text(encoding="utf-8"))
@@ -64,6 +64,7 @@ def read_json(path: Path, remedy: str) -> dict[str, Any]:
     except FileNotFoundError:
         raise
     except (OSError, ValueError, RecursionError) as error:
+        _check_access(path, error)
         problem = str(error)
     if problem is None and content.pop(_DIGEST, None) not in (None, digest_json(content)):
         problem = "its content is not what was written"
@@ -71,6 +72,12 @@ def read_json(path: Path, remedy: str) -> dict[str, Any]:
         msg = f"{path}: damaged ({problem}); {remedy}."
         raise StoreError(msg)
     return dict(content)
+
+
+def _check_access(path: Path, error: Exception) -> None:
+    if isinstance(error, OSError) and no_access(error):
+        msg = f"{path}: cannot be read ({error.strerror}); let this user read it and run again."
+        raise UnreadableError(msg) from None
 
 
 def has_digest(path: Path) -> bool:
@@ -100,6 +107,7 @@ def listed(root: Path) -> dict[str, str]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
+        _check_access(path, error)
         msg = f"{path}: damaged ({error}); delete it, and what it lists is made again."
         raise StoreError(msg) from None
     found = {}
@@ -145,6 +153,8 @@ def _change(root: Path, new: Mapping[str, str], gone: Iterable[str]) -> None:
         with filelock.FileLock(root / f".{CHECKSUMS}.lock", timeout=30):
             try:
                 before = listed(root)
+            except UnreadableError:
+                raise
             except StoreError:
                 before = {}  # what it listed counts as unlisted until it is made again
             after = {name: digest for name, digest in before.items() if name not in set(gone)} | dict(new)

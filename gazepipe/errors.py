@@ -12,13 +12,16 @@
     ├── LockedError                         6   another run is writing this store
     ├── StorageError                        7   the disk is full, read-only or failing
     ├── StoreError                          8   a stored file is damaged, foreign or of another version
-    └── DownloadError                      10   a data set cannot be downloaded
+    │   └── UnreadableError                     a stored file may not be read; it may well be whole
+    ├── DownloadError                      10   a data set cannot be downloaded
+    └── OutOfMemoryError                   11   there is too little memory
 
 Messages are one sentence in one order: file, place in it, what was found, what was expected, what to do.
 """
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 __all__ = [
@@ -28,11 +31,15 @@ __all__ = [
     "InputError",
     "LockedError",
     "NothingToDoError",
+    "OutOfMemoryError",
     "QualityError",
     "RecordingError",
     "StimulusError",
     "StorageError",
     "StoreError",
+    "UnreadableError",
+    "lacks_memory",
+    "no_access",
     "plain",
 ]
 
@@ -165,3 +172,35 @@ class DownloadError(GazepipeError):
     """A data set cannot be downloaded: no network, a proxy, a server that does not answer or refuses."""
 
     exit_code = 10
+
+
+class UnreadableError(StoreError):
+    """A stored file may not be read by this user: nothing is known to be wrong with it, so that it must not go."""
+
+
+class OutOfMemoryError(GazepipeError):
+    """There is too little memory for it. What was stored before is untouched."""
+
+    exit_code = 11
+
+
+# ---- what other libraries say ----------------------------------------------------------------------------------------
+
+#: How torch, OpenCV, pandas, C++ and the system say it, in small letters.
+_LACKING = (
+    *("allocate memory", "out of memory", "insufficient memory", "bad_alloc"),
+    *("can't start new thread", "failed to map segment"),
+    "could not create a primitive",  # oneDNN, which says no more
+)
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether an error, of whatever library, means that there is too little memory."""
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+        return True
+    return any(words in str(error).lower() for words in _LACKING)
+
+
+def no_access(error: OSError) -> bool:
+    """Whether a file could not be opened because this user may not, which says nothing about the file."""
+    return error.errno in (errno.EACCES, errno.EPERM)

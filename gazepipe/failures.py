@@ -6,6 +6,7 @@ import re
 import textwrap
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from gazepipe.study import Failure
@@ -19,7 +20,8 @@ _GAP = 2
 
 def kind_of(failure: Failure) -> str:
     """What is wrong, in words that do not depend on the file: no place, no numbers, no names, no remedy."""
-    text = re.split(r"[;(]", re.sub(r"^line \d+: ", "", _problem(failure)))[0]
+    # Whether it was used partly is no part of the kind, and would be all that is left of the sentence.
+    text = re.split(r"[;(]", re.sub(r"^line \d+: ", "", _problem(replace(failure, partial=False))))[0]
     text = re.sub(r"(?<!\w)'[^']*'|\"[^\"]*\"", "…", text)
     return re.sub(r"[-+]?\d[\d.,:]*", "…", text).split(",")[0].strip(" .")
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from gazepipe.errors import StimulusError
+from gazepipe.errors import StimulusError, lacks_memory
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -70,9 +70,19 @@ def read_rgb(path: Path, size: tuple[int, int] | None = None) -> npt.NDArray[np.
     Raises
     ------
     StimulusError
-        If the file is missing, cannot be decoded, or has more than `MAX_PIXELS`.
+        If the file is missing, cannot be decoded, has more than `MAX_PIXELS`, or needs more memory than there is.
     """
     path = Path(path)
+    try:
+        return _read_rgb(path, size)
+    except Exception as error:
+        if not lacks_memory(error):
+            raise
+        msg = f"{path}: reading it needs more memory than there is; close other programs or scale it down."
+        raise StimulusError(msg) from None
+
+
+def _read_rgb(path: Path, size: tuple[int, int] | None) -> npt.NDArray[np.uint8]:
     width, height = image_size(path)
     if width * height > MAX_PIXELS:
         msg = f"{path}: the image has {width} x {height} pixels; expected at most {MAX_PIXELS:,}, scale it down."
@@ -107,7 +117,9 @@ def _decode(path: Path) -> npt.NDArray[np.uint8]:
         pixels: npt.NDArray[np.uint8] | None = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
     except OSError as error:
         raise _unreadable(path, error) from None
-    except cv2.error:
+    except cv2.error as error:
+        if lacks_memory(error):
+            raise
         pixels = None
     if pixels is None:
         msg = f"{path}: the content cannot be decoded as an image; expected PNG, JPEG or the like, export it again."

@@ -21,7 +21,7 @@ from gazepipe import audit, compute, parallel, store
 from gazepipe.analyse import analyse
 from gazepipe.config import StudyConfig
 from gazepipe.discovery import Job, digest_of, plan, sort_out
-from gazepipe.errors import GazepipeError, NothingToDoError, RecordingError, StorageError, StoreError
+from gazepipe.errors import GazepipeError, NothingToDoError, RecordingError, StorageError, StoreError, lacks_memory
 from gazepipe.readers.source import out_of_memory
 from gazepipe.recipe import Recipe, digest_json
 from gazepipe.shards import WAIT_S, Shard, forget_parts, save_part
@@ -150,9 +150,11 @@ def _remove_gone(
 ) -> None:
     """Files come before the manifest, so that a run which is killed in between finds the rest the next time."""
     here = {fold(job.recording) for job in planned}
-    refused = {failure.source for failure in report.failures}  # they are there, whatever is wrong with them
+    # They are there, whatever is wrong with them; of a folder that cannot be looked into, nobody knows what is gone.
+    refused = {failure.source for failure in report.failures}
     for name, row in before.items():
-        if row.get("root") == root and fold(name) not in here and row["source"] not in refused:
+        there = refused.intersection([row["source"], *map(str, Path(row["source"]).parents)])
+        if row.get("root") == root and fold(name) not in here and not there:
             study.recording_file(name).unlink(missing_ok=True)
             report.removed.append(name)
 
@@ -243,9 +245,9 @@ def _guarded(job: Job, work: Callable[[Study, Job], Any], study: Study) -> Any:
         return work(study, job)
     except GazepipeError as error:
         return error
-    except MemoryError:
-        return out_of_memory(job.source)
     except Exception as error:  # a defect of a reader must not cost the other recordings
+        if lacks_memory(error):
+            return out_of_memory(job.source)
         where = traceback.extract_tb(error.__traceback__)[-1]
         found = f"reading it failed unexpectedly ({type(error).__name__} in {Path(where.filename).name}:{where.lineno})"
         return RecordingError(job.source, found, remedy="report it to the authors of gazepipe, with the file")

@@ -17,7 +17,17 @@ from gazepipe import audit, store
 from gazepipe.audit import AUDIT
 from gazepipe.dag import FOLDER
 from gazepipe.documents import CHECKSUMS, digest_bytes, has_digest, listed, read_json
-from gazepipe.errors import GazepipeError, NothingToDoError, StorageError, StoreError, plain
+from gazepipe.errors import (
+    GazepipeError,
+    NothingToDoError,
+    OutOfMemoryError,
+    StorageError,
+    StoreError,
+    UnreadableError,
+    lacks_memory,
+    no_access,
+    plain,
+)
 from gazepipe.parallel import Aside
 from gazepipe.predicted import predicted_rows
 from gazepipe.recipe import Recipe
@@ -34,7 +44,8 @@ ASIDE = "damaged"
 class Finding:
     """Something about one file.
 
-    `kind` is ``damaged`` (it cannot be read, or is not what was written), ``missing`` (a manifest names it), or a note
+    `kind` is ``damaged`` (it cannot be read, or is not what was written), ``unreadable`` (this user may not read it, or
+    there is too little memory: it may well be whole), ``missing`` (a manifest names it), or a note
     that calls for nothing: ``unused`` (no manifest names it), ``unguarded`` (nothing tells whether it is whole) and
     ``left`` (of a run that was killed).
     """
@@ -46,7 +57,7 @@ class Finding:
     @property
     def bad(self) -> bool:
         """Whether something must be done."""
-        return self.kind in ("damaged", "missing")
+        return self.kind in ("damaged", "unreadable", "missing")
 
 
 @dataclass(slots=True)
@@ -144,7 +155,8 @@ def _expected(root: Path, report: Integrity) -> tuple[dict[str, str], dict[str, 
         digests = listed(root)
     except StoreError as error:
         digests = {}
-        report.findings.append(Finding(CHECKSUMS, "damaged", str(error)))
+        kind = "unreadable" if isinstance(error, UnreadableError) else "damaged"
+        report.findings.append(Finding(CHECKSUMS, kind, str(error)))
     predicted: dict[str, str] = {}
     try:
         for row in predicted_rows(root / "predictions").values():
@@ -202,10 +214,14 @@ def _check(path: Path, name: str, digest: str | None, predicted: str | None) -> 
                 return _unguarded(path, name)
         else:
             return _unguarded(path, name)
+    except (UnreadableError, OutOfMemoryError) as error:
+        return Finding(name, "unreadable", plain(str(error)))
     except GazepipeError as error:
         return Finding(name, "damaged", plain(str(error)))
-    except OSError as error:
-        return Finding(name, "damaged", f"{path}: cannot be read ({error.strerror or error}).")
+    except (OSError, MemoryError) as error:
+        what = error.strerror if isinstance(error, OSError) else "too little memory"
+        kind = "unreadable" if lacks_memory(error) or (isinstance(error, OSError) and no_access(error)) else "damaged"
+        return Finding(name, kind, f"{path}: cannot be read ({what or error}).")
     return None
 
 

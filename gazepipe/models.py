@@ -114,6 +114,8 @@ def model_recipe(path: Path) -> str | None:
     """Recipe digest of stored weights, None where there are none."""
     try:
         return str(_info(path)[0]["recipe"])
+    except PermissionError:
+        raise  # it is not to be trained again for that
     except (OSError, StoreError, KeyError):
         return None
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gazepipe import store
-from gazepipe.errors import GazepipeError
+from gazepipe.errors import GazepipeError, StimulusError
 from gazepipe.images import image_size, read_rgb
 from gazepipe.readers.marker_mapper import reference_digest
 from gazepipe.recipe import digest_file
@@ -25,14 +26,29 @@ SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
 
 
 def stimulus_index(folder: Path) -> dict[str, Path]:
-    """Images below a folder, by file name and by name without suffix (in lower case)."""
+    """Images below a folder, by file name and by name without suffix (in lower case).
+
+    Raises
+    ------
+    StimulusError
+        If the folder, or one in it, cannot be looked into: its images would seem to be missing.
+    """
     index: dict[str, Path] = {}
     if folder.is_dir():
-        for path in sorted(folder.rglob("*")):
+        for path in sorted(_files_below(folder)):
             if path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
                 index.setdefault(path.name.lower(), path)
                 index.setdefault(path.stem.lower(), path)
     return index
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    def refuse(error: OSError) -> None:
+        msg = f"{error.filename}: the folder of images cannot be looked into ({error.strerror}); let this user read it."
+        raise StimulusError(msg) from None
+
+    for here, _, names in os.walk(folder, onerror=refuse):
+        yield from (Path(here, name) for name in names)
 
 
 def unmatched_stimuli(study: Study, named: Mapping[str, Iterable[str]], *, whole: bool) -> list[str]:
@@ -47,7 +63,10 @@ def unmatched_stimuli(study: Study, named: Mapping[str, Iterable[str]], *, whole
     whole
         Whether these are all recordings of the study; only then can an image be said not to be shown.
     """
-    files = stimulus_index(study.stimuli)
+    try:
+        files = stimulus_index(study.stimuli)
+    except StimulusError as error:
+        return [str(error)]
     missing: dict[str, list[str]] = {}
     used: set[Path] = set()
     for recording, stimuli in sorted(named.items()):

@@ -23,7 +23,17 @@ import numpy.typing as npt
 
 from gazepipe import __version__
 from gazepipe.atomic import make_folder, write_atomically
-from gazepipe.errors import LockedError, NothingToDoError, StorageError, StoreError, plain
+from gazepipe.errors import (
+    LockedError,
+    NothingToDoError,
+    OutOfMemoryError,
+    StorageError,
+    StoreError,
+    UnreadableError,
+    lacks_memory,
+    no_access,
+    plain,
+)
 from gazepipe.hdf5_audit import Refused, audited
 from gazepipe.recipe import Recipe, digest_json
 from gazepipe.sealing import begin, sealed, unsealed
@@ -205,7 +215,10 @@ def load(path: Path, encoding: str, *, only: tuple[str, ...] | None = None) -> C
     NothingToDoError
         If there is no such file.
     StoreError
-        If it is damaged, foreign, or of a version this gazepipe cannot read.
+        If it is damaged, foreign, or of a version this gazepipe cannot read; `UnreadableError` if only this user may
+        not read it.
+    OutOfMemoryError
+        If there is too little memory for it.
     """
     with _opened(path, "no such file; run the stage that makes it first") as file:
         datasets, _ = audited(file)
@@ -228,6 +241,12 @@ def _opened(path: Path, missing: str) -> Iterator[Any]:
         msg = f"{path}: {plain(str(error))}; gazepipe writes no such file and does not read it, delete it."
         raise StoreError(msg) from None
     except (OSError, RuntimeError, KeyError, TypeError, ValueError, MemoryError) as error:
+        if lacks_memory(error):
+            msg = f"{path}: reading it needs more memory than there is; close other programs and run again."
+            raise OutOfMemoryError(msg) from None
+        if isinstance(error, OSError) and no_access(error):
+            msg = f"{path}: cannot be read ({error.strerror}); let this user read it and run again."
+            raise UnreadableError(msg) from None
         found = plain(str(error)) or type(error).__name__
         msg = f"{path}: damaged or not a gazepipe store ({found}); delete it and run the stage that makes it again."
         raise StoreError(msg) from None

@@ -12,7 +12,7 @@ from typing import Any
 
 from gazepipe.config import CONFIG_NAME, StudyConfig, load_config
 from gazepipe.documents import read_json, write_json, write_listed
-from gazepipe.errors import ConfigError, NothingToDoError, StoreError, plain
+from gazepipe.errors import ConfigError, NothingToDoError, StorageError, StoreError, plain
 from gazepipe.sealing import prepare
 
 __all__ = ["Failure", "Study", "check_label", "check_spelling", "fold", "stored_name"]
@@ -130,6 +130,8 @@ class Study:
         ------
         ConfigError
             If there is no configuration or it is wrong, or the store is sealed and this is not its passphrase.
+        StorageError
+            If this user may not look into the store.
         """
         where, config, to = (None if p is None else Path(p) for p in (where, config, to))
         inside = where is not None and (where / CONFIG_NAME).is_file()
@@ -147,7 +149,11 @@ class Study:
         root = path.parent
         recordings = root / loaded.recordings if inside or where is None else where
         where_to = to if to is not None else root / loaded.store
-        prepare(where_to, loaded.encryption, root)
+        try:
+            prepare(where_to, loaded.encryption, root)
+        except PermissionError as error:
+            msg = f"{where_to}: the store cannot be looked into ({error.strerror}); let this user read and write it."
+            raise StorageError(msg) from None
         return cls(loaded, root, recordings, root / loaded.stimuli, where_to)
 
     # ---- files ---------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,10 @@ import pytest
 
 from gazepipe.config import EmbeddingConfig, load_config, template
 from gazepipe.study import Study
+
+sys.path.insert(0, str(Path(__file__).parent))  # for what all tests share
+
+from survival import LINES
 
 #: One look: x and y in screen pixels, and how many milliseconds.
 Look = tuple[float, float, float]
@@ -29,8 +34,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--losses", default=12, type=int, help="power losses in each of four stages (nightly: 125)")
     parser.addoption("--soak", default=60, type=int, help="recordings ingested in a row (nightly: 1000)")
     parser.addoption("--flips", default=300, type=int, help="bits flipped in a store (nightly: 5000)")
+    parser.addoption("--gigabytes", default=0.0625, type=float, help="size of recordings that do not fit (nightly: 4)")
     parser.addoption("--sessions", default=3, type=int, help="live sessions with several faults (nightly: 40)")
     parser.addoption("--corruptions", default=60, type=int, help="damaged copies of each sample (nightly: 2000)")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workeroutput"):  # in one of several processes
+        session.config.workeroutput["survived"] = list(LINES)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    LINES.extend(getattr(node, "workeroutput", {}).get("survived", []))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if LINES:
+        terminalreporter.section("survived/tried")
+        for line in sorted(LINES):
+            terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")

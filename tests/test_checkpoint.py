@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from survival import told
 
 from gazepipe import checkpoint as module
 from gazepipe.checkpoint import Checkpoint
@@ -190,7 +191,8 @@ def test_killed_processes_end_with_the_same_weights(
     assert start(folder, stores["whole"]).wait() == 0
     rng = np.random.default_rng(5)
     killed = []
-    for _ in range(max(3, pytestconfig.getoption("kills") // 2)):
+    tries = max(3, pytestconfig.getoption("kills") // 5)
+    for _ in range(tries):
         process = start(folder, stores["killed"])
         waiting = [stores["killed"] / "models" / f"{n}.checkpoint" for n in NETWORKS if n not in killed]
         while process.poll() is None and not any(p.is_file() for p in waiting):
@@ -207,3 +209,4 @@ def test_killed_processes_end_with_the_same_weights(
         assert max(float((whole[k].double() - resumed[k].double()).abs().max()) for k in whole) == 0, name
         assert not (stores["killed"] / "models" / f"{name}.checkpoint").exists()
     assert load_model(Study.open(folder, to=stores["killed"]), "refiner").info["history"]
+    told("R16", tries, tries, f"{len(killed)} checkpoints gone on from, largest difference of a weight 0")

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from survival import told
 
 from gazepipe import build, evaluate, ingest, store, train
 from gazepipe.dag import folder_of, node_names
@@ -291,7 +292,7 @@ def test_a_run_that_is_ended_leaves_nothing_and_is_resumed(
     assert done.returncode == 0, done.stderr
     assert "8 written" not in json.dumps(ran(study))  # what had been stored was not made again
     assert {"train", "enrol", "predict", "evaluate"} <= set(ran(study))
-    print(f"survived/tried: {len(ends) + 1}/{len(ends) + 1}")
+    told("R3", len(ends) + 1, len(ends) + 1, "the graph of nodes")
 
 
 def is_engine(line: Path, small: Any) -> bool:

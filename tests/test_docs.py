@@ -7,12 +7,10 @@ import shlex
 import subprocess
 import sys
 import textwrap
-import time
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import click
@@ -32,7 +30,6 @@ from gazepipe.evaluation.crossvalidation import FoldResult
 from gazepipe.evaluation.scores import Scores, save_scores
 from gazepipe.importing import import_dataset
 from gazepipe.ingest import ingest
-from gazepipe.live import SimulatedSource
 from gazepipe.markers.layout import load_layout
 from gazepipe.models import save_model
 from gazepipe.readers import read_recording, readers
@@ -405,41 +402,6 @@ def test_python_examples_run(found: list[str], study: Study, monkeypatch: pytest
     names: dict[str, Any] = {}
     for number, code in enumerate(found, 1):  # one after another, as in a notebook
         exec(compile(code, f"block {number}", "exec"), names)
-
-
-class _Window:
-    """What the script for PsychoPy, which is not installed here, asks of a window: the flip calls what waits for it."""
-
-    def __init__(self, **_: Any) -> None:
-        self.waiting: list[Any] = []
-
-    def callOnFlip(self, call: Any) -> None:
-        self.waiting.append(call)
-
-    def flip(self) -> None:
-        for call in self.waiting:
-            call()
-        self.waiting.clear()
-
-    def close(self) -> None:
-        assert not self.waiting
-
-
-def test_script_for_psychopy_records_a_session(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
-    (script,) = blocks(DOCS / "live.md", "py")
-    shown: list[str] = []
-    image = SimpleNamespace(draw=lambda: shown.append(image.image))
-    visual = SimpleNamespace(Window=_Window, ImageStim=lambda win: image)
-    psychopy = SimpleNamespace(core=SimpleNamespace(wait=lambda seconds: time.sleep(seconds / 10)), visual=visual)
-    monkeypatch.setitem(sys.modules, "psychopy", psychopy)
-    source = SimulatedSource(study.config.screen.screen())
-    monkeypatch.setattr("gazepipe.live.NeonSource", lambda address: source, raising=False)
-    monkeypatch.chdir(study.root)
-    names: dict[str, Any] = {}
-    exec(compile(script, "script", "exec"), names)
-    trials = find_trials(read_recording(names["session"].folder, study.config), study.config)
-    assert list(trials.frame["stimulus"]) == [Path(path).name for path in shown]
-    assert sorted(map(Path, shown)) == names["images"]
 
 
 def test_profile_for_slurm_names_what_there_is() -> None:

@@ -23,6 +23,7 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 from safetensors.torch import save
+from survival import told
 
 import gazepipe
 from gazepipe.atomic import write_atomically
@@ -131,6 +132,7 @@ def test_nothing_is_left(study: Study, user: str) -> None:
     assert done.receipt["looked_through"]["hdf5_datasets"] > 100
     assert check_store(study).findings == []
     assert user not in [p.user for p in load_gallery(study).people]
+    told("R18", 1, 1, f"bytes of {user} looked for")
 
 
 def test_what_was_made_of_a_training_user_goes_and_of_a_guest_stays(study: Study) -> None:
@@ -257,7 +259,7 @@ forget(Study.open(Path(sys.argv[1])), "sim02")
         assert receipt["to_rebuild"]
         assert left_of(study, "sim02", numbers) == []
         shutil.rmtree(root)
-    print(f"killed {killed} times, {killed} forgotten")
+    told("R18", killed, killed, "killed while somebody is forgotten")
     assert killed >= 5
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from survival import told
 
 from gazepipe import store
 from gazepipe.cli import main
@@ -48,8 +49,9 @@ def gazepipe(*arguments: object) -> str:
     return result.stdout
 
 
-def test_everything_in_it_is_whole(old: Study) -> None:
+def test_everything_in_it_is_whole(old: Study, request: pytest.FixtureRequest) -> None:
     assert [f.message for f in check_store(old).findings if f.bad] == []
+    told("R17", 1, 1, f"a store of version {request.node.callspec.id}")
 
 
 def test_its_content_is_what_was_put_in(old: Study) -> None:

@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from survival import told
 
 from gazepipe import Predictor, identify, read, sealing, store
 from gazepipe.cli import main
@@ -330,7 +331,7 @@ def test_every_changed_byte_is_found(small: Path) -> None:
         path.write_bytes(data[:keep])
         with pytest.raises(StoreError):
             store.load(path, KIND)
-    print(f"survived/tried: {survived}/{len(places)}")
+    told("R10", survived, len(places), "a sealed file")
 
 
 def test_a_file_cannot_pass_as_another_ones(small: Path) -> None:

@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from survival import told
 
 import gazepipe
 from gazepipe import store
+from gazepipe.atomic import write_atomically
 from gazepipe.errors import LockedError, NothingToDoError, StorageError, StoreError
 from gazepipe.recipe import Recipe
 
@@ -92,7 +94,7 @@ def test_flipped_bits_are_never_silently_wrong(path: Path) -> None:
         assert dict(got.attrs) == dict(expected.attrs), at
         for name, array in expected.arrays.items():
             assert got.arrays[name].tolist() == array.tolist(), (name, at)
-    print(f"survived/tried: 400/400, {refused} refused")
+    told("R10", 400, 400, f"one file, {refused} refused")
     assert refused > 0
 
 
@@ -157,6 +159,7 @@ FULL_DISK = """
 import resource, signal, sys, numpy as np
 from pathlib import Path
 from gazepipe import store
+from gazepipe.atomic import write_atomically
 from gazepipe.errors import StorageError
 from gazepipe.recipe import Recipe
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -185,6 +188,7 @@ HOLDER = """
 import sys, time
 from pathlib import Path
 from gazepipe import store
+from gazepipe.atomic import write_atomically
 with store.lock(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
@@ -242,10 +246,22 @@ def test_errors_inside_a_lock_stay_what_they_are(tmp_path: Path) -> None:
         pass
 
 
+def test_ctrl_c_leaves_no_temporary_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_: int) -> None:
+        raise KeyboardInterrupt
+
+    write_atomically(tmp_path / "a", b"old")
+    monkeypatch.setattr(os, "fsync", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(tmp_path / "a", b"new")
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {"a": b"old"}
+
+
 WRITER = """
 import sys, numpy as np
 from pathlib import Path
 from gazepipe import store
+from gazepipe.atomic import write_atomically
 from gazepipe.recipe import Recipe
 folder = Path(sys.argv[1])
 maps = np.random.default_rng(0).random((64, 60, 80)).astype("f2")
@@ -273,7 +289,7 @@ def test_kill_minus_nine_keeps_every_acknowledged_file(tmp_path: Path, request: 
         with store.lock(folder):
             assert list(folder.glob(".*.tmp")) == []  # what the killed one was writing is swept away
         survived += 1
-    print(f"survived/tried: {survived}/{tried}")
+    told("R1", survived, tried, "a writer of many files")
 
 
 SOURCES = sorted(Path(gazepipe.__file__).parent.rglob("*.py"))

@@ -16,7 +16,7 @@ import click
 
 from gazepipe import __version__
 from gazepipe.cli._command import LazyGroup
-from gazepipe.errors import GazepipeError, StorageError, plain
+from gazepipe.errors import GazepipeError, OutOfMemoryError, StorageError, lacks_memory, no_access, plain
 
 __all__ = ["SECTIONS", "main"]
 
@@ -75,8 +75,13 @@ Exit codes: 0 all done; 1 unexpected error; 2 wrong option or configuration;
 5 quality below threshold (--strict-qc);
 6 another run holds the store; 7 writing failed (disk full …);
 8 a stored file is damaged; 9 not the person (verify);
-10 a download failed (fetch); 130 interrupted."""
+10 a download failed (fetch); 11 too little memory; 130 interrupted."""
 
+
+_TOO_LITTLE_MEMORY = (
+    "this needs more memory than there is; nothing stored before was changed. Close other programs, use fewer --jobs "
+    "or a larger computer, and run again."
+)
 
 #: A disk that is full, protected or failing, wherever in a command it shows.
 _FAILING = {
@@ -94,7 +99,12 @@ class _Group(LazyGroup):
 
         try:
             with record(ctx.params.get("record_file")):
-                return super().invoke(ctx)
+                try:
+                    return super().invoke(ctx)
+                except Exception as error:
+                    if isinstance(error, GazepipeError) or not lacks_memory(error):
+                        raise
+                    raise OutOfMemoryError(_TOO_LITTLE_MEMORY) from error
         except GazepipeError as error:
             _trace(ctx)
             click.echo("gazepipe: " + "\n".join(map(plain, str(error).split("\n"))), err=True)
@@ -104,8 +114,9 @@ class _Group(LazyGroup):
                 raise
             _trace(ctx)
             place = f"{error.filename}: " if error.filename else ""
-            said = f"{place}{error.strerror}; nothing stored before was changed. Make it writable, or make room"
-            click.echo(f"gazepipe: {plain(said)}, and run again.", err=True)
+            remedy = "Let this user read and write it" if no_access(error) else "Make it writable, or make room"
+            said = f"{place}{error.strerror}; nothing stored before was changed. {remedy}, and run again."
+            click.echo(f"gazepipe: {plain(said)}", err=True)
             ctx.exit(StorageError.exit_code)
         except KeyboardInterrupt:
             click.echo("gazepipe: interrupted; what was finished is stored, run again to go on.", err=True)

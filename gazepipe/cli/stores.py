@@ -71,7 +71,7 @@ def verify_store(
     else:
         for finding in report.findings:
             click.echo(f"{finding.kind}: {finding.message}", err=finding.bad)
-        state = f"{len(report.bad)} damaged or missing" if report.bad else "all whole"
+        state = f"{len(report.bad)} damaged, unreadable or missing" if report.bad else "all whole"
         say(ctx, f"verify: {report.files} files, {report.size / 1e6:.1f} MB read in {report.root}: {state}.")
         if moved:
             say(ctx, f"verify: {len(moved)} set aside; `gazepipe run` makes them again.")

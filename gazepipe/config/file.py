@@ -36,8 +36,11 @@ def load_config(path: Path) -> StudyConfig:
     except FileNotFoundError:
         msg = f"{path}: no such file; write one with `gazepipe init`."
         raise ConfigError(msg) from None
-    except (OSError, UnicodeDecodeError) as error:
-        msg = f"{path}: cannot be read ({error})."
+    except OSError as error:
+        msg = f"{path}: cannot be read ({error.strerror or error}); check its permissions and the disk."
+        raise ConfigError(msg) from None
+    except UnicodeDecodeError as error:
+        msg = f"{path}: cannot be read ({error}); save it as UTF-8."
         raise ConfigError(msg) from None
     try:
         return parse_config(tomllib.loads(text))

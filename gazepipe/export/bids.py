@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -183,7 +184,9 @@ def _recording(
         images |= there
     elif stimuli and shown:
         missing = sorted(shown - there)
-        write.report.notes.append(f"{source.recording}: {len(missing)} images are not there (first {missing[0]})")
+        write.report.notes.append(
+            f"{source.recording}: {len(missing)} images are not there, or cannot be read (first {missing[0]})"
+        )
     entry: dict[str, Any] = {"recording": source.recording, "user": source.user, "session": source.session}
     entry |= {"label": f"sub-{person}" + (f"_ses-{session}" if session else ""), "samples": len(time)}
     write.report.recordings.append(entry)
@@ -216,9 +219,9 @@ def _recording(
 
 
 def _is_image(folder: Path, name: str) -> bool:
-    """Whether a name, which comes from a recording, is that of a file in the folder and of none outside."""
+    """Whether a name, which comes from a recording, is that of a file in the folder, of none outside, and readable."""
     path = folder / name
-    return path.is_file() and path.resolve().is_relative_to(folder.resolve())
+    return os.access(path, os.R_OK) and path.is_file() and path.resolve().is_relative_to(folder.resolve())
 
 
 def _continuous(contents: Contents) -> _Clock:

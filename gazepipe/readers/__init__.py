@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from gazepipe.config import StudyConfig
-from gazepipe.errors import RecordingError
+from gazepipe.errors import RecordingError, lacks_memory
 from gazepipe.readers import archive
 from gazepipe.readers.source import Reader, out_of_memory, read_head
 from gazepipe.recording import Recording
@@ -85,7 +85,9 @@ def read_recording(path: Path, config: StudyConfig) -> Recording:
             raise _unknown(b"" if place.is_dir() else read_head(place), place)
         try:
             recording = reader.read(place, config)
-        except MemoryError:
+        except Exception as error:
+            if not lacks_memory(error):
+                raise
             raise out_of_memory(place) from None
     return recording if place == path else replace(recording, path=path)
 

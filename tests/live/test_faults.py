@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 from fake_neon import FakeNeon, Faults, Trace
 from scene import HalfSize
+from survival import told
 
 from gazepipe.errors import QualityError, StorageError
 from gazepipe.live import recording as live
@@ -281,7 +282,7 @@ def test_sessions_with_several_faults(small_study: SmallStudy, request: pytest.F
         except AssertionError as problem:
             problems.append(f"{faults}: {problem}")
     with capsys.disabled():
-        print(f"\nR11: {survived}/{tried} sessions complete, times at most {worst:.2f} ms off")
+        told("R11", survived, tried, f"sessions, times at most {worst:.2f} ms off")
     assert not problems, "\n".join(problems)
 
 

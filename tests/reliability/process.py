@@ -6,21 +6,33 @@ command, so that kills fall into the work and there can be many.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import resource
 import subprocess
 import sys
 import tempfile
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import gazepipe
 
-__all__ = ["Command", "Nursery", "command"]
+__all__ = ["Command", "Nursery", "command", "drop_privileges"]
 
 ENVIRONMENT = {"PYTHONPATH": str(Path(gazepipe.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+
+
+def drop_privileges() -> None:
+    """Be a user like any other, who may not read and write whatever there is: the super-user without capabilities."""
+    if os.geteuid() == 0:
+        libc = ctypes.CDLL(None, use_errno=True)
+        no_root = libc.prctl(28, 1, 0, 0, 0)  # PR_SET_SECUREBITS, SECBIT_NOROOT: nor get them back with a new program
+        header = (ctypes.c_uint32 * 2)(0x20080522, 0)  # version 3, this process
+        if no_root or libc.capset(header, (ctypes.c_uint32 * 6)()):
+            raise OSError(ctypes.get_errno(), "capset")
 
 
 def command(*arguments: object, **options: Any) -> subprocess.Popen[str]:
@@ -72,11 +84,15 @@ class Nursery:
         self.process.stdin.flush()
         return json.loads(self.process.stdout.readline())
 
-    def start(self, *arguments: object, **limits: int) -> Command:
-        """Start a command, with limits of the system on it: ``fsize=1000`` is RLIMIT_FSIZE, in bytes."""
+    def start(self, *arguments: object, **limits: int | str) -> Command:
+        """Start a command, with limits of the system on it: ``fsize=1000`` is RLIMIT_FSIZE, in bytes.
+
+        ``grow=1000`` lets it take so many bytes more memory than it begins with, ``plain=1`` takes from the super-user
+        what other users have not, and a name in capitals is a variable of its environment.
+        """
         return Command(self, self.ask(["start", limits, *map(str, arguments)]))
 
-    def run(self, *arguments: object, **limits: int) -> tuple[int, str]:
+    def run(self, *arguments: object, **limits: int | str) -> tuple[int, str]:
         """Start a command and wait for it."""
         return self.start(*arguments, **limits).wait()
 
@@ -131,18 +147,29 @@ def _warm() -> None:
         ingest(gazepipe.pipeline.Study.open(Path(folder)), jobs=1)
 
 
-def _child(errors: int, limits: dict[str, int], *arguments: str) -> None:
+def _child(errors: int, limits: dict[str, Any], *arguments: str) -> None:
     os.dup2(errors, 2)
     os.dup2(os.open(os.devnull, os.O_RDWR), 0)
     os.dup2(0, 1)
     os.closerange(3, 256)
+    os.environ.update({name: value for name, value in limits.items() if name.isupper()})
+    tempfile.tempdir = None
+    if limits.pop("plain", 0):
+        drop_privileges()
+    if grow := limits.pop("grow", 0):
+        now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        limits["as"] = now + grow
     for name, value in limits.items():
-        resource.setrlimit(getattr(resource, f"RLIMIT_{name.upper()}"), (value, value))
+        if not name.isupper():
+            resource.setrlimit(getattr(resource, f"RLIMIT_{name.upper()}"), (value, value))
     try:
         gazepipe.cli.main(list(arguments), prog_name="gazepipe")
     except SystemExit as end:
         sys.stderr.flush()
         os._exit(int(end.code or 0))
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
     finally:
         os._exit(1)
 

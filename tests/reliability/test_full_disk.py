@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from process import ENVIRONMENT, Nursery
+from survival import told
 
 from gazepipe.build import build_psm
 from gazepipe.enrol import enrol
@@ -111,7 +112,7 @@ def test_no_byte_more(whole: Study, nursery: Nursery, tmp_path: Path, request: p
             if not path.exists():
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(data)
-    print(f"survived/tried: {survived}/{tried}")
+    told("R4", survived, tried, "files may grow to a size and no further")
 
 
 def test_no_room(whole: Study, tmp_path: Path) -> None:
@@ -139,7 +140,7 @@ def test_no_room(whole: Study, tmp_path: Path) -> None:
     assert "the disk is full" in done.stderr
     kept = {p.relative_to(copy): data for p, data in snapshot(copy).items()}
     assert kept == {p.relative_to(whole.store): data for p, data in snapshot(whole.store).items()}
-    print("survived/tried: 1/1")
+    told("R4", 1, 1, "a disk that is full")
 
 
 class Disk:
@@ -246,4 +247,4 @@ def test_every_write_that_may_fail(whole: Study, tmp_path: Path, request: pytest
             check_after(whole, before, stage, out)
             survived += 1
         work()  # the last of them may have left something to be made again
-    print(f"survived/tried: {survived}/{tried}, of {steps} steps")
+    told("R5", survived, tried, f"of {steps} steps")

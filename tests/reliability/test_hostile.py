@@ -15,6 +15,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from survival import told
 
 from gazepipe import store
 from gazepipe.config import StudyConfig, template
@@ -425,7 +426,7 @@ def test_hostile_files_are_refused(tmp_path: Path, victim: Path) -> None:
                 print(f"{name}: {sentence}")
         shutil.rmtree(folder)
         assert sorted(tmp_path.rglob("*")) == outside, name
-    print(f"survived/tried: {survived}/{len(HOSTILE)}")
+    told("R12", survived, len(HOSTILE))
     assert failed == []
     assert len(HOSTILE) >= 30
 

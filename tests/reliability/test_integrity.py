@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from survival import told
 
 from gazepipe import store
 from gazepipe.cli import main
@@ -68,7 +69,7 @@ def test_flipped_bits_are_found(whole: Study, request: pytest.FixtureRequest) ->
                 assert path in expected, path
                 assert content(path) == expected[path], path
                 harmless += 1
-    print(f"survived/tried: {tried}/{tried}; {found} reported, {harmless} changed nothing that is read")
+    told("R10", tried, tried, f"{found} reported, {harmless} changed nothing that is read")
     assert found > 0.8 * tried
 
 
@@ -88,7 +89,7 @@ def test_truncated_files_are_found(whole: Study, keep: float) -> None:
         path.write_bytes(path.read_bytes()[: int(keep * path.stat().st_size)])
     bad = {f.file for f in check_store(whole).bad}
     assert [p for p in files if p.relative_to(whole.store).as_posix() not in bad] == []
-    print(f"survived/tried: {len(files)}/{len(files)}")
+    told("R10", len(files), len(files), f"cut to {keep}")
 
 
 def test_each_kind_of_finding(whole: Study) -> None:

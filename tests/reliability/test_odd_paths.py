@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from process import Nursery
+from survival import told
 
 from gazepipe.cli import main
 from gazepipe.integrity import check_store
@@ -25,10 +26,10 @@ def test_odd_names(whole: Study, nursery: Nursery, tmp_path: Path) -> None:
             code, errors = nursery.run(*line)
             assert code in (0, 3), (name, errors)
         assert check_store(Study.open(root)).findings == []
-    print(f"survived/tried: {len(names)}/{len(names)}")
+    told("R14", len(names), len(names), "odd and long names")
 
 
-@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.ENOLCK])
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL])
 def test_no_lock_or_no_permission(whole: Study, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a read-only disk, a folder of somebody else and a disk without locks answer; all may be read."""
     fcntl = pytest.importorskip("fcntl")
@@ -49,3 +50,4 @@ def test_no_lock_or_no_permission(whole: Study, number: int, monkeypatch: pytest
     assert {p: p.read_bytes() for p in whole.store.rglob("*") if p.is_file()} == before
     assert CliRunner().invoke(main, ["-q", "info", str(whole.root)]).exit_code == 0
     assert CliRunner().invoke(main, ["-q", "verify", str(whole.root)]).exit_code == 0
+    told("R14", 1, 1, f"locks that answer {errno.errorcode[number]}")

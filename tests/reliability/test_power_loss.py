@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from power import Log
+from survival import told
 
 from gazepipe.atomic import write_atomically
 from gazepipe.build import build_psm
@@ -119,4 +120,4 @@ def test_power_loss_in_a_stage(whole: Study, stage: str, tmp_path: Path, request
                 name: data for name, data in expected.items() if "gallery" not in name
             }
         survived += 1
-    print(f"survived/tried: {survived}/{tried}, in {log.here} steps")
+    told("R6", survived, tried, f"{stage}, of {log.here} steps")

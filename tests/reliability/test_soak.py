@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from survival import told
 
 from gazepipe.ingest import ingest
 from gazepipe.simulate import simulate_study
@@ -35,5 +36,5 @@ def test_memory_does_not_grow_with_recordings(tmp_path: Path, request: pytest.Fi
     assert len(report.written) == count
     done = np.arange(count)[count // 4 :]
     slope = np.polyfit(done, memory[count // 4 :], 1)[0]
-    print(f"{slope:.0f} bytes a recording, of {count}")
     assert slope * len(done) < 1024 * len(done) + _NOISE
+    told("R20", count, count, f"{slope:.0f} bytes of memory a recording")

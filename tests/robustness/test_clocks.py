@@ -11,6 +11,7 @@ import pytest
 from child import write
 from invariants import check_recording
 from samples import MADE, Sample
+from survival import told
 
 from gazepipe.analyse import analyse
 from gazepipe.config import StudyConfig
@@ -95,6 +96,7 @@ def test_a_clock_that_is_set_back(tmp_path: Path, name: str, shift_ms: float) ->
     if isinstance(recording, str):
         assert re.search(r"increase|backw|follows", recording), recording
         assert re.search(r"line \d+|sample \d+", recording), recording
+        told("R15", 1, 1, f"{name}, set back by {-shift_ms:.0f} ms: refused with its place")
         return
     said = [w for w in recording.warnings if "time goes back 1 times" in w or "put in order of time" in w]
     assert len(said) == 1, recording.warnings
@@ -102,6 +104,7 @@ def test_a_clock_that_is_set_back(tmp_path: Path, name: str, shift_ms: float) ->
         assert recording.block_start.size == read(tmp_path / "whole", MADE[name]()[0]).block_start.size + 1
     if recording.meta.get("coordinates") != "scene":
         analysed(tmp_path, sample)
+    told("R15", 1, 1, f"{name}, set back by {-shift_ms:.0f} ms: counted")
 
 
 @pytest.mark.parametrize("name", TEXTS)
@@ -114,6 +117,7 @@ def test_a_clock_that_is_set_ahead(tmp_path: Path, name: str) -> None:
     assert any("time jumps ahead by more than ten minutes 1 times" in w for w in recording.warnings)
     assert recording.block_start.size == whole.block_start.size + 1
     assert recording.n_samples == whole.n_samples
+    told("R15", 1, 1, f"{name}, set ahead: a block begun")
 
 
 @pytest.mark.parametrize("name", TEXTS)
@@ -134,6 +138,7 @@ def test_times_that_stand_twice(tmp_path: Path, name: str) -> None:
     assert isinstance(recording, Recording), recording
     assert recording.n_samples == whole.n_samples
     assert any(re.search(r"\b3 (rows|samples) with the time of the", w) for w in recording.warnings)
+    told("R15", 1, 1, f"{name}, times that stand twice: counted")
 
 
 def test_a_tracker_whose_clock_restarts_between_blocks(tmp_path: Path) -> None:

@@ -18,11 +18,11 @@ def test_every_data_set_has_a_sample() -> None:
 
 @pytest.mark.parametrize("name", DATASETS)
 def test_made_data_set(child: Child, corruptions: int, name: str) -> None:
-    print(child.run(name, corruptions, dataset=True))
+    child.run(name, corruptions, dataset=True)
 
 
 @pytest.mark.parametrize("name", DATASETS)
 def test_real_data_set(child: Child, corruptions: int, name: str, data_dir: Path) -> None:
     if name not in REAL_DATASETS:
         pytest.skip(f"there are no real files of {name}")
-    print(child.run(name, corruptions, dataset=True, data=data_dir, seed=1000))
+    child.run(name, corruptions, dataset=True, data=data_dir, seed=1000)

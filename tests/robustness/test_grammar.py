@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from invariants import check_recording
 from samples import MADE, Sample
+from survival import told
 
 from gazepipe.config import StudyConfig
 from gazepipe.errors import GazepipeError
@@ -81,4 +82,6 @@ def test_texts_in_the_grammar(name: str, tmp_path_factory: pytest.TempPathFactor
             check_recording(recording, 1_000_000)
 
     reads()
-    print(f"{name}: {sum(outcomes.values())}/{sum(outcomes.values())} survived ({outcomes['read']} read)")
+    told(
+        "R8", sum(outcomes.values()), sum(outcomes.values()), f"texts in the grammar of {name}, {outcomes['read']} read"
+    )
