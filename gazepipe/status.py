@@ -99,7 +99,11 @@ def extras() -> dict[str, tuple[str, ...]]:
         found = re.fullmatch(r"""([\w.-]+)(\[.*?\])?.*;.*\bextra == ["']([\w.-]+)["'].*""", line)
         if found and found[3] in needs and found[1] != "gazepipe":
             needs[found[3]].append(found[1])
-    return {extra: tuple(packages) for extra, packages in sorted(needs.items()) if packages}
+    # An extra that is another name of one has the same packages where the installer resolved it, or none.
+    seen: dict[tuple[str, ...], str] = {}
+    for extra, packages in sorted(needs.items(), reverse=True):
+        seen.setdefault(tuple(packages), extra)
+    return {extra: packages for packages, extra in sorted(seen.items(), key=lambda found: found[1]) if packages}
 
 
 def _is_installed(package: str) -> bool:

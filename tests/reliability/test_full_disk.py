@@ -232,18 +232,18 @@ def test_every_write_that_may_fail(whole: Study, tmp_path: Path, request: pytest
             take_away(whole, stage)
             before = snapshot(whole.store, out)
             disk = Disk(int(n), [errno.EIO, errno.ENOSPC][int(n) % 2])
-            told = ""
+            said = ""
             try:
                 with disk.in_use():
                     work()
             except StorageError as error:
-                told = str(error)
+                said = str(error)
             if disk.count < n:
                 continue  # one of the first run's steps was a list that is now as it should be
             tried += 1
-            if not told:  # of a deletion that may wait: of what is temporary, or of no use any more
+            if not said:  # of a deletion that may wait: of what is temporary, or of no use any more
                 assert check_store(whole).bad == [], (stage, n)
-            assert "\n" not in told
+            assert "\n" not in said
             check_after(whole, before, stage, out)
             survived += 1
         work()  # the last of them may have left something to be made again

@@ -60,10 +60,10 @@ def test_flipped_bits_are_found(whole: Study, request: pytest.FixtureRequest) ->
         for path, data in files.items():
             at, bit = int(rng.integers(len(data))), int(rng.integers(8))
             path.write_bytes(data[:at] + bytes([data[at] ^ 1 << bit]) + data[at + 1 :])
-        told = {f.file for f in check_store(whole).findings}  # unguarded where the name of the digest was hit
+        named = {f.file for f in check_store(whole).findings}  # unguarded where the name of the digest was hit
         for path in files:
             tried += 1
-            if path.relative_to(whole.store).as_posix() in told:
+            if path.relative_to(whole.store).as_posix() in named:
                 found += 1
             else:
                 assert path in expected, path
@@ -129,9 +129,9 @@ def test_command_and_setting_aside(whole: Study) -> None:
     result = gazepipe("verify", whole.root)
     assert result.exit_code == 8
     assert "damaged:" in result.stderr
-    assert "1 damaged or missing" in result.stdout
-    told = json.loads(gazepipe("-q", "verify", whole.root, "--json").stdout)
-    assert (told["whole"], told["findings"][0]["file"]) == (False, "recordings/sim02.h5")
+    assert "1 damaged, unreadable or missing" in result.stdout
+    found = json.loads(gazepipe("-q", "verify", whole.root, "--json").stdout)
+    assert (found["whole"], found["findings"][0]["file"]) == (False, "recordings/sim02.h5")
     assert gazepipe("verify", whole.root, "--set-aside").exit_code == 8
     assert not path.exists()
     assert (whole.store / "damaged" / "recordings" / "sim02.h5").is_file()
@@ -203,14 +203,14 @@ def test_a_damaged_list_is_begun_anew(tmp_path: Path) -> None:
 
 
 def test_info_of_a_store(whole: Study) -> None:
-    told = json.loads(gazepipe("info", whole.root, "--json").stdout)
-    assert told["users"] == [f"sim{n:02d}" for n in range(1, 9)]
-    assert told["maps"] == 8 * 16
-    assert set(told["networks"]) == {"embedding", "refiner", "profile", "universal"}
-    assert told["gallery_model"] == told["networks"]["embedding"]["recipe"]
+    found = json.loads(gazepipe("info", whole.root, "--json").stdout)
+    assert found["users"] == [f"sim{n:02d}" for n in range(1, 9)]
+    assert found["maps"] == 8 * 16
+    assert set(found["networks"]) == {"embedding", "refiner", "profile", "universal"}
+    assert found["gallery_model"] == found["networks"]["embedding"]["recipe"]
     files = stored(whole)
-    assert sum(p["files"] for p in told["parts"].values()) == len(files)
-    assert sum(p["bytes"] for p in told["parts"].values()) == sum(p.stat().st_size for p in files)
+    assert sum(p["files"] for p in found["parts"].values()) == len(files)
+    assert sum(p["bytes"] for p in found["parts"].values()) == sum(p.stat().st_size for p in files)
     text = gazepipe("info", whole.root).stdout
     assert "recordings of 8 users; 128 maps." in text
 
@@ -227,10 +227,10 @@ def test_info_of_each_kind_of_file(whole: Study) -> None:
             assert result.exit_code == 2
             assert "is no file that `info` knows" in result.output
     assert min(kinds.values()) > 3
-    told = json.loads(gazepipe("info", whole.psm_file("sim01"), "--json").stdout)
-    assert told["arrays"]["maps"] == {"dtype": "float16", "shape": [16, 30, 40]}
-    assert told["arrays"]["table/stimulus"]["dtype"] == "text"
-    assert told["attributes"]["params"]["sigma_deg"] == 1
+    found = json.loads(gazepipe("info", whole.psm_file("sim01"), "--json").stdout)
+    assert found["arrays"]["maps"] == {"dtype": "float16", "shape": [16, 30, 40]}
+    assert found["arrays"]["table/stimulus"]["dtype"] == "text"
+    assert found["attributes"]["params"]["sigma_deg"] == 1
     whole.usm_file.write_bytes(b"")
     assert gazepipe("info", whole.usm_file).exit_code == 8
     assert gazepipe("info", whole.root / "nothing.h5").exit_code == 4

@@ -155,7 +155,8 @@ def test_fail_fast(study: Path, jobs: int) -> None:
     assert set(known) == set(GOOD)
 
 
-PROGRAM = """
+#: What every process begins with, workers, too.
+BEGINNING = """
 import os, resource, signal
 import gazepipe.ingest as stage
 limit = os.environ.get("LIMIT")
@@ -167,22 +168,20 @@ def analyse(source, config, *rest):
         os.kill(os.getpid(), signal.SIGKILL)
     return whole(source, config, *rest)
 stage.analyse = analyse
-if __name__ == "__main__":
-    import sys
-    from gazepipe.cli import main
-    main(sys.argv[1:])
 """
 
 
 def run(study: Path, *options: object, **env: str) -> subprocess.CompletedProcess[str]:
-    """Ingest in a process of its own, of which spawned workers import the same program."""
-    program = study.parent / "program.py"
-    program.write_text(PROGRAM)
+    """Ingest in a process of its own, which begins like its workers."""
+    beginning = study.parent / "beginning"
+    beginning.mkdir(exist_ok=True)
+    (beginning / "sitecustomize.py").write_text(BEGINNING)
+    places = os.pathsep.join([str(beginning), str(Path(package.__file__).parents[1])])
     return subprocess.run(
-        [sys.executable, str(program), "ingest", str(study), *map(str, options)],
+        [sys.executable, "-m", "gazepipe", "ingest", str(study), *map(str, options)],
         capture_output=True,
         text=True,
-        env=os.environ | {"PYTHONPATH": str(Path(package.__file__).parents[1]), "OMP_NUM_THREADS": "1", **env},
+        env=os.environ | {"PYTHONPATH": places, "OMP_NUM_THREADS": "1", **env},
         timeout=300,
     )
 
