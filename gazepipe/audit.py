@@ -19,6 +19,7 @@ from typing import Any
 
 from gazepipe import __version__
 from gazepipe.atomic import make_folder, write_atomically
+from gazepipe.documents import list_lock
 from gazepipe.errors import LockedError, StorageError, StoreError
 from gazepipe.study import Study
 from gazepipe.subjects import subject_id
@@ -58,7 +59,7 @@ def record(study: Study, command: str, *, users: Iterable[str] = (), **detail: A
     path = study.store / AUDIT
     try:
         make_folder(study.store)
-        with filelock.FileLock(study.store / f".{AUDIT}.lock", timeout=30):
+        with list_lock(study.store, AUDIT):
             lines = _lines(path)
             last = _last(path, lines)
             entry: dict[str, Any] = {

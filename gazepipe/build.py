@@ -118,7 +118,7 @@ def plan_build(study: Study, *, force: bool = False) -> StagePlan:
     for gone in study.manifest("build-psm").get("users", {}).keys() - users.keys():
         found.add(f"maps of {gone}", "removed", "no recording is left")
     if built:
-        shared = {study.usm_file: _usm_recipe(built), study.stimuli_file: _pack_recipe(named, images)}
+        shared = {study.usm_file: _usm_recipe(built), study.stimuli_file: _pack_recipe(_found(named, images), images)}
         for path, recipe in shared.items():
             found.make(path.name, not force and store.recipe_of(path) == recipe.digest)
     return found
@@ -349,17 +349,16 @@ def _build_shared(study: Study, built: Mapping[str, Mapping[str, Any]], images: 
         }
         store.save(study.usm_file, "gazepipe.usm", arrays, recipe=recipe, attrs={"users": sorted(members)})
     names = _stimuli(study, built)
-    paths = {s: p for s in names if (p := images.find(s))}
-    size = images.size
-    pack = _pack_recipe(names, images)
+    paths, size = _found(names, images), images.size
+    pack = _pack_recipe(paths, images)
     if force or store.recipe_of(study.stimuli_file) != pack.digest:
         pixels = (
-            np.stack([images.pixels(p) for _, p in sorted(paths.items())])
+            np.stack([images.pixels(p) for p in paths.values()])
             if paths
             else np.zeros((0, size[1], size[0], 3), np.uint8)
         )
-        digests = np.array([images.digest(p) for _, p in sorted(paths.items())], dtype=object)
-        arrays = {"images": pixels, "table/stimulus": np.array(sorted(paths), object), "table/digest": digests}
+        digests = np.array([images.digest(p) for p in paths.values()], dtype=object)
+        arrays = {"images": pixels, "table/stimulus": np.array(list(paths), object), "table/digest": digests}
         store.save(study.stimuli_file, "gazepipe.stimuli", arrays, recipe=pack)
     return len(names)
 
@@ -375,8 +374,12 @@ def _usm_recipe(built: Mapping[str, Mapping[str, Any]]) -> Recipe:
     return Recipe("usm", VERSION, {"users": sorted(members)}, inputs)
 
 
-def _pack_recipe(names: Iterable[str], images: StudyImages) -> Recipe:
-    paths = {s: p for s in sorted(names) if (p := images.find(s))}
+def _found(names: Iterable[str], images: StudyImages) -> dict[str, Path]:
+    """Stimuli that there are files of, in order of name."""
+    return {s: p for s in sorted(names) if (p := images.find(s))}
+
+
+def _pack_recipe(paths: Mapping[str, Path], images: StudyImages) -> Recipe:
     return Recipe("stimuli", VERSION, {"size": images.size}, {s: images.digest(p) for s, p in paths.items()})
 
 

@@ -74,7 +74,7 @@ def observe(
     choices = [_choices(usable, m, disjoint, rng) for _ in range(repetitions)]
     views = _views(encoder, split, config, people, rng)
     offsets: dict[int, torch.Tensor] = {}
-    if isinstance(encoder.net, DescriptorNet) and any(view.fit is None for view in views):
+    if config.recalibration_deg and isinstance(encoder.net, DescriptorNet) and any(v.fit is None for v in views):
         bare = Encoder(encoder.net.unfitted(), encoder.corpus, split.users_train)
         offsets = expected_offsets(bare, split, config, np.random.default_rng([seed, 0xCA2]))
     same: list[F64] = []

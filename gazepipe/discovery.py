@@ -207,11 +207,12 @@ def free_of(jobs: list[Job], elsewhere: dict[str, dict[str, Any]]) -> tuple[list
     clashes: list[Failure] = []
     for job in jobs:
         rival, namesake = recordings.get(fold(job.recording)), users.get(fold(job.user))
-        same = rival is not None and _same_content(job, elsewhere.get(job.recording))
-        there = rival is not None and Path(rival["source"]).resolve() == job.source.resolve()
-        if rival is not None and rival["origin"] == "enrol" and (same or there):
-            continue  # a live session whose person was enrolled at its end
-        if rival is not None and not (same and rival["origin"] == "ingest"):
+        origin = None if rival is None else rival["origin"]
+        if rival is not None and origin == "enrol":
+            there = Path(rival["source"]).resolve() == job.source.resolve()
+            if there or _same_content(job, elsewhere.get(job.recording)):
+                continue  # a live session whose person was enrolled at its end
+        if rival is not None and not (origin == "ingest" and _same_content(job, elsewhere.get(job.recording))):
             found = f"a recording {job.recording!r}, from {rival['source']}"
         elif namesake is not None and (namesake["origin"] != "ingest" or namesake["user"] != job.user):
             found = f"a user {namesake['user']!r}, from {namesake['source']}"

@@ -11,14 +11,25 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from gazepipe.atomic import write_atomically
-from gazepipe.errors import LockedError, StoreError, UnreadableError, no_access
+from gazepipe.errors import LockedError, StoreError, UnreadableError, check_access
 from gazepipe.recipe import digest_json
 
-__all__ = ["CHECKSUMS", "digest_bytes", "has_digest", "listed", "read_json", "strike", "write_json", "write_listed"]
+__all__ = [
+    "CHECKSUMS",
+    "digest_bytes",
+    "has_digest",
+    "list_lock",
+    "listed",
+    "read_json",
+    "strike",
+    "write_json",
+    "write_listed",
+]
 
 #: The list of digests, beside what it lists.
 CHECKSUMS = "checksums.txt"
@@ -64,7 +75,7 @@ def read_json(path: Path, remedy: str) -> dict[str, Any]:
     except FileNotFoundError:
         raise
     except (OSError, ValueError, RecursionError) as error:
-        _check_access(path, error)
+        check_access(path, error)
         problem = str(error)
     if problem is None and content.pop(_DIGEST, None) not in (None, digest_json(content)):
         problem = "its content is not what was written"
@@ -72,12 +83,6 @@ def read_json(path: Path, remedy: str) -> dict[str, Any]:
         msg = f"{path}: damaged ({problem}); {remedy}."
         raise StoreError(msg)
     return dict(content)
-
-
-def _check_access(path: Path, error: Exception) -> None:
-    if isinstance(error, OSError) and no_access(error):
-        msg = f"{path}: cannot be read ({error.strerror}); let this user read it and run again."
-        raise UnreadableError(msg) from None
 
 
 def has_digest(path: Path) -> bool:
@@ -107,7 +112,7 @@ def listed(root: Path) -> dict[str, str]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        _check_access(path, error)
+        check_access(path, error)
         msg = f"{path}: damaged ({error}); delete it, and what it lists is made again."
         raise StoreError(msg) from None
     found = {}
@@ -146,11 +151,18 @@ def strike(root: Path, names: Iterable[str]) -> None:
         _change(root, {}, gone)
 
 
+def list_lock(root: Path, name: str) -> AbstractContextManager[Any]:
+    """Lock of one list of a store, which is also written by those who do not hold the store; waits half a minute."""
+    import filelock
+
+    return filelock.FileLock(root / f".{name}.lock", timeout=30)
+
+
 def _change(root: Path, new: Mapping[str, str], gone: Iterable[str]) -> None:
     import filelock
 
     try:
-        with filelock.FileLock(root / f".{CHECKSUMS}.lock", timeout=30):
+        with list_lock(root, CHECKSUMS):
             try:
                 before = listed(root)
             except UnreadableError:

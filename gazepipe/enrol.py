@@ -31,7 +31,6 @@ from gazepipe.subjects import check_not_forgotten
 from gazepipe.training import Encoder
 
 __all__ = [
-    "PROFILE_PAIRS",
     "Enrolment",
     "Gallery",
     "check",
@@ -40,12 +39,13 @@ __all__ = [
     "person_data",
     "plan_enrolment",
     "take_in",
+    "viewing_profiles",
 ]
 
 VERSION = 1
 
 #: Pairs that a viewing profile is made of at most.
-PROFILE_PAIRS = 100
+_PROFILE_PAIRS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,7 +365,7 @@ def _embed(
     embeddings = means / np.linalg.norm(means, axis=1, keepdims=True)
     roles = {u: part for part in ("train", "validation", "test") for u in model.info[f"users_{part}"]}
     known = tuple(row[u] for u in training if u in row)
-    profiles = None if profile is None else _profiles(profile, corpus, [row[u] for u in members], known)
+    profiles = None if profile is None else viewing_profiles(profile, corpus, [row[u] for u in members], known)
     people = []
     for i, user in enumerate(members):
         others = np.delete(embeddings, i, 0)
@@ -388,12 +388,12 @@ def _embed(
     return people
 
 
-def _profiles(
+def viewing_profiles(
     profile: Model, corpus: Corpus, members: list[int], reference: tuple[int, ...]
 ) -> npt.NDArray[np.float32]:
-    """Viewing profiles of members."""
+    """Viewing profiles of some of a corpus's users, over universal maps of the reference users without them."""
     rng = np.random.default_rng(0)
-    shown = [rng.permutation(np.flatnonzero(corpus.index[u] >= 0))[:PROFILE_PAIRS] for u in members]
+    shown = [rng.permutation(np.flatnonzero(corpus.index[u] >= 0))[:_PROFILE_PAIRS] for u in members]
     out: npt.NDArray[np.float32] = profiles_of(profile.net, "leave_one_out", corpus, members, shown, reference).numpy()
     return out
 

@@ -38,6 +38,7 @@ __all__ = [
     "StorageError",
     "StoreError",
     "UnreadableError",
+    "check_access",
     "lacks_memory",
     "no_access",
     "plain",
@@ -199,6 +200,13 @@ def lacks_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
         return True
     return any(words in str(error).lower() for words in _LACKING)
+
+
+def check_access(path: Path, error: Exception) -> None:
+    """Raise `UnreadableError` if that is why a stored file could not be read."""
+    if isinstance(error, OSError) and no_access(error):
+        msg = f"{path}: cannot be read ({error.strerror}); let this user read it and run again."
+        raise UnreadableError(msg) from None
 
 
 def no_access(error: OSError) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from gazepipe.documents import list_lock
 from gazepipe.errors import StorageError
 from gazepipe.study import Study
 
@@ -40,7 +41,7 @@ def note_outside(study: Study, what: str, place: Path, users: Iterable[str]) -> 
     if path.is_relative_to(study.store.resolve()):
         return
     # A store that can only be read can be exported all the same.
-    with contextlib.suppress(OSError, StorageError, filelock.Timeout), _locked(study):
+    with contextlib.suppress(OSError, StorageError, filelock.Timeout), list_lock(study.store, _FILE):
         rows = _rows(study)
         before = [r for r in rows if (r["what"], r["path"]) == (what, str(path))]
         who = sorted({*users, *(u for r in before for u in r["users"])})  # a folder may still have what it had
@@ -55,17 +56,11 @@ def outside_of(study: Study, user: str) -> list[str]:
 
 def strike_outside(study: Study, user: str) -> None:
     """Take somebody out of what is remembered."""
-    with _locked(study):
+    with list_lock(study.store, _FILE):
         rows = _rows(study)
         after = [r | {"users": [u for u in r["users"] if u != user]} for r in rows]
         if after != rows:
             study.write_manifest(_FILE, {"written": [r for r in after if r["users"]]})
-
-
-def _locked(study: Study) -> Any:
-    import filelock
-
-    return filelock.FileLock(study.store / f".{_FILE}.lock", timeout=30)
 
 
 def _rows(study: Study) -> list[dict[str, Any]]:

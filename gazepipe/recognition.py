@@ -18,11 +18,10 @@ from gazepipe import compute, store
 from gazepipe.build import maps_in_memory
 from gazepipe.calibration import Calibration, load_calibration
 from gazepipe.corpus import Corpus
-from gazepipe.enrol import PROFILE_PAIRS, Enrolment, Gallery, load_gallery
+from gazepipe.enrol import Enrolment, Gallery, load_gallery, viewing_profiles
 from gazepipe.errors import InputError, NothingToDoError
 from gazepipe.models import Model, load_model
 from gazepipe.person_recordings import PersonData, data_of, findings, read_in_memory, refuse
-from gazepipe.profiling import profiles_of
 from gazepipe.stored_corpus import load_corpus
 from gazepipe.study import Failure, Study
 from gazepipe.tables import text_table
@@ -301,12 +300,10 @@ def profile_of_maps(study: Study, maps: store.Contents) -> F32 | None:
     model = load_model(study, "profile")
     training = list(model.info["users_train"])
     corpus = load_corpus(study, users=training, guest=maps)
-    guest, rng = len(training), np.random.default_rng(0)
-    shown = rng.permutation(np.flatnonzero(corpus.index[guest] >= 0))[:PROFILE_PAIRS]
-    if not len(shown):
+    guest = len(training)
+    if not (corpus.index[guest] >= 0).any():
         return None
-    found: F32 = profiles_of(model.net, "leave_one_out", corpus, [guest], [shown], range(guest)).numpy()
-    own: F32 = found[0]
+    own: F32 = viewing_profiles(model, corpus, [guest], tuple(range(guest)))[0]
     return own
 
 

@@ -198,6 +198,11 @@ def unsealed(path: Path) -> bytes | None:
             msg = f"{path}: is not sealed, and its store is; it was not written there, run the stage that makes it."
             raise StoreError(msg)
         data = MAGIC + file.read()
+    return _content(path, root, data)
+
+
+def _content(path: Path, root: Path | None, data: bytes) -> bytes:
+    """Open what was read of a sealed file, which is of the store `root`."""
     if root is None:
         msg = f"{path}: is sealed, and there are no keys of its store ({KEYS}/{MAIN}); put it back to where it was."
         raise StoreError(msg)
@@ -225,9 +230,7 @@ def content_of(path: Path) -> bytes:
         As `unsealed`, but not for what is plain.
     """
     data = path.read_bytes()
-    if not data.startswith(MAGIC):
-        return data
-    return unsealed(path) or b""
+    return _content(path, _root_of(path), data) if data.startswith(MAGIC) else data
 
 
 def destroy_key(root: Path, user: str) -> bool:

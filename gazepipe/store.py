@@ -29,9 +29,8 @@ from gazepipe.errors import (
     OutOfMemoryError,
     StorageError,
     StoreError,
-    UnreadableError,
+    check_access,
     lacks_memory,
-    no_access,
     plain,
 )
 from gazepipe.hdf5_audit import Refused, audited
@@ -244,9 +243,7 @@ def _opened(path: Path, missing: str) -> Iterator[Any]:
         if lacks_memory(error):
             msg = f"{path}: reading it needs more memory than there is; close other programs and run again."
             raise OutOfMemoryError(msg) from None
-        if isinstance(error, OSError) and no_access(error):
-            msg = f"{path}: cannot be read ({error.strerror}); let this user read it and run again."
-            raise UnreadableError(msg) from None
+        check_access(path, error)
         found = plain(str(error)) or type(error).__name__
         msg = f"{path}: damaged or not a gazepipe store ({found}); delete it and run the stage that makes it again."
         raise StoreError(msg) from None

@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 from gazepipe.atomic import make_folder
+from gazepipe.documents import list_lock
 from gazepipe.errors import ConfigError
 from gazepipe.study import Study, fold
 
@@ -68,12 +69,10 @@ def check_not_forgotten(study: Study, user: str) -> None:
 
 
 def _content(study: Study) -> dict[str, Any]:
-    import filelock
-
     content = study.manifest(_FILE)
     if "salt" not in content:
         make_folder(study.store)
-        with filelock.FileLock(study.store / f".{_FILE}.lock", timeout=30):  # two commands may be the first at once
+        with list_lock(study.store, _FILE):  # two commands may be the first at once
             content = study.manifest(_FILE)
             if "salt" not in content:
                 content = {"salt": secrets.token_hex(16), "forgotten": []}

@@ -62,7 +62,7 @@ def markers(
 
     size_px, size_mm = _pair(px, "--px"), _pair(mm, "--mm")
     if size_px is None or size_mm is None:
-        known = _screen(folder, config)
+        known = open_study(folder, config, None).config.screen
         size_px = size_px or (known.width_px, known.height_px)
         size_mm = size_mm or (known.width_mm, known.height_mm)
     screen = MarkerScreen((int(size_px[0]), int(size_px[1])), size_mm, tags, tag_px)
@@ -85,11 +85,6 @@ def _pair(text: str | None, option: str) -> tuple[float, float] | None:
         msg = f"{option} is {text!r}; expected width and height, such as 1920x1080."
         raise click.UsageError(msg) from None
     return wide, high
-
-
-def _screen(folder: Path | None, config: Path | None) -> Any:
-
-    return open_study(folder, config, None).config.screen
 
 
 @command(

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
+from gazepipe.live._defaults import Defaults
 from gazepipe.live._neon_network import Phone, bind_datagrams, find_phone
 from gazepipe.live.source import (
     ClockEchoes,
@@ -52,7 +53,7 @@ _Sample = tuple[int, int, float, float, float, int]
 _FRAMES_KEPT = 4
 
 
-class NeonSource:
+class NeonSource(Defaults):
     """A Neon at an address such as ``"192.168.1.20"`` or ``"neon.local:8080"``; ``"auto"`` looks for the only one.
 
     Parameters
@@ -149,10 +150,6 @@ class NeonSource:
             return SampleBatch.none()
         device, received, x, y, pupil, flags = zip(*got, strict=True)
         return SampleBatch.of(device, x, y, pupil_mm=pupil, received_ns=received, flags=flags)
-
-    def expected(self, begin_ns: int, end_ns: int) -> float:
-        """Return how many samples the nominal rate gives."""
-        return (end_ns - begin_ns) / 1e9 * self.rate_hz
 
     def status(self) -> DeviceStatus:
         """Return battery and storage as the phone last told them, and whether the last sample's glasses were worn."""

@@ -18,7 +18,16 @@ import numpy.typing as npt
 from gazepipe.errors import ConfigError
 from gazepipe.images import read_rgb
 
-__all__ = ["SCREENS", "NoWindowError", "OpenCVPresenter", "Presenter", "SilentPresenter", "canvas", "open_presenter"]
+__all__ = [
+    "SCREENS",
+    "NoWindowError",
+    "OpenCVPresenter",
+    "Presenter",
+    "SilentPresenter",
+    "WindowPresenter",
+    "canvas",
+    "open_presenter",
+]
 
 U8 = npt.NDArray[np.uint8]
 #: What `open_presenter` knows.
@@ -128,7 +137,30 @@ class SilentPresenter:
         """Do nothing."""
 
 
-class OpenCVPresenter:
+class WindowPresenter:
+    """What presenters with a window have in common: each has a way of its own to show a whole screen."""
+
+    def __init__(self, screen_px: tuple[int, int], frame: U8 | None) -> None:
+        self._screen, self._frame = screen_px, frame
+
+    def _show(self, picture: U8, shown: Callable[[], Any]) -> None:
+        """Show a screen, BGR ``(height, width, 3)``, and say so when it is there."""
+        raise NotImplementedError
+
+    def image(self, path: Path, place: Sequence[float], shown: Callable[[], Any]) -> None:
+        """Show an image."""
+        self._show(canvas(self._screen, path, place, self._frame), shown)
+
+    def target(self, x_px: float, y_px: float, shown: Callable[[], Any]) -> None:
+        """Show a disc with a dot in it."""
+        self._show(canvas(self._screen, frame=self._frame, target=(x_px, y_px)), shown)
+
+    def blank(self, shown: Callable[[], Any]) -> None:
+        """Show the frame alone."""
+        self._show(canvas(self._screen, frame=self._frame), shown)
+
+
+class OpenCVPresenter(WindowPresenter):
     """A full-screen window of OpenCV.
 
     Its `imshow` gives no time of the screen's refresh: onsets are stamped when the window system has taken the picture,
@@ -150,7 +182,8 @@ class OpenCVPresenter:
     def __init__(self, screen_px: tuple[int, int], frame: U8 | None = None, title: str = "gazepipe") -> None:
         import cv2
 
-        self._cv2, self._screen, self._frame, self._title = cv2, screen_px, frame, title
+        super().__init__(screen_px, frame)
+        self._cv2, self._title = cv2, title
         try:
             cv2.namedWindow(title, cv2.WINDOW_NORMAL)
             cv2.setWindowProperty(title, cv2.WND_PROP_FULLSCREEN, cv2.WINDOW_FULLSCREEN)
@@ -166,18 +199,6 @@ class OpenCVPresenter:
         self._cv2.imshow(self._title, picture)
         self._cv2.pollKey()
         shown()
-
-    def image(self, path: Path, place: Sequence[float], shown: Callable[[], Any]) -> None:
-        """Show an image."""
-        self._show(canvas(self._screen, path, place, self._frame), shown)
-
-    def target(self, x_px: float, y_px: float, shown: Callable[[], Any]) -> None:
-        """Show a disc with a dot in it."""
-        self._show(canvas(self._screen, frame=self._frame, target=(x_px, y_px)), shown)
-
-    def blank(self, shown: Callable[[], Any]) -> None:
-        """Show the frame alone."""
-        self._show(canvas(self._screen, frame=self._frame), shown)
 
     def wait(self, seconds: float) -> bool:
         """Wait, and see to the window meanwhile."""

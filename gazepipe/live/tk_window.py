@@ -7,15 +7,14 @@ import gc
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from gazepipe.errors import ConfigError
-from gazepipe.live.presenter import NoWindowError, canvas
+from gazepipe.live.presenter import NoWindowError, WindowPresenter
 
 __all__ = ["TkPointer", "TkPresenter"]
 
@@ -38,7 +37,7 @@ def _root() -> Any:
     return root
 
 
-class TkPresenter:
+class TkPresenter(WindowPresenter):
     """A full-screen window of Tk.
 
     Pictures are prepared first and then shown at once. Onsets are stamped when the window system has answered that it
@@ -79,7 +78,8 @@ class TkPresenter:
                 "correct width_px and height_px."
             )
             raise ConfigError(msg)
-        self._tk, self._root, self._screen, self._frame = tkinter, root, screen_px, frame
+        super().__init__(screen_px, frame)
+        self._tk, self._root = tkinter, root
         self._stopped = False
         root.title(title)
         root.configure(background="#808080", cursor="none")
@@ -106,18 +106,6 @@ class TkPresenter:
         self._root.update()
         self._root.winfo_pointerxy()  # comes back when the window system has done what came before
         shown()
-
-    def image(self, path: Path, place: Sequence[float], shown: Callable[[], Any]) -> None:
-        """Show an image."""
-        self._show(canvas(self._screen, path, place, self._frame), shown)
-
-    def target(self, x_px: float, y_px: float, shown: Callable[[], Any]) -> None:
-        """Show a disc with a dot in it."""
-        self._show(canvas(self._screen, frame=self._frame, target=(x_px, y_px)), shown)
-
-    def blank(self, shown: Callable[[], Any]) -> None:
-        """Show the frame alone."""
-        self._show(canvas(self._screen, frame=self._frame), shown)
 
     def wait(self, seconds: float) -> bool:
         """Wait, and see to the window meanwhile; Escape and a window that is closed end it."""

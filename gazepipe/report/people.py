@@ -197,9 +197,8 @@ def chosen_images(
     else:
         order = f"by name ({what})"
     count = min(count, len(rows))
-    return [
-        rows[p] for p in plotting.evenly(count, len(rows))
-    ], f"{count} of {len(rows)}, evenly spaced in order {order}."
+    chosen = [rows[p] for p in plotting.evenly(count, len(rows))]
+    return chosen, f"{count} of {len(rows)}, evenly spaced in order {order}."
 
 
 def _shown(
