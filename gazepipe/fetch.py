@@ -312,10 +312,10 @@ def _checked(source: Source, archive: Path, found: Mapping[str, Path], known: Ma
     digests = {place: _sha256(path) for place, path in sorted(found.items())}
     wrong = [place for place, digest in known.items() if digests[place] != digest]
     if wrong:
-        more = f" and {len(wrong) - 1} more files" if len(wrong) > 1 else ""
+        more = f" and {len(wrong) - 1} more are not what they were" if len(wrong) > 1 else " is not what it was"
         msg = (
-            f"{archive.name}: {wrong[0]}{more} are not what they were (SHA-256 {digests[wrong[0]][:12]}…, expected "
-            f"{known[wrong[0]][:12]}…); the data set was changed or the download damaged. Nothing was changed here."
+            f"{archive.name}: {wrong[0]}{more} (SHA-256 {digests[wrong[0]][:12]}…, expected {known[wrong[0]][:12]}…); "
+            "the data set was changed or the download damaged. Nothing was changed here."
         )
         raise InputError(msg)
     return {place: digest for place, digest in digests.items() if not known or place in known}

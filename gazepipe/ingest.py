@@ -22,6 +22,7 @@ from gazepipe.analyse import analyse
 from gazepipe.config import StudyConfig
 from gazepipe.discovery import Job, digest_of, plan, sort_out
 from gazepipe.errors import GazepipeError, NothingToDoError, RecordingError, StorageError, StoreError, lacks_memory
+from gazepipe.interruption import was_interrupted
 from gazepipe.readers.source import out_of_memory
 from gazepipe.recipe import Recipe, digest_json
 from gazepipe.shards import WAIT_S, Shard, forget_parts, save_part
@@ -246,6 +247,8 @@ def _guarded(job: Job, work: Callable[[Study, Job], Any], study: Study) -> Any:
     except GazepipeError as error:
         return error
     except Exception as error:  # a defect of a reader must not cost the other recordings
+        if was_interrupted(error):
+            raise KeyboardInterrupt from error
         if lacks_memory(error):
             return out_of_memory(job.source)
         where = traceback.extract_tb(error.__traceback__)[-1]

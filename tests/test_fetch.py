@@ -13,6 +13,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Iterator
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,8 @@ def picture(seed: int) -> bytes:
     return bytes(cv2.imencode(".jpg", pixels)[1].tobytes())
 
 
-def fixations(images: list[str]) -> bytes:
+@cache  # the file says when it was made
+def fixations(*images: str) -> bytes:
     """Two people who look at each image three times, in the layout of OSIE and NUS crowd."""
     cells = np.empty((len(images), 1), object)
     for k, image in enumerate(images):
@@ -62,7 +64,7 @@ def archive(**changes: bytes | None) -> bytes:
         "README.md": b"read me",
         "src/demo.m": b"% code",
         "lib/tools.zip": b"PK\x03\x04",  # archives in archives are refused where they are wanted
-        "data/eye/fixations.mat": fixations(names),
+        "data/eye/fixations.mat": fixations(*names),
         "data/labels.mat": b"labels",
         **{f"data/stimuli/{name}": picture(k) for k, name in enumerate(names)},
     }
@@ -165,7 +167,7 @@ def test_what_is_no_longer_the_same_is_refused(mirror: Mirror, tmp_path: Path) -
     mirror.files["/gaze/crowd.zip"] = archive(**{"data/stimuli/002.jpg": picture(9)})
     done = gazepipe("fetch", "crowd", tmp_path, "--accept-licence")
     assert done.exit_code == 3
-    assert "crowd.zip: stimuli/002.jpg are not what they were (SHA-256" in done.stderr
+    assert "crowd.zip: stimuli/002.jpg is not what it was (SHA-256" in done.stderr
     assert files_below(tmp_path) == before
     # Digests that gazepipe has from the start: this archive is not OSIE's.
     mirror.files["/gaze/osie.zip"] = archive()

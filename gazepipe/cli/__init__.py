@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ import click
 from gazepipe import __version__
 from gazepipe.cli._command import LazyGroup
 from gazepipe.errors import GazepipeError, OutOfMemoryError, StorageError, lacks_memory, no_access, plain
+from gazepipe.interruption import end_in_order, was_interrupted
 
 __all__ = ["SECTIONS", "main"]
 
@@ -102,6 +101,8 @@ class _Group(LazyGroup):
                 try:
                     return super().invoke(ctx)
                 except Exception as error:
+                    if was_interrupted(error):
+                        raise KeyboardInterrupt from error
                     if isinstance(error, GazepipeError) or not lacks_memory(error):
                         raise
                     raise OutOfMemoryError(_TOO_LITTLE_MEMORY) from error
@@ -157,15 +158,6 @@ def main(ctx: click.Context, quiet: bool, show_traceback: bool, record_file: Pat
     from gazepipe import compute
 
     compute.prepare()
-    _end_in_order()
+    end_in_order()
     # Of several processes that torchrun started, the first one speaks.
     ctx.obj = {"quiet": quiet or int(os.environ.get("RANK", "0")) > 0}
-
-
-def _end_in_order() -> None:
-    """Take SIGTERM, which clusters send before they kill, as Ctrl-C; and the end of the terminal, too."""
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        hangup = getattr(signal, "SIGHUP", None)  # not on Windows
-        if hangup is not None and signal.getsignal(hangup) is signal.SIG_DFL:
-            signal.signal(hangup, signal.default_int_handler)
