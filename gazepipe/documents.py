@@ -4,6 +4,8 @@ Text has no checksum. A manifest with a flipped bit may still be JSON and say an
 digest of the rest of itself. Tables, pictures and logs are listed in `checksums.txt`, which coreutils can check, too::
 
     cd store && b2sum --length 128 --check checksums.txt
+
+In a store that is sealed as a whole all of them are sealed; then the list has digests of what is on the disk.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from typing import Any
 from gazepipe.atomic import write_atomically
 from gazepipe.errors import LockedError, StoreError, UnreadableError, check_access
 from gazepipe.recipe import digest_json
+from gazepipe.sealing import sealed_text, text_of
 
 __all__ = [
     "CHECKSUMS",
@@ -49,7 +52,7 @@ def write_json(path: Path, content: Mapping[str, Any], *, indent: int | None = 1
     plain = json.loads(json.dumps(content, default=str))
     text = json.dumps({**plain, _DIGEST: digest_json(plain)}, indent=indent, ensure_ascii=False)
     # Names of files may be no UTF-8; what Python has for their bytes is then written as JSON escapes it.
-    write_atomically(path, (text + "\n").encode("utf-8", "backslashreplace"))
+    write_atomically(path, sealed_text(path, (text + "\n").encode("utf-8", "backslashreplace")))
 
 
 def read_json(path: Path, remedy: str) -> dict[str, Any]:
@@ -70,7 +73,7 @@ def read_json(path: Path, remedy: str) -> dict[str, Any]:
         If it is damaged; `UnreadableError` if only this user may not read it.
     """
     try:
-        content: Any = json.loads(path.read_text(encoding="utf-8"))
+        content: Any = json.loads(text_of(path).decode())
         problem = None if isinstance(content, dict) else "no JSON object"
     except FileNotFoundError:
         raise
@@ -87,7 +90,7 @@ def read_json(path: Path, remedy: str) -> dict[str, Any]:
 
 def has_digest(path: Path) -> bool:
     """Whether a JSON file that can be read holds a digest."""
-    return _DIGEST in json.loads(path.read_text(encoding="utf-8"))
+    return _DIGEST in json.loads(text_of(path).decode())
 
 
 # ---- listed files ----------------------------------------------------------------------------------------------------
@@ -126,7 +129,7 @@ def listed(root: Path) -> dict[str, str]:
 
 
 def write_listed(root: Path, files: Mapping[Path, bytes]) -> None:
-    """Write files below `root`, each whole or not at all, and list their digests.
+    """Write texts below `root`, each whole or not at all, and list their digests, as they are on the disk.
 
     A file is taken off the list while it is written: one that a killed run left is unlisted, never falsely damaged.
 
@@ -139,9 +142,10 @@ def write_listed(root: Path, files: Mapping[Path, bytes]) -> None:
     """
     names = {path: path.relative_to(root).as_posix() for path in files}
     strike(root, names.values())
-    for path, data in files.items():
+    written = {path: sealed_text(path, data) for path, data in files.items()}
+    for path, data in written.items():
         write_atomically(path, data)
-    _change(root, {names[path]: digest_bytes(data) for path, data in files.items()}, ())
+    _change(root, {names[path]: digest_bytes(data) for path, data in written.items()}, ())
 
 
 def strike(root: Path, names: Iterable[str]) -> None:

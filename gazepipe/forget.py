@@ -120,7 +120,9 @@ def _journal(study: Study, plan: Plan, before: dict[str, Any]) -> dict[str, Any]
     # A name that others' paths have, too (rec.csv in a folder of each), tells of nobody.
     common = {part for n, r in known.items() if n not in plan.recordings for part in Path(r["source"]).parts}
     files = (Path(r["source"]).name for n, r in known.items() if n in plan.recordings and r["origin"] != "import")
-    names = [plan.user, *plan.recordings, *(name for name in files if name not in common)]
+    # What their files are called, if not by the pseudonym: a list may have it.
+    called = [study.psm_file(plan.user).stem, *(study.recording_file(n).stem for n in plan.recordings if n in known)]
+    names = [*dict.fromkeys([plan.user, *plan.recordings, *called]), *(name for name in files if name not in common)]
     removed = [p.relative_to(study.store).as_posix() for p in plan.remove]
     parts = {
         "names": names,
@@ -170,14 +172,13 @@ def _rewrite(study: Study, plan: Plan, journal: dict[str, Any]) -> None:
             after["notes"] = [n for n in after["notes"] if not traces.in_text(str(n))]
         if after != before:
             study.write_manifest(stage, after)
-    failures = study.store / "failures.jsonl"
-    if failures.is_file():
-        lines = failures.read_text(encoding="utf-8", errors="replace").splitlines()
+    if study.failures_file.is_file():
+        lines = study.failure_lines()
         others = Traces(journal["names"], set(study.known_recordings()), ())
         kept = [line for line in lines if not _names_in(line, others)]
         if kept != lines:
-            write_listed(study.store, {failures: "".join(f"{line}\n" for line in kept).encode()})
-    summary = study.store / "predictions" / SUMMARY
+            write_listed(study.store, {study.failures_file: "".join(f"{line}\n" for line in kept).encode()})
+    summary = study.predictions / SUMMARY
     if summary.is_file():
         # Maps of the others went with the weights that made them.
         rows = {} if plan.trained_on else predicted_rows(summary.parent)
@@ -228,7 +229,7 @@ def _gallery_without(study: Study, user: str) -> None:
 
 def _delete(study: Study, plan: Plan) -> None:
     strike(study.store, [p.relative_to(study.store).as_posix() for p in plan.remove])
-    for path in plan.remove:
+    for path in plan.remove + plan.beside:
         _unlink(path)
     # What shards left that were never gathered names everybody in them; a shard that runs again finds its files done.
     for path in part_files(study):

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from gazepipe import consent, store
-from gazepipe.dag import FOLDER
+from gazepipe.dag import FOLDER, folder_of
 from gazepipe.errors import GazepipeError, NothingToDoError, StoreError
+from gazepipe.file_names import has_random_names
 from gazepipe.integrity import ASIDE
 from gazepipe.originals import Original, originals_of
 from gazepipe.predicted import SUMMARY, predicted_rows
+from gazepipe.sealing import user_of_seal
 from gazepipe.shards import part_files
 from gazepipe.study import Study, check_label
 from gazepipe.weights_header import header_of
@@ -47,6 +48,8 @@ class Plan:
         Where their recordings came from, with the digest of each.
     others
         Digests of what came from others, with the user.
+    beside
+        The workflow engine's folder, if it is beside the store: it goes as a whole.
     """
 
     user: str
@@ -57,6 +60,7 @@ class Plan:
     originals: list[Original] = field(default_factory=list)
     ingested: dict[str, str] = field(default_factory=dict)
     others: dict[str, str] = field(default_factory=dict)
+    beside: list[Path] = field(default_factory=list)
 
 
 def plan_of(study: Study, user: str) -> Plan:
@@ -92,10 +96,13 @@ def _plan(study: Study, user: str) -> Plan:
         msg = f"{study.store / 'manifest'}: has recordings that gazepipe did not write; delete it and run ingest again."
         raise StoreError(msg)
     mine = {name: row for name, row in known.items() if row["user"] == user}
-    files = [p for p in sorted((study.store / "recordings").glob("*.h5")) if p.stem in mine or _left_of(p, user, known)]
+    theirs = {study.recording_file(name) for name in mine}
+    named = {study.recording_file(name) for name in known}
+    stored = sorted((study.store / "recordings").glob("*.h5"))
+    files = [p for p in stored if p in theirs or (p not in named and _left_of(study, p, user))]
     plan = Plan(user, _trained_on(study, user), sorted({*mine, *(p.stem for p in files)}), files)
     plan.remove += [p for p in (study.psm_file(user),) if p.is_file()]
-    plan.remove += _below(study.store / "predictions" / user)
+    plan.remove += _below(study.predictions_of(user))
     plan.remove += _below(study.store / ASIDE)
     if plan.trained_on:
         derived = [study.usm_file, *sorted(study.store.glob("evaluation.*"))]
@@ -104,6 +111,7 @@ def _plan(study: Study, user: str) -> Plan:
         plan.rebuild = _rebuild(study)
     if plan.remove:  # logs of the engine and manifests of shards name people; nothing is lost with them
         plan.remove += _below(study.store / FOLDER) + sorted(part_files(study))
+        plan.beside = [p for p in (folder_of(study),) if p.parent != study.store.resolve() and p.is_dir()]
         plan.remove += [p for p in (study.report_file,) if p.is_file()]
     plan.remove = list(dict.fromkeys(plan.remove))
     if not plan.trained_on and in_gallery(study, user):
@@ -124,13 +132,13 @@ def _below(folder: Path) -> list[Path]:
     return [p for p in sorted(folder.rglob("*")) if p.is_file()] if folder.is_dir() else []
 
 
-def _left_of(path: Path, user: str, known: Iterable[str]) -> bool:
-    """Whether a recording that no manifest names is theirs; of one that cannot be read, its name decides."""
-    if path.stem in known:
-        return False
+def _left_of(study: Study, path: Path, user: str) -> bool:
+    """Whether a recording that no manifest names is theirs; of one that cannot be read, name or seal decides."""
     try:
         return str(store.load(path, "gazepipe.recording", only=()).attrs.get("user")) == user
     except GazepipeError:
+        if has_random_names(study.store):
+            return path == study.recording_file(user) or user_of_seal(study.store, path, user)
         return path.stem == user or path.stem.startswith(f"{user}_")
 
 
@@ -186,6 +194,6 @@ def _rebuild(study: Study) -> list[str]:
             found.append(f"{what} (gazepipe evaluate{option})")
     if _below(study.store / "folds"):
         found.append("cross-validation (gazepipe crossvalidate)")
-    if predicted := predicted_rows(study.store / "predictions"):
+    if predicted := predicted_rows(study.predictions):
         found.append(f"{len(predicted)} predicted maps (gazepipe predict)")
     return found

@@ -9,13 +9,19 @@ from typing import Any
 
 from gazepipe import store
 from gazepipe.documents import read_json
-from gazepipe.errors import ConfigError, NothingToDoError, StoreError
+from gazepipe.errors import ConfigError, NothingToDoError, StoreError, plain
+from gazepipe.file_names import has_random_names
+from gazepipe.predicted import predicted_rows
+from gazepipe.sealing import text_of
 from gazepipe.study import Study
 from gazepipe.weights_header import header_of
 
-__all__ = ["file_info", "file_text", "store_info", "store_text"]
+__all__ = ["file_info", "file_text", "files_of", "files_text", "store_info", "store_text"]
 
 _JSON_ATTRIBUTES = ("params", "inputs", "quality", "meta", "warnings", "users", "measures", "precision", "verification")
+
+#: Texts of a store, which are shown as they are: in a sealed store nothing else opens them.
+_TEXTS = (".jsonl", ".md", ".csv", ".txt")
 
 #: Part of the store → what its files are called.
 _PARTS = {
@@ -40,10 +46,7 @@ def store_info(study: Study) -> dict[str, Any]:
     StoreError
         If a manifest is damaged.
     """
-    root = study.store
-    if not root.is_dir():
-        msg = f"{root}: there is no store; run `gazepipe run` first."
-        raise NothingToDoError(msg)
+    root = _store_of(study)
     parts: dict[str, dict[str, int]] = {}
     for path in root.rglob("*"):
         if path.is_file() and not path.name.startswith("."):
@@ -68,7 +71,53 @@ def store_info(study: Study) -> dict[str, Any]:
         "networks": networks,
         "gallery_model": gallery.get("model"),
         "checkpoints": sorted(p.stem for p in (root / "models").glob("*.checkpoint")),
+        "file_names": "random" if has_random_names(root) else "pseudonyms",
+        "files": _files(study),
     }
+
+
+def files_of(study: Study, user: str) -> dict[str, Any]:
+    """Which files of a store are of one user alone, whatever they are called.
+
+    Raises
+    ------
+    NothingToDoError
+        If there is no store, or nothing of them in it.
+    StoreError
+        If a manifest is damaged.
+    """
+    root = _store_of(study)
+    rows = [row for row in _files(study) if row["user"] == user]
+    if not rows:
+        msg = f"user {user!r} is not in {root}; `gazepipe info --json` lists the users."
+        raise NothingToDoError(msg)
+    return {"store": str(root), "user": user, "files": rows}
+
+
+def files_text(info: Mapping[str, Any]) -> str:
+    """Return it for people: what a file is, and where."""
+    wide = max(len(row["what"]) for row in info["files"])
+    lines = [f"{info['store']}, files of {info['user']}", ""]
+    return "\n".join([*lines, *(f"{row['what']:<{wide}}  {row['file']}" for row in info["files"])])
+
+
+def _store_of(study: Study) -> Path:
+    if not study.store.is_dir():
+        msg = f"{study.store}: there is no store; run `gazepipe run` first."
+        raise NothingToDoError(msg)
+    return study.store
+
+
+def _files(study: Study) -> list[dict[str, str]]:
+    """Files that are of one person each: whose, what, and where below the store."""
+    known = study.known_recordings().items()
+    found = [(str(row["user"]), f"recording {name}", study.recording_file(name)) for name, row in known]
+    found += [(user, "maps", study.psm_file(user)) for user in study.manifest("build-psm").get("users", {})]
+    for row in predicted_rows(study.predictions).values():
+        image = Path(str(row.get("image"))).name
+        found += [(str(row.get("user")), f"{w} of {image}", study.predictions / row[w]) for w in ("array", "overlay")]
+    rows = [(user, what, path.relative_to(study.store).as_posix()) for user, what, path in sorted(found)]
+    return [{"user": user, "what": what, "file": name} for user, what, name in rows]
 
 
 def store_text(info: Mapping[str, Any]) -> str:
@@ -90,6 +139,8 @@ def store_text(info: Mapping[str, Any]) -> str:
         "",
         f"{info['recordings']} recordings of {len(info['users'])} users{origin}; {info['maps']} maps{enrolled}.",
     ]
+    if info["file_names"] == "random":
+        lines.append("No pseudonym is in a path; `gazepipe info --user` tells which files are somebody's.")
     for name, about in info["networks"].items():
         lines.append(f"{name}: trained in {about['seconds'] or 0:.0f} s by gazepipe {about['gazepipe_version']}.")
     model = info["networks"].get("embedding", {}).get("recipe")
@@ -122,8 +173,12 @@ def file_info(path: Path) -> dict[str, Any]:
         attrs, arrays = _weights(path), _tensors(path)
     elif path.suffix == ".json":
         attrs, arrays = read_json(path, "delete it and run the stage that makes it again"), {}
+    elif path.suffix in _TEXTS:
+        text = text_of(path).decode("utf-8", "replace")
+        return {"file": str(path), "bytes": path.stat().st_size, "attributes": {}, "arrays": {}, "text": text}
     else:
-        msg = f"{path}: is no file that `info` knows; expected .h5, .safetensors, .checkpoint or .json of a store."
+        known = f".h5, .safetensors, .checkpoint, .json, {', '.join(_TEXTS[:-1])} or {_TEXTS[-1]}"
+        msg = f"{path}: is no file that `info` knows; expected {known} of a store."
         raise ConfigError(msg)
     return {"file": str(path), "bytes": path.stat().st_size, "attributes": attrs, "arrays": arrays}
 
@@ -131,6 +186,8 @@ def file_info(path: Path) -> dict[str, Any]:
 def file_text(info: Mapping[str, Any], width: int = 120) -> str:
     """Return it for people: one line each, long values cut."""
     lines = [f"{info['file']}  {_size(info['bytes'])}", ""]
+    if "text" in info:
+        return "\n".join([*lines, *map(plain, info["text"].splitlines())])
     wide = max(map(len, info["attributes"]), default=0)
     for name, value in info["attributes"].items():
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

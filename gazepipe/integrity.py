@@ -31,7 +31,7 @@ from gazepipe.errors import (
 from gazepipe.parallel import Aside
 from gazepipe.predicted import predicted_rows
 from gazepipe.recipe import Recipe
-from gazepipe.sealing import is_sealed
+from gazepipe.sealing import in_the_clear, is_sealed
 from gazepipe.study import Study
 
 __all__ = ["ASIDE", "Finding", "Integrity", "check_store", "set_aside"]
@@ -120,7 +120,10 @@ def check_store(study: Study, show: Callable[[int, int, str], None] | None = Non
         found = _check_apart(aside, path, name, digests.get(name), predicted.get(name))
         if found is not None:
             report.findings.append(found)
-        if is_sealed(root) and (path == study.report_file or name.startswith("figures/")):
+        if path.is_file() and in_the_clear(root, path):
+            text = f"{path}: is in the clear, and the store is sealed; delete it."
+            report.findings.append(Finding(name, "unguarded", text))
+        elif is_sealed(root) and (path == study.report_file or name.startswith("figures/")):
             text = f"{path}: shows people's gaze in the clear, and the store is sealed; delete it."
             report.findings.append(Finding(name, "unguarded", text))
         if show:
@@ -246,16 +249,20 @@ def _manifests(study: Study, there: set[str], digests: dict[str, str], predicted
     """Files that are named and not there, or not the ones named; and files that nobody names."""
     root = study.store
     try:
-        named = {f"recordings/{r}.h5": row.get("recipe") for r, row in study.known_recordings().items()}
-        named |= {f"psm/{u}.h5": row.get("recipe") for u, row in study.manifest("build-psm").get("users", {}).items()}
+        files = [(study.recording_file(r), r, row.get("recipe")) for r, row in study.known_recordings().items()]
+        files += [
+            (study.psm_file(u), u, row.get("recipe")) for u, row in study.manifest("build-psm").get("users", {}).items()
+        ]
     except StoreError:
         return  # the manifest itself is reported
-    for name, recipe in sorted(named.items()):
+    named = {path.relative_to(root).as_posix(): (whose, recipe) for path, whose, recipe in files}
+    for name, (whose, recipe) in sorted(named.items()):
+        of = "" if Path(name).stem == whose else f" ({whose})"
         if name not in there:
-            message = f"{root / name}: is not there, and a manifest names it; run the stage that makes it again."
+            message = f"{root / name}: is not there, and a manifest names it{of}; run the stage that makes it again."
             yield Finding(name, "missing", message)
         elif recipe is not None and store.recipe_of(root / name) not in (recipe, None):
-            message = f"{root / name}: is not the one that the manifest names; run the stage that makes it again."
+            message = f"{root / name}: is not the one that the manifest names{of}; run the stage that makes it again."
             yield Finding(name, "missing", message)
     for name in sorted((set(digests) | set(predicted)) - there):
         yield Finding(name, "missing", f"{root / name}: is not there, and was written once; make it again.")

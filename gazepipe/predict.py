@@ -210,9 +210,12 @@ class _Order:
         if refused and not self.people:
             raise InputError(next(iter(refused.values())))
         self.predictor, self.files = predictor, _image_files(images)
-        self.root = to or predictor.study.store / "predictions"
+        study = predictor.study
+        self.root = to or study.predictions
         single = to is not None and isinstance(users, str)
-        self.folders = {p.user: self.root if single else self.root / p.user for p in self.people}
+        inside = {} if to else {p.user: study.predictions_of(p.user) for p in self.people}
+        self.folders = inside or {p.user: self.root if single else self.root / p.user for p in self.people}
+        self._name = study.prediction_name if to is None else lambda path: path.stem
         self.kept = {} if force else predicted_rows(self.root)
         self.failures = [Failure("predict", user, sentence) for user, sentence in refused.items()]
         self._common = [predictor.gallery.model, *predictor.recipe]
@@ -223,7 +226,8 @@ class _Order:
         small = read_rgb(path, (self.predictor.size[1], self.predictor.size[0]))
         universal, source = self.predictor.universal(path, small)
         shared = digest_json([*self._common, digest_file(path), source, _digest(universal)])
-        outputs = {u: (folder / f"{path.stem}.png", folder / f"{path.stem}.npy") for u, folder in self.folders.items()}
+        name = self._name(path)
+        outputs = {u: (folder / f"{name}.png", folder / f"{name}.npy") for u, folder in self.folders.items()}
         return small, universal, source, outputs, {u: digest_json([shared, v]) for u, v in self._vectors.items()}
 
 

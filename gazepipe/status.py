@@ -56,7 +56,7 @@ def study_status(study: Study) -> list[dict[str, Any]]:
     except (GazepipeError, KeyError):
         row("evaluate", False, "not evaluated", "gazepipe evaluate")
     n = len(study.failures())
-    row("failures", not n, f"{n} inputs not used, or only partly", f"see {study.store / 'failures.jsonl'}")
+    row("failures", not n, f"{n} inputs not used, or only partly", f"gazepipe info {study.failures_file}")
     return rows
 
 

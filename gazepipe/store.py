@@ -33,6 +33,7 @@ from gazepipe.errors import (
     lacks_memory,
     plain,
 )
+from gazepipe.file_names import begin_names
 from gazepipe.hdf5_audit import Refused, audited
 from gazepipe.recipe import Recipe, digest_json
 from gazepipe.sealing import begin, sealed, unsealed
@@ -380,6 +381,7 @@ def lock(store: Path, timeout_s: float = 2.0, *, part: str = "") -> Iterator[Non
             # A part begins under the store's own lock and goes on under one that only it holds; whoever wants the whole
             # store holds its lock, so that no part can begin, and the locks of all parts.
             begin(store)
+            begin_names(store)
             names = [f".lock-{part}"] if part else sorted(p.name for p in store.glob(".lock-*"))
             for name in names:
                 held.enter_context(filelock.FileLock(store / name, timeout=timeout_s))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
-import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,46 +10,12 @@ from typing import Any
 
 from gazepipe.config import CONFIG_NAME, StudyConfig, load_config
 from gazepipe.documents import read_json, write_json, write_listed
-from gazepipe.errors import ConfigError, NothingToDoError, StorageError, StoreError, plain
-from gazepipe.sealing import prepare
+from gazepipe.errors import ConfigError, NothingToDoError, StorageError, StoreError
+from gazepipe.file_names import file_name, image_name, prepare_names
+from gazepipe.labels import check_label, fold, stored_name
+from gazepipe.sealing import prepare, text_of
 
 __all__ = ["Failure", "Study", "check_label", "check_spelling", "fold", "stored_name"]
-
-#: Names that the store has files of: a user, or a user and a session.
-_STORED = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,128}")
-_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-_DEVICE_NAMES = {"con", "prn", "aux", "nul", *(f"{d}{i}" for d in ("com", "lpt") for i in range(10))}
-
-
-def check_label(label: str, what: str) -> str:
-    """Return a user or session label if it can safely name a file on every system.
-
-    Raises
-    ------
-    ConfigError
-        If it cannot.
-    """
-    if not _LABEL.fullmatch(label) or label.lower() in _DEVICE_NAMES:
-        msg = (
-            f"{what} {label!r} cannot be used; expected a letter or digit followed by up to 63 letters, digits, '-' "
-            "or '_'."
-        )
-        raise ConfigError(msg)
-    return label
-
-
-def stored_name(name: str) -> str:
-    """Return a name that a manifest or a gallery holds if it can name a file of the store, and no other.
-
-    Raises
-    ------
-    StoreError
-        If it leads out of the store, or is none that gazepipe stores under.
-    """
-    if not _STORED.fullmatch(name) or name.lower() in _DEVICE_NAMES:
-        msg = f"the store names {plain(name)[:100]!r}, which is no user or recording; it was not written by gazepipe."
-        raise StoreError(msg)
-    return name
 
 
 def check_spelling(study: Study, user: str) -> None:
@@ -66,11 +30,6 @@ def check_spelling(study: Study, user: str) -> None:
         if fold(row["user"]) == fold(user) and row["user"] != user:
             msg = f"user {user!r}: the study already has a user {row['user']!r}; use one spelling for one person."
             raise ConfigError(msg)
-
-
-def fold(label: str) -> str:
-    """Two labels that fold alike are one file on some systems."""
-    return unicodedata.normalize("NFC", label).casefold()
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +88,8 @@ class Study:
         Raises
         ------
         ConfigError
-            If there is no configuration or it is wrong, or the store is sealed and this is not its passphrase.
+            If there is no configuration or it is wrong, the store is sealed and this is not its passphrase, or its
+            files are called otherwise than they are to be.
         StorageError
             If this user may not look into the store.
         """
@@ -151,6 +111,7 @@ class Study:
         where_to = to if to is not None else root / loaded.store
         try:
             prepare(where_to, loaded.encryption, root)
+            prepare_names(where_to, loaded.file_names)
         except PermissionError as error:
             msg = f"{where_to}: the store cannot be looked into ({error.strerror}); let this user read and write it."
             raise StorageError(msg) from None
@@ -160,11 +121,29 @@ class Study:
 
     def recording_file(self, recording: str) -> Path:
         """Samples, trials, fixations and quality of one recording."""
-        return self.store / "recordings" / f"{stored_name(recording)}.h5"
+        return self.store / "recordings" / f"{file_name(self.store, stored_name(recording))}.h5"
 
     def psm_file(self, user: str) -> Path:
         """Personal saliency maps of one user."""
-        return self.store / "psm" / f"{stored_name(user)}.h5"
+        return self.store / "psm" / f"{file_name(self.store, stored_name(user))}.h5"
+
+    @property
+    def predictions(self) -> Path:
+        """Folder of predicted maps."""
+        return self.store / "predictions"
+
+    def predictions_of(self, user: str) -> Path:
+        """Folder of the predicted maps of one user."""
+        return self.predictions / file_name(self.store, stored_name(user))
+
+    def prediction_name(self, image: Path) -> str:
+        """What the predicted maps of an image are called in it, without suffix."""
+        return image_name(self.store, image.stem)
+
+    @property
+    def failures_file(self) -> Path:
+        """What the stages could not use, or not fully."""
+        return self.store / "failures.jsonl"
 
     @property
     def usm_file(self) -> Path:
@@ -225,20 +204,23 @@ class Study:
 
     def write_failures(self, stage: str, failures: Iterable[Failure]) -> None:
         """Replace this stage's lines in `failures.jsonl`."""
-        path = self.store / "failures.jsonl"
-        kept: list[str] = []
-        if path.is_file():
-            for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-                if _stage_of(line) not in (None, stage):
-                    kept.append(line)
+        path = self.failures_file
+        kept = [line for line in self.failure_lines() if _stage_of(line) not in (None, stage)]
         kept += [json.dumps(f.row(), ensure_ascii=False) for f in failures]
         if kept or path.is_file():
             write_listed(self.store, {path: "".join(line + "\n" for line in kept).encode()})
 
+    def failure_lines(self) -> list[str]:
+        """Lines of `failures.jsonl`; none of a file that is damaged as a whole, which the next stage writes anew."""
+        try:
+            return text_of(self.failures_file).decode("utf-8", "replace").splitlines()
+        except (FileNotFoundError, StoreError):
+            return []
+
     def failures(self) -> list[Failure]:
         """Everything that the stages could not use, or not fully, when they last ran; damaged lines are left out."""
-        path, found = self.store / "failures.jsonl", []
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
+        found = []
+        for line in self.failure_lines():
             try:
                 row = json.loads(line)
                 found.append(Failure(row["stage"], row["source"], row["message"], bool(row.get("partial"))))

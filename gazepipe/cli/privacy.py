@@ -119,6 +119,8 @@ def _announce(plan: Plan, store: Path, recordings: bool) -> None:
     click.echo(f"{len(plan.remove)} files of {store} would be removed:", err=True)
     for path in plan.remove:
         click.echo(f"  {path.relative_to(store)}", err=True)
+    for path in plan.beside:
+        click.echo(f"and the workflow engine's folder, {path}", err=True)
     for what in plan.rebuild:
         click.echo(f"to be made again: {what}", err=True)
     for named in plan.originals:

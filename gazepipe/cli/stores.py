@@ -24,20 +24,27 @@ __all__ = ["info", "verify_store"]
     examples=[
         "gazepipe info study",
         "gazepipe info study/store/gallery.h5 --json",
+        "gazepipe info study --user p07",
     ]
 )
 @click.argument("path", type=PathArgument, required=False)
+@click.option("--user", help="List the files of this user alone, whatever they are called.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 @study_options
 @click.pass_context
-def info(ctx: click.Context, /, path: Path | None, as_json: bool, config: Path | None, to: Path | None) -> None:
+def info(
+    ctx: click.Context, /, path: Path | None, user: str | None, as_json: bool, config: Path | None, to: Path | None
+) -> None:
     """Show what a store holds, or one of its files.
 
-    PATH is a study folder (default: the current one), or a file of a store: HDF5, weights or JSON.
+    PATH is a study folder (default: the current one), or a file of a store: HDF5, weights, JSON or text.
     """
     from gazepipe import info as stage
 
-    if path is not None and not path.is_dir():
+    if user is not None:
+        found = stage.files_of(open_study(path, config, to), user)
+        text = stage.files_text(found)
+    elif path is not None and not path.is_dir():
         found = stage.file_info(path)
         text = stage.file_text(found, shutil.get_terminal_size((120, 24)).columns)
     else:

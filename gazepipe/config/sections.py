@@ -313,6 +313,9 @@ class StudyConfig(Section):
     recordings: str = Field(".", description="folder of recordings; relative paths start at this file")
     stimuli: str = Field("stimuli", description="folder of the images")
     store: str = Field("store", description="folder for everything gazepipe makes")
+    file_names: Literal["pseudonyms", "random"] = Field(
+        "pseudonyms", description="of people's files in a new store; random: no pseudonym in a path, as in a sealed one"
+    )
     seed: int = Field(0, description="of everything drawn at random in training and evaluation")
     screen: ScreenConfig = ScreenConfig()
     ingest: IngestConfig = IngestConfig()

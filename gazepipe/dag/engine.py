@@ -164,6 +164,7 @@ def order(study: Study, request: Request, lock: int | None = None) -> Order:
         "jobs": request.jobs or 0,
         "threads": request.threads or 0,
         "cores": _cores(profile),
+        "manifest": os.path.relpath(study.store.resolve() / "manifest", folder),
     }
     write_json(folder / "run.json", settings)
     base = ["--snakefile", str(pipelines() / "Snakefile"), "--directory"]
