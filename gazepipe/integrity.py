@@ -120,11 +120,11 @@ def check_store(study: Study, show: Callable[[int, int, str], None] | None = Non
         found = _check_apart(aside, path, name, digests.get(name), predicted.get(name))
         if found is not None:
             report.findings.append(found)
-        if path.is_file() and in_the_clear(root, path):
-            text = f"{path}: is in the clear, and the store is sealed; delete it."
-            report.findings.append(Finding(name, "unguarded", text))
-        elif is_sealed(root) and (path == study.report_file or name.startswith("figures/")):
+        if is_sealed(root) and (path == study.report_file or name.startswith("figures/")):
             text = f"{path}: shows people's gaze in the clear, and the store is sealed; delete it."
+            report.findings.append(Finding(name, "unguarded", text))
+        elif found is None and path.is_file() and in_the_clear(root, path):
+            text = f"{path}: is in the clear, and the store is sealed; delete it."
             report.findings.append(Finding(name, "unguarded", text))
         if show:
             show(done, len(paths), name)

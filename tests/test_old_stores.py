@@ -20,6 +20,8 @@ from gazepipe.predicted import predicted_rows
 from gazepipe.study import Study
 
 RELEASED = sorted((Path(__file__).parent / "stores").glob("*.zip"))
+#: Sealed before texts were; the passphrase is that of the test below. It cannot be made again.
+SEALED = Path(__file__).parent / "stores" / "sealed" / "0.1.0.zip"
 PEOPLE = [f"u{n}" for n in range(8)]
 
 
@@ -94,4 +96,30 @@ def test_commands_that_go_on_from_it(old: Study, tmp_path: Path) -> None:
     gazepipe("evaluate", old.root)
     gazepipe("forget", "--study", old.root, "--user", "late", "--dry-run")
     gazepipe("forget", "--study", old.root, "--user", "late", "--yes")
+    assert [f.message for f in check_store(old).findings if f.bad] == []
+
+
+def test_a_store_that_was_sealed_before_texts_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is read and gone on from as it is: called by pseudonyms, texts in the clear."""
+    pytest.importorskip("cryptography", reason='needs the extra: pip install "gazepipe[encryption]"')
+    monkeypatch.setenv("GAZEPIPE_PASSPHRASE", "correct horse battery staple")
+    with zipfile.ZipFile(SEALED) as file:
+        file.extractall(tmp_path)
+    old = Study.open(tmp_path)
+    assert [f.message for f in check_store(old).findings if f.bad] == []
+    assert sorted(old.known_recordings()) == ["late_1", "u0", "u1"]
+    for user in ("late", "u0", "u1"):
+        assert old.psm_file(user) == old.store / "psm" / f"{user}.h5"
+        assert store.load(old.psm_file(user), "gazepipe.psm").arrays["maps"].shape == (4, 15, 20)
+    assert [f.source for f in old.failures()] == ["recordings/broken.csv"]
+    result = CliRunner().invoke(main, ["ingest", str(old.root)])
+    assert result.exit_code == 3
+    assert "0 written, 2 up to date, 1 failed" in result.output
+    (old.root / "recordings" / "u2.csv").write_bytes((old.root / "recordings" / "u1.csv").read_bytes())
+    assert CliRunner().invoke(main, ["ingest", str(old.root)]).exit_code == 3
+    assert (old.store / "recordings" / "u2.h5").read_bytes().startswith(b"GAZESEAL")
+    assert b"u2.csv" in old.manifest_file("ingest").read_bytes()
+    gazepipe("audit", old.root, "--verify")
+    gazepipe("forget", "--study", old.root, "--user", "u0", "--yes")
+    assert not (old.store / "recordings" / "u0.h5").exists()
     assert [f.message for f in check_store(old).findings if f.bad] == []

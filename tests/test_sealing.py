@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,12 @@ import pytest
 from click.testing import CliRunner, Result
 from survival import told
 
-from gazepipe import Predictor, identify, read, sealing, store
+from gazepipe import Predictor, identify, read, sealing, store, vault
 from gazepipe.cli import main
 from gazepipe.config import load_config, template
 from gazepipe.enrol import load_gallery
 from gazepipe.errors import ConfigError, StoreError
+from gazepipe.file_names import file_name
 from gazepipe.integrity import check_store
 from gazepipe.live.recording import RECORD
 from gazepipe.models import check_weights, load_model
@@ -39,8 +40,8 @@ def passphrase(monkeypatch: pytest.MonkeyPatch) -> None:
     """The passphrase is known, and scrypt is fast; it is not what is tested here."""
     monkeypatch.setenv("GAZEPIPE_PASSPHRASE", PHRASE)
     monkeypatch.delenv("GAZEPIPE_PASSPHRASE_FILE", raising=False)
-    monkeypatch.setattr(sealing, "_COST", {"n": 1 << 10, "r": 8, "p": 1})
-    monkeypatch.setattr(sealing, "_open", {})
+    monkeypatch.setattr(vault, "_COST", {"n": 1 << 10, "r": 8, "p": 1})
+    monkeypatch.setattr(vault, "_open", {})
 
 
 @pytest.fixture(scope="session")
@@ -65,7 +66,7 @@ def sealed_study(plain_study: Path, tmp_path_factory: pytest.TempPathFactory) ->
     configure(root, enabled=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GAZEPIPE_PASSPHRASE", PHRASE)
-        patch.setattr(sealing, "_COST", {"n": 1 << 10, "r": 8, "p": 1})
+        patch.setattr(vault, "_COST", {"n": 1 << 10, "r": 8, "p": 1})
         assert gazepipe("run", root, "--jobs", "2", "--threads", "1").exit_code == 0
     return root
 
@@ -77,6 +78,16 @@ def study(sealed_study: Path, tmp_path: Path) -> Study:
 
 def gazepipe(*arguments: object) -> Result:
     return CliRunner().invoke(main, list(map(str, arguments)))
+
+
+def told_by(root: Path, words: Iterable[str]) -> list[tuple[str, str]]:
+    """Paths in a folder that one of some words is in, or that hold one, whatever its case."""
+    found = []
+    for path in sorted(root.rglob("*")):
+        name = path.relative_to(root).as_posix()
+        data = name.lower().encode() + b"\n" + (path.read_bytes().lower() if path.is_file() else b"")
+        found += [(name, word) for word in words if word.lower().encode() in data]
+    return found
 
 
 def of_people(study: Study) -> list[Path]:
@@ -95,6 +106,40 @@ def test_every_file_of_people_is_sealed(study: Study) -> None:
     row = store.load(study.psm_file("sim01"), KIND).arrays["maps"]
     for run in (row[0, 10, :8].tobytes(), b"x_coordinate", b"sim01"):
         assert [p for p in files if run in p.read_bytes()] == []
+
+
+def test_a_lost_disk_tells_neither_who_nor_what(study: Study, tmp_path: Path) -> None:
+    """After all that writes into a store: no pseudonym, no image, no recording and no path of one, whatever is read."""
+    (study.root / "sim09.csv.gz").write_bytes(b"of nobody")
+    assert gazepipe("ingest", study.root, "--shard", "1/1").exit_code == 3
+    assert gazepipe("gather", "ingest", study.root, "--shards", "1").exit_code == 3
+    assert gazepipe("evaluate", study.root, "--tables").exit_code == 0
+    assert gazepipe("report", study.root, "--out", tmp_path / "report.html").exit_code == 0
+    assert gazepipe("export", tmp_path / "bids", study.root).exit_code == 0
+    assert gazepipe("consent", "add", "--study", study.root, "--user", "sim02", "--form", "F-1").exit_code == 0
+    assert gazepipe("forget", "--study", study.root, "--user", "sim06", "--yes").exit_code == 0
+    images = [p.stem for p in study.stimuli.iterdir()]
+    recordings = [p.name for p in study.root.glob("sim*")]
+    words = ["sim0", *images, *recordings, ".asc", ".csv.gz", str(study.root), study.root.name]
+    assert told_by(study.store, words) == []
+    assert {"manifest", "psm", "recordings", "receipts"} <= {p.name for p in study.store.iterdir()}
+    assert {f.source for f in study.failures()} == {str(study.root / "sim09.csv.gz")}
+    assert told_by(study.root, ["sim09"]), "the search finds what there is"
+    found = [f for f in check_store(study).findings if f.kind != "unused"]
+    assert found == []
+
+
+def test_texts_are_shown_to_who_has_the_passphrase(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = study.store / "evaluation.md"
+    assert b"Evaluation" not in path.read_bytes()
+    assert "# Evaluation of sample" in gazepipe("info", path).stdout
+    assert (
+        "sim01"
+        in json.loads(gazepipe("info", study.manifest_file("build-psm"), "--json").stdout)["attributes"]["users"]
+    )
+    monkeypatch.setenv("GAZEPIPE_PASSPHRASE", "wrong horse")
+    monkeypatch.setattr(vault, "_open", {})
+    assert gazepipe("info", path).exit_code == 2
 
 
 def test_results_are_those_of_a_plain_store(study: Study, plain_study: Path, tmp_path: Path) -> None:
@@ -198,7 +243,7 @@ def test_from_python(study: Study) -> None:
 
 def test_a_wrong_passphrase_is_one_sentence(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GAZEPIPE_PASSPHRASE", "wrong horse")
-    monkeypatch.setattr(sealing, "_open", {})
+    monkeypatch.setattr(vault, "_open", {})
     for command in ("info", "verify", "run", "ingest", "export"):
         places = [study.root.parent / "x", study.root] if command == "export" else [study.root]
         result = gazepipe(command, *places)
@@ -212,13 +257,13 @@ def test_a_wrong_passphrase_is_one_sentence(study: Study, monkeypatch: pytest.Mo
 
 def test_passphrase_from_a_file(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GAZEPIPE_PASSPHRASE")
-    monkeypatch.setattr(sealing, "_open", {})
+    monkeypatch.setattr(vault, "_open", {})
     (study.root / "phrase.txt").write_text(f"{PHRASE}\n")
     configure(study.root, passphrase_file="phrase.txt")
     assert len(load_gallery(Study.open(study.root)).people) == 6
     assert os.environ["GAZEPIPE_PASSPHRASE_FILE"] == str(study.root / "phrase.txt")  # for the workers
     (study.root / "phrase.txt").write_text("")
-    monkeypatch.setattr(sealing, "_open", {})
+    monkeypatch.setattr(vault, "_open", {})
     with pytest.raises(ConfigError, match="there is no passphrase"):
         Study.open(study.root)
 
@@ -246,7 +291,7 @@ def in_memory(monkeypatch: pytest.MonkeyPatch, *, locked: bool = False) -> dict[
     monkeypatch.setattr(keyring.core, "_keyring_backend", before)  # put back afterwards
     keyring.set_keyring(InMemory())
     monkeypatch.delenv("GAZEPIPE_PASSPHRASE")
-    monkeypatch.setattr(sealing, "_open", {})
+    monkeypatch.setattr(vault, "_open", {})
     return kept
 
 
@@ -260,7 +305,7 @@ def test_passphrase_from_the_keyring(study: Study, monkeypatch: pytest.MonkeyPat
     assert len(load_gallery(Study.open(study.root)).people) == 6
     assert os.environ["GAZEPIPE_PASSPHRASE"] == PHRASE  # for the workers
     kept["gazepipe", str(study.store.resolve())] = "wrong horse"
-    monkeypatch.setattr(sealing, "_open", {})
+    monkeypatch.setattr(vault, "_open", {})
     assert "the passphrase is not the one" in gazepipe("info", study.root).output
 
 
@@ -273,10 +318,10 @@ def test_a_new_store_is_sealed_with_the_passphrase_of_the_keyring(
     study = Study.open(tmp_path)
     with store.lock(study.store):
         store.save(study.psm_file("a"), KIND, {"maps": np.ones((1, 2, 2))}, recipe=Recipe("t", 1, {}, {}))
-    monkeypatch.setattr(sealing, "_open", {})
+    monkeypatch.setattr(vault, "_open", {})
     assert store.load(study.psm_file("a"), KIND).arrays["maps"].sum() == 4
     (tmp_path / "gazepipe.toml").write_text(template(encryption={"keyring": False}), encoding="utf-8")
-    monkeypatch.setattr(sealing, "_open", {})
+    monkeypatch.setattr(vault, "_open", {})
     with pytest.raises(ConfigError, match="there is no passphrase"):  # that of a study opened before is not left
         Study.open(tmp_path)
 
@@ -315,8 +360,12 @@ def small(tmp_path: Path) -> Path:
     return study.store
 
 
+def maps_of(root: Path, user: str) -> Path:
+    return root / "psm" / f"{file_name(root, user)}.h5"
+
+
 def test_every_changed_byte_is_found(small: Path) -> None:
-    path = small / "psm" / "anna.h5"
+    path = maps_of(small, "anna")
     data = path.read_bytes()
     rng, survived = np.random.default_rng(5), 0
     places = [*range(120), *(int(i) for i in rng.integers(120, len(data), 200))]
@@ -336,7 +385,7 @@ def test_every_changed_byte_is_found(small: Path) -> None:
 
 def test_a_file_cannot_pass_as_another_ones(small: Path) -> None:
     """Whose it is and what it is are sealed with it, so that neither can be changed."""
-    anna, ben = (small / "psm" / f"{name}.h5" for name in ("anna", "ben"))
+    anna, ben = (maps_of(small, name) for name in ("anna", "ben"))
     data, other = anna.read_bytes(), ben.read_bytes()
     size = int.from_bytes(data[9:11], "little")
     anna.write_bytes(other[: 11 + size] + data[11 + size :])  # ben's header, anna's data
@@ -347,27 +396,81 @@ def test_a_file_cannot_pass_as_another_ones(small: Path) -> None:
         store.load(anna, KIND)
 
 
-def test_a_plain_file_in_a_sealed_store_is_refused(small: Path, tmp_path: Path) -> None:
-    path = tmp_path / "plain.h5"
-    store.save(path, KIND, {"maps": np.ones((1, 2, 2))}, recipe=Recipe("t", 1, {}, {}))
-    shutil.copy(path, small / "psm" / "anna.h5")
+def test_a_text_cannot_pass_as_another_one(small: Path) -> None:
+    """A manifest in the place of another, one of another version of it in the clear, and every changed byte."""
+    study = Study.open(small.parent)
+    study.write_manifest("ingest", {"recordings": {"anna": {"user": "anna"}}})
+    study.write_manifest("enrol", {"recordings": {}})
+    path, other = study.manifest_file("ingest"), study.manifest_file("enrol")
+    data = path.read_bytes()
+    assert b"anna" not in data
+    shutil.copy(other, path)
+    with pytest.raises(StoreError, match="damaged or tampered with"):
+        study.manifest("ingest")
+    path.write_text('{"recordings": {}}')
     with pytest.raises(StoreError, match="is not sealed, and its store is"):
-        store.load(small / "psm" / "anna.h5", KIND)
-    assert store.recipe_of(small / "psm" / "anna.h5") is None  # so that it is made again, sealed
-    shutil.copy(small / "psm" / "ben.h5", tmp_path / "ben.h5")
+        study.manifest("ingest")
+    for place in range(0, len(data), 3):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
+        with pytest.raises(StoreError):
+            study.manifest("ingest")
+    path.write_bytes(data)
+    assert study.known_recordings() == {"anna": {"user": "anna"}}
+
+
+def test_a_plain_store_that_is_sealed_keeps_what_its_manifests_say(
+    plain_study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = Path(shutil.copytree(plain_study, tmp_path / "study"))
+    assert gazepipe("ingest", root).exit_code == 0
+    before = Study.open(root)
+    known, left = before.known_recordings(), before.recording_file("sim01")
+    configure(root, enabled=True)
+    assert "7 written" in gazepipe("ingest", root).output
+    study = Study.open(root)
+    assert study.known_recordings() == known
+    assert told_by(study.store / "manifest", ["sim0"]) == []
+    assert store.load(study.recording_file("sim01"), "gazepipe.recording").attrs["user"] == "sim01"
+    told = {f.file for f in check_store(study).findings if f.bad}
+    assert told == {f"recordings/{name}.h5" for name in known}, "what is there in the clear is told"
+    assert left.is_file()
+
+
+def test_a_plain_file_in_a_sealed_store_is_refused(small: Path, tmp_path: Path) -> None:
+    path, anna = tmp_path / "plain.h5", maps_of(small, "anna")
+    store.save(path, KIND, {"maps": np.ones((1, 2, 2))}, recipe=Recipe("t", 1, {}, {}))
+    shutil.copy(path, anna)
+    with pytest.raises(StoreError, match="is not sealed, and its store is"):
+        store.load(anna, KIND)
+    assert store.recipe_of(anna) is None  # so that it is made again, sealed
+    shutil.copy(maps_of(small, "ben"), tmp_path / "ben.h5")
     with pytest.raises(StoreError, match="there are no keys of its store"):
         store.load(tmp_path / "ben.h5", KIND)
 
 
-@pytest.mark.parametrize("change", [{"sealed_key": "00"}, {"scrypt": {"n": 1 << 40}}, {"nonce": None}])
+@pytest.mark.parametrize(
+    "change",
+    [{"sealed_key": "00"}, {"scrypt": {"n": 1 << 40}}, {"nonce": None}, {"format_version": "1.0"}],
+    ids=lambda change: next(iter(change)),
+)
 def test_damaged_keys(small: Path, change: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    path = small / "keys" / "store.json"
+    path, anna = small / "keys" / "store.json", maps_of(small, "anna")
     content = json.loads(path.read_text()) | change
     del content["digest"]
     path.write_text(json.dumps(content))
-    monkeypatch.setattr(sealing, "_open", {})
+    monkeypatch.setattr(vault, "_open", {})
     with pytest.raises((StoreError, ConfigError), match=r"store\.json: damaged|not the one that"):
-        store.load(small / "psm" / "anna.h5", KIND)
+        store.load(anna, KIND)
+
+
+def test_keys_of_a_later_version(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = small / "keys" / "store.json"
+    content = json.loads(path.read_text()) | {"format_version": "3.0"}
+    del content["digest"]
+    path.write_text(json.dumps(content))
+    monkeypatch.setattr(vault, "_open", {})
+    with pytest.raises(StoreError, match=r"is of version 3; this gazepipe opens 2\. Update gazepipe\."):
+        Study.open(small.parent)
 
 
 def test_large_files_are_sealed_in_parts(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -223,6 +223,9 @@ def test_info_of_each_kind_of_file(whole: Study) -> None:
             assert result.exit_code == 0, (path, result.output)
             assert path.name in result.stdout
             kinds[path.suffix] += 1
+        elif path.suffix in (".md", ".csv", ".jsonl", ".txt"):
+            assert result.exit_code == 0, (path, result.output)
+            assert path.read_text().splitlines()[0] in result.stdout
         else:
             assert result.exit_code == 2
             assert "is no file that `info` knows" in result.output
