@@ -44,8 +44,12 @@ def prepare_names(root: Path, wanted: str) -> None:
     ------
     ConfigError
         If files of the store are called by pseudonyms already, and they are not to be.
+    StoreError
+        If what says how they are called is damaged.
     """
     _wanted.discard(root.resolve())
+    if not is_sealed(root) and (root / LAYOUT).is_file():
+        _key(root / LAYOUT)  # else all that is of people would be missing
     if wanted != "random" or has_random_names(root):
         return
     if is_sealed(root) or _named(root):

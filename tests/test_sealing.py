@@ -114,7 +114,6 @@ def test_a_lost_disk_tells_neither_who_nor_what(study: Study, tmp_path: Path) ->
     assert gazepipe("ingest", study.root, "--shard", "1/1").exit_code == 3
     assert gazepipe("gather", "ingest", study.root, "--shards", "1").exit_code == 3
     assert gazepipe("evaluate", study.root, "--tables").exit_code == 0
-    assert gazepipe("report", study.root, "--out", tmp_path / "report.html").exit_code == 0
     assert gazepipe("export", tmp_path / "bids", study.root).exit_code == 0
     assert gazepipe("consent", "add", "--study", study.root, "--user", "sim02", "--form", "F-1").exit_code == 0
     assert gazepipe("forget", "--study", study.root, "--user", "sim06", "--yes").exit_code == 0
