@@ -81,9 +81,10 @@ def file_name(root: Path, name: str) -> str:
     StoreError
         If what says so is damaged.
     """
-    if is_whole(root):
-        return open_vault(root).name(name)
-    if is_sealed(root) or not (root / LAYOUT).is_file():
+    if is_sealed(root):
+        vault = open_vault(root)
+        return vault.name(name) if vault.whole else name
+    if not (root / LAYOUT).is_file():
         return name
     return hashlib.blake2b(fold(name).encode(), key=_key(root / LAYOUT), digest_size=16).hexdigest()
 
