@@ -65,7 +65,7 @@ VERSION = 1
 _PLAIN = (KEYS, "receipts", "audit.jsonl", "checksums.txt")
 _PART = 1 << 28  # bytes that are sealed at once: GCM allows 64 GB under a nonce, the library 2 GB in one call
 
-_wanted: dict[Path, EncryptionConfig] = {}
+_wanted: set[Path] = set()
 _lent: dict[str, str] = {}
 
 
@@ -94,10 +94,11 @@ def prepare(root: Path, settings: EncryptionConfig, folder: Path) -> None:
             _lend(PASSPHRASE_FILE, str((folder / settings.passphrase_file).absolute()))
         elif settings.keyring and (settings.enabled or is_sealed(root)):
             _lend(PASSPHRASE, from_keyring(root))
+    _wanted.discard(root.resolve())
     if is_sealed(root):
         open_vault(root)
     elif settings.enabled:
-        _wanted[root.resolve()] = settings
+        _wanted.add(root.resolve())
 
 
 def _lend(name: str, value: str) -> None:
