@@ -23,7 +23,7 @@ from gazepipe.study import Failure, Study, check_label, fold
 from gazepipe.subjects import forgotten
 from gazepipe.trial_sources import name_pattern
 
-__all__ = ["Job", "digest_of", "free_of", "jobs_below", "plan", "recordings_below", "sort_out"]
+__all__ = ["Job", "check_found", "digest_of", "free_of", "jobs_below", "plan", "recordings_below", "sort_out"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,15 +85,14 @@ def jobs_below(study: Study) -> tuple[list[Job], list[Failure]]:
     skipped = {study.store, study.stimuli}
     for path in recordings_below(study.recordings, study.config.ingest, skipped, trial_files, locked.append):
         name = path.relative_to(study.recordings).as_posix() if path != study.recordings else path.resolve().name
-        match = pattern.search(name)
-        if match is None:
+        groups = _named(name, pattern)
+        if groups is None:
             found = f"{path}: the name does not match [ingest] user_pattern {study.config.ingest.user_pattern!r}; "
             failures.append(Failure("ingest", str(path), found + "rename the file, correct the pattern or exclude it."))
             continue
-        groups = match.groupdict()
         try:
-            user = check_label(groups["user"], f"{path}: user")
-            session = check_label(groups["session"], f"{path}: session") if groups.get("session") else ""
+            user = check_label(groups[0], f"{path}: user")
+            session = check_label(groups[1], f"{path}: session") if groups[1] else ""
         except ConfigError as error:
             failures.append(Failure("ingest", str(path), str(error)))
             continue
@@ -102,6 +101,33 @@ def jobs_below(study: Study) -> tuple[list[Job], list[Failure]]:
         text = f"{folder.filename}: the folder cannot be looked into ({folder.strerror}); let this user read it"
         failures.append(Failure("ingest", str(folder.filename), f"{text}, or leave it out with [ingest] exclude."))
     return jobs, failures
+
+
+def check_found(study: Study, folder: Path, user: str, session: str) -> None:
+    """Refuse the folder of a recording that is to be made, if `ingest` would take it for somebody else's or for none.
+
+    Raises
+    ------
+    ConfigError
+        If [ingest] user_pattern or exclude have it so.
+    """
+    config, name = study.config.ingest, folder.relative_to(study.recordings).as_posix()
+    if _matches(folder.name, config.exclude):
+        why = f"[ingest] exclude {list(config.exclude)} leaves it out"
+    elif (found := _named(name, config.user_pattern)) is None:
+        why = f"its name does not match [ingest] user_pattern {config.user_pattern!r}"
+    elif found != (user, session):
+        why = f"[ingest] user_pattern {config.user_pattern!r} takes it for user {found[0]!r}, session {found[1]!r}"
+    else:
+        return
+    msg = f"{folder}: `gazepipe ingest` would not find this session of {user}: {why}; correct gazepipe.toml first."
+    raise ConfigError(msg)
+
+
+def _named(name: str, pattern: str | re.Pattern[str]) -> tuple[str, str] | None:
+    """User and session that a path below the folder of recordings says."""
+    match = re.search(pattern, name)
+    return match and (match["user"], match.groupdict().get("session") or "")
 
 
 def recordings_below(

@@ -162,18 +162,14 @@ def plan_import(name: str, path: Path, study_folder: Path, **options: Any) -> St
     known = config.is_file()
     found.make(str(config), known)
     if name in RAW_DATASETS:
-        from gazepipe.preview import preview
+        from gazepipe.preview import plan_ingest
 
         values, found.notes = raw_settings(name, path)
         if known:
-            for file in preview(Study.open(study_folder)).files:
-                if file.action == "cannot be used":
-                    found.add(file.file, "impossible", file.why)
-                else:
-                    found.make(f"recording {file.file}", file.action == "up to date", file.why)
+            found.steps += plan_ingest(Study.open(study_folder)).steps
         else:
             for recording in sorted(Path(values["recordings"]).glob(values["ingest"]["include"][0])):
-                found.add(f"recording {recording.name}", "made")
+                found.add(recording.name, "made")
         return found
     dataset = load_dataset(name, path, **options)
     found.notes = list(dataset.notes)

@@ -14,7 +14,7 @@ from gazepipe.errors import GazepipeError
 from gazepipe.evaluate import Evaluation, evaluate, plan_evaluation
 from gazepipe.ingest import ingest
 from gazepipe.predict import plan_predictions, predict, test_images_of
-from gazepipe.preview import preview
+from gazepipe.preview import plan_ingest
 from gazepipe.stage_plan import StagePlan
 from gazepipe.study import Failure, Study
 from gazepipe.train import plan_training, train
@@ -115,7 +115,7 @@ def plan_run(study: Study, *, jobs: int | None = None, device: str = "auto", ima
         ("evaluate", lambda: plan_evaluation(study, device=device)),
     ]
     if not study.manifest("import"):
-        stages.insert(0, ("ingest", lambda: _plan_ingest(study, jobs)))
+        stages.insert(0, ("ingest", lambda: plan_ingest(study, jobs=jobs)))
     plans: list[StagePlan] = []
     for stage, plan in stages:
         before = next((p for p in plans if p.changes), None)
@@ -130,17 +130,6 @@ def plan_run(study: Study, *, jobs: int | None = None, device: str = "auto", ima
             plans[-1].add("everything", "impossible", str(error))
             break
     return plans
-
-
-def _plan_ingest(study: Study, jobs: int | None) -> StagePlan:
-    found, files = StagePlan("ingest"), preview(study, jobs=jobs)
-    for file in files.files:
-        if file.action == "cannot be used":
-            found.add(file.file, "impossible", file.why)
-        else:
-            found.make(file.file, file.action == "up to date", file.why or file.action)
-    found.notes = files.notes
-    return found
 
 
 def _plan_predictions(study: Study, images: int, device: str) -> StagePlan:

@@ -18,11 +18,12 @@ from gazepipe.discovery import Job, free_of, plan
 from gazepipe.errors import GazepipeError
 from gazepipe.ingest import Show, each, recipe_of_job, stored_summary, workers
 from gazepipe.recipe import Recipe
+from gazepipe.stage_plan import StagePlan
 from gazepipe.stimuli import unmatched_stimuli
 from gazepipe.study import Study
 from gazepipe.tables import text_table
 
-__all__ = ["Plan", "Planned", "preview"]
+__all__ = ["Plan", "Planned", "plan_ingest", "preview"]
 
 _UNUSABLE = "cannot be used"
 
@@ -123,6 +124,18 @@ def preview(study: Study, *, jobs: int | None = None, force: bool = False, show:
     notes = [f"{f.file}: {note}" for f in files for note in f.notes]
     notes += unmatched_stimuli(study, stimuli, whole=not elsewhere)
     return Plan([_shown(f, study) for f in files], notes)
+
+
+def plan_ingest(study: Study, *, jobs: int | None = None) -> StagePlan:
+    """Return what `preview` finds, in the form of other stages' plans."""
+    found, files = StagePlan("ingest"), preview(study, jobs=jobs)
+    for file in files.files:
+        if file.action == _UNUSABLE:
+            found.add(file.file, "impossible", file.why)
+        else:
+            found.make(file.file, file.action == "up to date", file.why or file.action)
+    found.notes = files.notes
+    return found
 
 
 def _shown(planned: Planned, study: Study) -> Planned:

@@ -11,9 +11,11 @@ import numpy.typing as npt
 
 from gazepipe import store
 from gazepipe.corpus import Corpus
-from gazepipe.errors import NothingToDoError
+from gazepipe.errors import NothingToDoError, StoreError
 from gazepipe.recipe import digest_json
 from gazepipe.scanpath import scanpath_descriptors
+from gazepipe.sealing import is_sealed
+from gazepipe.spill import spacious
 from gazepipe.study import Study
 
 __all__ = ["corpus_digest", "load_corpus", "read_corpus", "scanpath_of", "stored_usm"]
@@ -61,28 +63,33 @@ def load_corpus(
 def read_corpus(
     study: Study, users: list[str], pack: store.Contents | None = None, guest: store.Contents | None = None
 ) -> Corpus:
-    """Read maps and fixations of some users, with the images of a `pack`; `guest` as `load_corpus` has it."""
-    files = [store.load(study.psm_file(u), "gazepipe.psm") for u in users]
+    """Read maps and fixations of some users, with the images of a `pack`; `guest` as `load_corpus` has it.
+
+    Maps are read one user after another, into one array; where that is too large for the memory, it is on the disk.
+    """
+    files = [store.load(study.psm_file(u), "gazepipe.psm", only=("table/", "fixations/")) for u in users]
     degree = _cells_per_degree(files)
+    wanted = None
     if guest is not None:
-        users = [*users, ""]
         known = {str(s) for f in files for s in f.arrays["table/stimulus"]}
         wanted = known & {str(s) for s in guest.arrays["table/stimulus"]}
+    maps = _joined(study, files, guest, wanted)
+    if guest is not None and wanted is not None:
+        users = [*users, ""]
         files = [_only(f, wanted) for f in [*files, guest]]
     stimuli = sorted({str(s) for f in files for s in f.arrays["table/stimulus"]})
     column = {s: i for i, s in enumerate(stimuli)}
     index = np.full((len(users), len(stimuli)), -1, np.int64)
     cells, counts, scanpaths, n = [], [], [], 0
+    height, width = maps.shape[1:]
     for row, file in enumerate(files):
         names = file.arrays["table/stimulus"]
         index[row, [column[str(s)] for s in names]] = np.arange(n, n + len(names))
         n += len(names)
-        height, width = file.arrays["maps"].shape[1:]
         v = np.minimum(file.arrays["fixations/v"].astype(np.int64), height - 1)
         cells.append(v * width + np.minimum(file.arrays["fixations/u"].astype(np.int64), width - 1))
         counts.append(file.arrays["table/n_fixations"])
         scanpaths.append(scanpath_of(file))
-    maps = _joined(files)
     images = None
     if pack is not None and len(pack.arrays["images"]):
         there = {str(s): i for i, s in enumerate(pack.arrays["table/stimulus"])}
@@ -101,16 +108,25 @@ def read_corpus(
     )
 
 
-def _joined(files: list[store.Contents]) -> npt.NDArray[Any]:
-    """All maps in one array; files are let go of as they are copied, so that memory holds the maps once."""
-    count = sum(len(f.arrays["maps"]) for f in files)
-    joined = np.empty((count, *files[0].arrays["maps"].shape[1:]), files[0].arrays["maps"].dtype)
-    files.reverse()
-    at = 0
-    while files:
-        own = files.pop().arrays["maps"]
-        joined[at : at + len(own)] = own
-        at += len(own)
+def _joined(
+    study: Study, heads: list[store.Contents], guest: store.Contents | None, wanted: set[str] | None
+) -> npt.NDArray[Any]:
+    """Maps of all files, and the guest's, in one array; `heads` is what else is in the files."""
+    files = heads if guest is None else [*heads, guest]
+    keep = [_of_images(f, wanted) for f in files]
+    count, joined, at = sum(int(k.sum()) for k in keep), np.empty(0), 0
+    for head, kept in zip(files, keep, strict=True):
+        file = head if head is guest else store.load(head.path, "gazepipe.psm", only=("maps",))
+        if file.attrs.get("recipe_digest") != head.attrs.get("recipe_digest"):
+            msg = f"{head.path}: was made again while it was read; run again."
+            raise StoreError(msg)
+        own = file.arrays["maps"]
+        if not at and not joined.size:
+            folder = None if is_sealed(study.store) else study.store
+            joined = spacious((count, *own.shape[1:]), own.dtype, folder, f"{study.store}: {count} maps")
+        n = int(kept.sum())
+        joined[at : at + n] = own if kept.all() else own[kept]
+        at += n
     return joined
 
 
@@ -163,11 +179,16 @@ def scanpath_of(maps: store.Contents) -> npt.NDArray[np.float32]:
 
 def _only(maps: store.Contents, wanted: set[str]) -> store.Contents:
     """Maps of some images alone."""
-    keep = np.array([str(s) in wanted for s in maps.arrays["table/stimulus"]], bool)
+    keep = _of_images(maps, wanted)
     looks = np.repeat(keep, maps.arrays["table/n_fixations"])
     of_map = {k: v[keep] for k, v in maps.arrays.items() if not k.startswith("fixations/")}
     of_look = {k: v[looks] for k, v in maps.arrays.items() if k.startswith("fixations/")}
     return store.Contents(maps.path, of_map | of_look, maps.attrs)
+
+
+def _of_images(maps: store.Contents, wanted: set[str] | None) -> npt.NDArray[np.bool_]:
+    """Which maps are of some images; all, if none are named."""
+    return np.array([wanted is None or str(s) in wanted for s in maps.arrays["table/stimulus"]], bool)
 
 
 def corpus_digest(study: Study, users: Iterable[str]) -> str:

@@ -128,7 +128,10 @@ def session(
                 report.raise_for_status()
             if points:
                 found = live.validate(presenter, points)
-                say(ctx, f"validation: accuracy {found.accuracy_deg:.2f}°, RMS-S2S {found.rms_s2s_deg:.2f}°.")
+                most = study.config.enrol.max_accuracy_deg
+                poor = f"; more than [enrol] max_accuracy_deg = {most:g}: calibrate again"
+                advice = "" if found.accuracy_deg <= most else poor
+                say(ctx, f"validation: accuracy {found.accuracy_deg:.2f}°, RMS-S2S {found.rms_s2s_deg:.2f}°{advice}.")
             after = None if person is None else partial(_taken_in, ctx, live, person)
             done = live.show(presenter, files, seconds, after=after)
     finally:
@@ -159,7 +162,8 @@ def _by_markers(path: Path, source: Any) -> tuple[LiveMapper, Any]:
 def _taken_in(ctx: click.Context, live: LabSession, person: LiveEnrolment, trial: Trial) -> bool:
     """Tell what a presentation adds to the embedding; returns whether more are needed."""
     update = person.add(live, trial)
-    said = update.problem or f"{update.fixations} fixations, {update.n_pairs} pairs"
+    so_far = "1 image" if update.n_pairs == 1 else f"{update.n_pairs} images"
+    said = update.problem or f"{update.fixations} fixations; {so_far} so far"
     if update.n_pairs > 1:
         said += f", expected cosine {update.expected_cosine:.3f}"
     say(ctx, f"{trial.image.name}: {said}")

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["Check", "Report", "preflight"]
 
 BATTERY = 0.2
-DEVICE_BYTES = 2_000_000_000
-DISK_BYTES = 1_000_000_000
+DEVICE_GB = 2.0
+DISK_GB = 1.0
 ROUND_TRIP_MS = 50.0
 RATE_SHARE = 0.9
 TAGS = 3
@@ -75,9 +75,10 @@ def preflight(recorder: Recorder, seconds: float) -> Report:
         time.sleep(min(0.05, seconds))
     time.sleep(0.05)  # the last samples are on their way
     host, x, _, flags = recorder.seen.between(begin, begin + round(seconds * 1e9))
+    stored = None if status.storage_bytes is None else status.storage_bytes / 1e9
     checks = [
         _at_least("battery", status.battery, BATTERY, "{:.0%}", "charge the device"),
-        _at_least("storage of the device", status.storage_bytes, DEVICE_BYTES, "{:.3g} bytes", "delete old recordings"),
+        _at_least("storage of the device", stored, DEVICE_GB, "{:.1f} GB", "delete old recordings"),
         _rate(host.size, seconds, source.expected(begin, begin + round(seconds * 1e9))),
     ]
     worn = float(np.mean((flags & int(SampleFlag.NOT_WORN)) == 0)) if flags.size else math.nan
@@ -89,8 +90,8 @@ def preflight(recorder: Recorder, seconds: float) -> Report:
     if source.space == "scene":
         later = host > begin + round(seconds * 5e8)  # at first, the camera's pictures are still on their way
         checks.append(_tags(recorder, float(np.isfinite(x[later]).mean()) if later.any() else 0.0))
-    free = shutil.disk_usage(recorder.writer.folder).free
-    checks.append(_at_least("disk", free, DISK_BYTES, "{:.3g} bytes free", "free some space"))
+    free = shutil.disk_usage(recorder.writer.folder).free / 1e9
+    checks.append(_at_least("disk", free, DISK_GB, "{:.1f} GB free", "free some space"))
     return Report(tuple(checks))
 
 

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gazepipe import consent
+from gazepipe.discovery import check_found
 from gazepipe.errors import ConfigError, InputError
 from gazepipe.geometry import Placement
 from gazepipe.images import image_size
@@ -122,7 +123,7 @@ class LabSession:
     Raises
     ------
     ConfigError
-        If a label cannot be used.
+        If a label cannot be used, or `ingest` would not find the recording.
     InputError
         If the person has not consented as the study requires.
     SourceError
@@ -150,6 +151,7 @@ class LabSession:
         if refused := consent.refusal(self.study, [user], "ingest"):
             raise InputError(refused[user])
         self.label = check_label(session or f"ses-{dt.datetime.now():%Y%m%dT%H%M%S}", "session")
+        check_found(self.study, self.folder, self.user, self.label)
         self.source, self.mapper = source, mapper
         self.screen = self.study.config.screen.screen()
         self.screen_px = self.screen.width_px, self.screen.height_px

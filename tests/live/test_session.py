@@ -3,15 +3,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pytest
 from fake_neon import FakeNeon, Faults, Trace
 from scene import HalfSize
 
 from gazepipe import store
 from gazepipe.build import build_psm
+from gazepipe.errors import ConfigError
 from gazepipe.ingest import ingest
 from gazepipe.live.neon import NeonSource
 from gazepipe.live.presenter import SilentPresenter
 from gazepipe.live.session import LabSession
+from gazepipe.live.simulated import SimulatedSource
 from gazepipe.readers import read_recording
 
 if TYPE_CHECKING:
@@ -41,3 +44,26 @@ def test_from_the_wire_to_maps(small_study: SmallStudy) -> None:
     assert not build.failures
     contents = store.load(study.recording_file(next(iter(report_.recordings))), "gazepipe.recording")
     assert list(contents.arrays["trials/stimulus"]) == ["one.png", "two.png"]
+
+
+@pytest.mark.parametrize(
+    ("ingest", "why"),
+    [
+        ({"user_pattern": r"(?P<user>[^/]+)\.asc$"}, "does not match"),
+        ({"user_pattern": "(?P<user>[^_/]+)"}, "takes it for user 'u1', session ''"),
+        ({"exclude": ("u*",)}, "exclude ['u*'] leaves it out"),
+    ],
+)
+def test_a_recording_that_ingest_would_not_find_is_not_begun(
+    small_study: SmallStudy, ingest: dict[str, object], why: str
+) -> None:
+    small_study.configure(ingest=ingest)
+    study = small_study.open()
+    before = sorted(study.root.rglob("*"))
+    with pytest.raises(ConfigError) as refused:
+        LabSession(study, user="u1", source=SimulatedSource(study.config.screen.screen()), session="s")
+    assert str(refused.value).startswith(
+        f"{study.recordings / 'u1_s'}: `gazepipe ingest` would not find this session of u1"
+    )
+    assert why in str(refused.value)
+    assert sorted(study.root.rglob("*")) == before

@@ -116,8 +116,12 @@ def test_user_and_scene_do_not_depend_on_the_others(tmp_path: Path) -> None:
 
 
 def test_default_study_fits_a_repository(tmp_path: Path) -> None:
-    simulate_study(tmp_path / "out")
-    sizes = {name: len(data) for name, data in contents(tmp_path / "out").items()}
+    simulate_study(tmp_path / "out", store="../store")
+    made = contents(tmp_path / "out")
+    shipped = Path(__file__).parents[2] / "recordings"
+    for name in ("gazepipe.toml", "README.md"):
+        assert made[name].decode() == (shipped / name).read_text()
+    sizes = {name: len(data) for name, data in made.items()}
     assert sum(sizes.values()) < 3_000_000
     assert sum(size for name, size in sizes.items() if name.startswith("stimuli/")) < 500_000
     assert sum(name.startswith("sim") for name in sizes) == 13
