@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import re
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,7 @@ def study_status(study: Study) -> list[dict[str, Any]]:
     except (GazepipeError, KeyError):
         row("evaluate", False, "not evaluated", "gazepipe evaluate")
     n = len(study.failures())
-    row("failures", not n, f"{n} inputs not used, or only partly", f"gazepipe info {study.failures_file}")
+    row("failures", not n, f"{n} inputs not used, or only partly", f"gazepipe info {shlex.quote(str(study.failures_file))}")
     return rows
 
 
