@@ -24,6 +24,7 @@ from gazepipe.models import Model, load_model, model_info
 from gazepipe.person_recordings import PersonData, data_of, files_of, findings, read_in_memory, refuse, session_of
 from gazepipe.profiling import profiles_of
 from gazepipe.recipe import Recipe
+from gazepipe.sealing import in_the_clear
 from gazepipe.stage_plan import StagePlan
 from gazepipe.stored_corpus import load_corpus
 from gazepipe.study import Failure, Study, check_label, fold, stored_name
@@ -334,7 +335,9 @@ def _gallery_recipe(
 
 
 def _members(study: Study) -> list[str]:
-    if not study.gallery_file.is_file():
+    path = study.gallery_file
+    # One in the clear is of before the store was sealed: nobody in it has maps any more.
+    if not path.is_file() or in_the_clear(study.store, path):
         return []
     contents = store.load(study.gallery_file, "gazepipe.gallery")
     return [str(u) for u in contents.arrays["table/user"]]

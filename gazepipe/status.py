@@ -57,7 +57,8 @@ def study_status(study: Study) -> list[dict[str, Any]]:
     except (GazepipeError, KeyError):
         row("evaluate", False, "not evaluated", "gazepipe evaluate")
     n = len(study.failures())
-    row("failures", not n, f"{n} inputs not used, or only partly", f"gazepipe info {shlex.quote(str(study.failures_file))}")
+    command = f"gazepipe info {shlex.quote(str(study.failures_file))}"
+    row("failures", not n, f"{n} inputs not used, or only partly", command)
     return rows
 
 
