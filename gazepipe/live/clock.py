@@ -6,14 +6,15 @@ waited anywhere. A device that tells whole milliseconds has, on average, half of
 
 The device's clock runs a little faster or slower than ours, by up to some ten millionths. Measurements over at
 least `SPAN_S` give a line (the median of the slopes between them, which one bad measurement does not move); nearer ones
-their mean. A measurement that is `STEP_NS` and more off what the ones before promise tells that the device's clock was
-set: there, another line begins.
+their mean. A measurement that is further off what the ones before promise than its round trip and the drift allow tells
+that the device's clock was set: there, another line begins.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -25,8 +26,10 @@ __all__ = ["STEP_NS", "ClockMap", "Offset", "measure"]
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
 
-#: A clock that jumps by this much was set; no drift does it between two measurements.
+#: A clock whose samples leap by this much was set.
 STEP_NS = 20_000_000
+#: What a measurement is off on a good network, and how much clocks drift apart: unless it is measured, and then.
+_OFF_NS, _DRIFT, _KNOWN_DRIFT = 2_000_000, 100e-6, 10e-6
 #: Shorter series say more about the network than about the drift.
 SPAN_S = 20.0
 _STEEPEST = 500e-6
@@ -103,7 +106,7 @@ def _line(points: Sequence[Offset]) -> _Line:
 class ClockMap:
     """All measurements of a session and what follows from them.
 
-    Add measurements in order of time. `steps` are the host times of those that found the clock set.
+    Add measurements in order of time.
     """
 
     def __init__(self, points: Sequence[Offset] = ()) -> None:
@@ -117,13 +120,33 @@ class ClockMap:
         stepped = False
         if self._parts:
             expected = float(self._lines[-1].offset(point.host_ns))
-            stepped = abs(point.offset_ns - expected) > max(STEP_NS, 2 * point.round_trip_ns)
+            drift = _KNOWN_DRIFT if self._lines[-1].slope else _DRIFT
+            stepped = abs(point.offset_ns - expected) > self.tolerance_ns(self._parts[-1][-1], point, drift)
         if stepped or not self._parts:
             self._parts.append([])
             self._lines.append(_line([point]))
         self._parts[-1].append(point)
         self._lines[-1] = _line(self._parts[-1])
         return stepped
+
+    @staticmethod
+    def tolerance_ns(old: Offset, new: Offset, drift: float = _DRIFT) -> float:
+        """By how much two measurements of a clock that was not set may differ."""
+        return _OFF_NS + old.round_trip_ns + new.round_trip_ns + drift * (new.host_ns - old.host_ns)
+
+    def split(self, point: Offset) -> None:
+        """Begin another line with a measurement: what came before it goes by another."""
+        for k, part in enumerate(self._parts):
+            if point in part[1:]:
+                at = part.index(point)
+                self._parts[k : k + 1] = [part[:at], part[at:]]
+                self._lines[k : k + 1] = [_line(part[:at]), _line(part[at:])]
+                return
+
+    def join(self, part: int) -> None:
+        """Take back that the clock was set after a part: both are one."""
+        both = self._parts[part] + self._parts[part + 1]
+        self._parts[part : part + 2], self._lines[part : part + 2] = [both], [_line(both)]
 
     def __len__(self) -> int:
         return sum(map(len, self._parts))
@@ -134,16 +157,17 @@ class ClockMap:
         return self._lines
 
     @property
-    def steps(self) -> list[int]:
-        """When the device's clock was found set."""
-        return [line.begin_ns for line in self._lines[1:]]
+    def parts(self) -> list[list[Offset]]:
+        """The measurements between two steps of the clock each."""
+        return self._parts
 
     @property
-    def changes(self) -> list[tuple[int, float]]:
-        """For each step: the last measurement before it, and by how much our lead over the device changed."""
+    def changes(self) -> list[tuple[int, int, float]]:
+        """For each step: the last measurement before it, the first after, and by how much our lead changed."""
         out = []
-        for part, old, new in zip(self._parts, self._lines, self._lines[1:], strict=False):
-            out.append((part[-1].host_ns, float(new.offset(new.begin_ns) - old.offset(new.begin_ns))))
+        for (a, b), (old, new) in zip(pairwise(self._parts), pairwise(self._lines), strict=True):
+            change = float(new.offset(new.begin_ns) - old.offset(new.begin_ns))
+            out.append((a[-1].host_ns, b[0].host_ns, change))
         return out
 
     def device(self, host_ns: int) -> int:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gazepipe.live.clock import STEP_NS, ClockMap, measure
+from gazepipe.live.floors import FloorWatch
 from gazepipe.live.recording import SessionWriter
 from gazepipe.live.source import GazeSource, SampleBatch, SampleFlag, SceneMapper, SourceError, host_ns
 
@@ -28,6 +29,8 @@ KEEP_S = 900.0
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 5.0
 _SYNC_S = 1.0
 _TAGS_NEEDED = 3
+#: The first measurements follow each other soon, so that the drift is known; and how often a moved floor asks for one.
+_SOON_S, _ASK_S = 5.0, 2.0
 
 
 class Seen:
@@ -98,6 +101,7 @@ class Recorder:
         self.unsent: deque[tuple[int, str, int]] = deque()  # number, name, time of ours
         self._last: tuple[int, int] | None = None  # latest device time, and its arrival
         self._stop, self._wake = threading.Event(), threading.Event()
+        self._floor, self._asked, self._measured = FloorWatch(source.rate_hz), 0.0, 0.0
         self._remeasure = False
         self._lock = threading.Lock()  # of the source's other calls
         self._threads = [
@@ -209,6 +213,12 @@ class Recorder:
         if self.source.own_clock and leap.any():
             self._remeasure = True
             self._wake.set()
+        moved = self._floor.moved(received - device)
+        if self.source.own_clock and moved and time.monotonic() > self._asked + _ASK_S:
+            self._asked = time.monotonic()
+            self.writer.log("clock-suspected", int(received[-1]), by_ns=moved)
+            self._remeasure = True
+            self._wake.set()
         bits = np.where(gap, SampleFlag.AFTER_GAP, 0) | np.where(leap, SampleFlag.CLOCK_STEP, 0)
         return batch.with_gaze(batch.x_px, batch.y_px, bits.astype(np.uint8))
 
@@ -236,7 +246,8 @@ class Recorder:
     # ---- clock, events, disk -----------------------------------------------------------------------------------------
 
     def _attend(self) -> None:
-        next_clock, next_sync, wait = time.monotonic() + self.clock_s, 0.0, 0.0
+        pace = min(_SOON_S, self.clock_s)
+        next_clock, next_sync, wait = time.monotonic() + pace, 0.0, 0.0
         retry, pause = 0.0, _FIRST_WAIT_S
         while True:
             stopping = self._stop.is_set()
@@ -252,8 +263,11 @@ class Recorder:
             if self._remeasure or now >= next_clock:
                 self._remeasure = False
                 self._measure()
-                next_clock = time.monotonic() + self.clock_s
+                pace = min(2 * pace, self.clock_s)
+                next_clock = time.monotonic() + pace
             if stopping:
+                if time.monotonic() > self._measured + _SOON_S:  # so that the last samples lie between two
+                    self._measure()
                 self._log_mapper()
                 return
             wait = min(next_sync, next_clock, retry if self.unsent else next_sync) - time.monotonic()
@@ -276,6 +290,7 @@ class Recorder:
             return
         if echoes is None or not echoes.sent_ns.size:
             return
+        self._measured = time.monotonic()
         point = measure(echoes)
         stepped = self.clock.add(point)
         values: dict[str, Any] = {"offset_ns": point.offset_ns, "round_trip_ns": point.round_trip_ns, "n": point.n}

@@ -3,13 +3,13 @@
 Times are of this computer's clock, from the first sample on. Each sample has the device's time, which is moved to ours
 by all measurements of the device's clock together (`gazepipe.live.clock`), better than what was known while it ran.
 
-Where the device's clock was set, samples before and after go by measurements of their own. Samples come in order of
+Where the device's clock was set, samples before and after go by measurements of their own (`gazepipe.live.timing`).
+Samples come in order of
 their times, each once; where some are missing, there are none.
 """
 
 from __future__ import annotations
 
-import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,9 @@ import numpy.typing as npt
 from gazepipe.config import StudyConfig
 from gazepipe.errors import RecordingError
 from gazepipe.live import recording as live
-from gazepipe.live.clock import STEP_NS, ClockMap, Offset
+from gazepipe.live.clock import Offset
 from gazepipe.live.source import SampleFlag
+from gazepipe.live.timing import Doubt, time_samples
 from gazepipe.markers import session_log
 from gazepipe.readers._pupil_labs import SCENE_WARNING
 from gazepipe.readers.source import Reader, read_bytes
@@ -33,9 +34,6 @@ I64 = npt.NDArray[np.int64]
 _FORMAT = "live-session"
 #: A step this many times the usual one is a gap.
 _GAP = 1.5
-#: A clock that was set where nothing measured it: by how much at least, and how much around is looked at.
-_FEW = 5  # samples, of which one alone may come out of turn
-_BACK_NS, _AHEAD_NS, _AROUND_NS = 100_000_000, 500_000_000, 2_000_000_000
 
 
 def sniff(head: bytes, path: Path) -> bool:
@@ -62,7 +60,7 @@ def read(path: Path, config: StudyConfig) -> Recording:
     -------
     Recording
         One eye, ``"cyclopean"``; `columns` has ``"flags"`` (`gazepipe.live.source.SampleFlag`). Messages are the
-        session's events.
+        session's events. Where times are uncertain, `meta` has ``"clock_uncertain"``: from, to (ms), by how much (ms).
 
     Raises
     ------
@@ -79,7 +77,9 @@ def read(path: Path, config: StudyConfig) -> Recording:
     warnings = [f"{live.SAMPLES}: {damaged} damaged records were left out"] if damaged else []
     if bad_lines:
         warnings.append(f"{live.LOG}: {bad_lines} damaged lines were left out")
-    host, steps = to_host(records, log, own_clock=bool(about["own_clock"]), warnings=warnings)
+    doubts: list[Doubt] = []
+    host, steps = to_host(records, log, own_clock=bool(about["own_clock"]), warnings=warnings, doubts=doubts)
+    uncertain = [[int(host[d.begin : d.end].min()), int(host[d.begin : d.end].max()), d.by_ns] for d in doubts]
     order = np.argsort(host, kind="stable")
     order = order[np.append(True, np.diff(host[order]) > 0)]
     if order.size < records.size:
@@ -98,6 +98,8 @@ def read(path: Path, config: StudyConfig) -> Recording:
         np.where(there, x, np.float32(np.nan)), np.where(there, y, np.float32(np.nan)), records["pupil_mm"].copy()
     )
     meta = _meta(about, log, origin)
+    if uncertain:
+        meta["clock_uncertain"] = [[(a - origin) / 1e6, (b - origin) / 1e6, by / 1e6] for a, b, by in uncertain]
     if not mapped:
         meta["coordinates"] = "scene"
         warnings.append(SCENE_WARNING)
@@ -135,10 +137,18 @@ def _about(path: Path) -> dict[str, Any]:
 
 
 def to_host(
-    records: npt.NDArray[Any], log: list[dict[str, Any]], *, own_clock: bool, warnings: list[str]
+    records: npt.NDArray[Any],
+    log: list[dict[str, Any]],
+    *,
+    own_clock: bool,
+    warnings: list[str],
+    doubts: list[Doubt] | None = None,
 ) -> tuple[I64, I64]:
-    """Return our time of each sample in order of arrival, and which samples are the first after a step of the clock."""
-    device, received = records["device_ns"], records["received_ns"]
+    """Return our time of each sample in order of arrival, and which samples are the first after a step of the clock.
+
+    Which samples' times are uncertain is appended to `doubts`.
+    """
+    device = records["device_ns"]
     if not own_clock:
         return device.copy(), np.zeros(0, np.int64)
     try:
@@ -149,74 +159,26 @@ def to_host(
         ]
     except (KeyError, TypeError, ValueError):
         points = []
-    clock = ClockMap(points)
-    steps = _steps(device, received, clock)
-    host = np.empty(len(records), np.int64)
-    guessed = not len(clock)
-    bounds = [(0, 0), *steps, (len(records), 0)]
-    unmeasured: list[int] = []
-    for (a, line), (b, _) in itertools.pairwise(bounds):
-        cuts = _unmeasured(device, received, a, b)
-        unmeasured += cuts
-        parts = list(itertools.pairwise([a, *cuts, b]))
-        late = [received[i:j] - clock.host(device[i:j], line) for i, j in parts] if len(clock) else []
-        fits = [float(v.min()) for v in late if v.min() >= -STEP_NS]
-        for k, (i, j) in enumerate(parts):
-            if late and -STEP_NS <= late[k].min() <= min(fits) + STEP_NS:
-                host[i:j] = received[i:j] - late[k]
-                continue
-            guessed = True
-            if len(parts) == 1 and late:  # no sample arrives before it was taken: from there on the clock was another
-                first = int(np.argmax(late[k] < -STEP_NS))
-                host[i : i + first] = received[i : i + first] - late[k][:first]
-                i += first
-            host[i:j] = device[i:j] + int((received[i:j] - device[i:j]).min())
-    if guessed:
+    times = time_samples(device, records["received_ns"], points)
+    if times.guessed:
         warnings.append(
             "the device's clock was not measured for all samples; those without were timed by their arrival, which "
             "makes them late by the fastest transfer"
         )
-    if found := sorted([*(i for i, _ in steps), *unmeasured]):
-        warnings.append(f"the device's clock was set {len(found)} times while it recorded; samples follow it")
-    return host, np.array(found, np.int64)
+    if times.steps.size:
+        warnings.append(f"the device's clock was set {times.steps.size} times while it recorded; samples follow it")
+    if times.doubts:
+        n = int(np.count_nonzero(np.any([_between(d.begin, d.end, device.size) for d in times.doubts], axis=0)))
+        most = max(d.by_ns for d in times.doubts) / 1e6
+        warnings.append(f"the times of {n} samples are uncertain, by up to {most:.1f} ms (see clock_uncertain)")
+        if doubts is not None:
+            doubts.extend(times.doubts)
+    return times.host_ns, times.steps
 
 
-def _unmeasured(device: I64, received: I64, a: int, b: int) -> list[int]:
-    """First samples, from `a` to `b`, after steps of the device's clock that no measurement tells of.
-
-    Time goes back, or leaps far ahead of the arrival, and what follows stays there. (After a halt of the network and
-    losses samples may leap, too, but the fastest ones of the seconds before and after took equally long.)
-    """
-    took = (received - device)[a:b]
-    found: list[int] = []
-    back, ahead = np.diff(device[a:b]) < -_BACK_NS, np.diff(took) < -_AHEAD_NS
-    for k in (np.flatnonzero(back | ahead) + 1).tolist():
-        leap, at = int(took[k] - took[k - 1]), received[a + k]
-        before = took[max(0, int(np.searchsorted(received[a:b], at - _AROUND_NS))) : k]
-        after = took[k : int(np.searchsorted(received[a:b], at + _AROUND_NS))]
-        stays_back = back[k - 1] and device[a + k : a + k + _FEW].max() < device[a + k - 1]
-        if stays_back or abs(int(after.min() - before.min()) - leap) < abs(leap) / 2:
-            found.append(a + k)
-    return found
-
-
-def _steps(device: I64, received: I64, clock: ClockMap) -> list[tuple[int, int]]:
-    """First sample after each step of the device's clock, and the line that it goes by from there on.
-
-    That the clock was set, and by how much, is known from its measurements. Samples follow with the next report of the
-    stream (or never, if it ends before): there, the time from the device's clock to the arrival leaps by as much. Late
-    samples leap, too, but hardly by the same.
-    """
-    leap = np.diff(received - device, prepend=received[0] - device[0])
-    found: list[tuple[int, int]] = []
-    for k, (after_ns, change) in enumerate(clock.changes):
-        first = max(int(np.searchsorted(received, after_ns)), found[-1][0] + 1 if found else 1)
-        if first >= len(leap):
-            break
-        at = first + int(np.argmin(np.abs(leap[first:] - change)))
-        if abs(leap[at] - change) < abs(change) / 2:
-            found.append((at, k + 1))
-    return found
+def _between(begin: int, end: int, n: int) -> npt.NDArray[np.bool_]:
+    index = np.arange(n)
+    return (index >= begin) & (index < end)
 
 
 def _flag_gaps(

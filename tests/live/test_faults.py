@@ -148,6 +148,38 @@ def test_the_phones_clock_is_set(small_study: SmallStudy, by_s: float) -> None:
     assert np.abs(ran.time_error_ms).max() < 2
 
 
+def test_the_phones_clock_is_set_by_a_little(
+    small_study: SmallStudy, request: pytest.FixtureRequest, capsys: Any
+) -> None:
+    """Between two measurements, a minute apart: samples tell of it, and it is measured then."""
+    tried = request.config.getoption("--sessions") - 1
+    rng = np.random.default_rng(6)
+    worst, doubts = 0.0, 0
+    for number in range(tried):
+        by_s = [0.02, -0.1, -0.02, 0.005, 0.4, -0.005, 0.1, -0.4, 0.0, 0.0][number % 10]
+        loss, reorder = float(rng.choice([0, 0.05, 0.2])), float(rng.choice([0, 0.1]))
+        faults = Faults(loss=loss, reorder=reorder, step=(float(rng.uniform(1.2, 2.2)), by_s), offset_ms=40.0)
+        ran = run(small_study, faults, 6.0, session=f"ses-{number}", clock_s=60.0)
+        check_complete(ran)
+        known = [ns for _, ns in ran.phone.reported]
+        assert ran.warned("clock was set 1 times") == (max(known) - min(known) > 2e6), (by_s, ran.recording.warnings)
+        off = np.abs(ran.time_error_ms)
+        for begin, end, by in ran.recording.meta.get("clock_uncertain", []):
+            there = (ran.recording.time_ms >= begin) & (ran.recording.time_ms <= end)
+            assert off[there].max() <= by + 2
+            doubts += int(there.sum())
+            off[there] = 0
+        assert off.max() < 2, (by_s, ran.recording.warnings)
+        worst = max(worst, float(off.max()))
+    with capsys.disabled():
+        told(
+            "R11",
+            tried,
+            tried,
+            f"small steps of the clock, times at most {worst:.2f} ms off, {doubts} samples in doubt",
+        )
+
+
 def test_events_reach_the_phone_at_its_own_time(small_study: SmallStudy) -> None:
     """With a clock that runs 50 ppm fast, and errors of the server at first."""
     ran = run(small_study, Faults(offset_ms=5000.3, drift_ppm=50, refused={"/api/event": 3}), 2.0)
