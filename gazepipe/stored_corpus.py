@@ -14,9 +14,9 @@ from gazepipe.corpus import Corpus
 from gazepipe.errors import NothingToDoError, StoreError
 from gazepipe.recipe import digest_json
 from gazepipe.scanpath import scanpath_descriptors
-from gazepipe.sealing import is_sealed
 from gazepipe.spill import spacious
 from gazepipe.study import Study
+from gazepipe.vault import is_sealed
 
 __all__ = ["corpus_digest", "load_corpus", "read_corpus", "scanpath_of", "stored_usm"]
 
