@@ -124,14 +124,18 @@ def run(
         if as_json:
             msg = "--json does not go with --profile, which leaves dag/report.json in the store."
             raise click.UsageError(msg)
-        from gazepipe.dag import engine, picture
+        from gazepipe.dag import engine, hold, picture
 
         request = engine.Request(folder, config, to, profile, shards or 1, images, jobs, threads, device, gpus)
         engine.check_engine(profile)
         if dag is not None:
             picture.check_suffix(dag)
-        with engine.held(study) as lock:
-            _graph(ctx, study, request, lock, dry_run=dry_run, dag=dag, report=report, unlock=unlock)
+        if dry_run or dag is not None:
+            with hold.aside(study) as copy:
+                _plan_graph(ctx, study, request, copy, dag)
+            return
+        with hold.held(study) as lock:
+            _graph(ctx, study, request, lock, report=report, unlock=unlock)
         return
     if shards is not None or gpus is not None or dag or report or unlock:
         msg = "--shards, --gpus, --dag, --report and --unlock go with --profile."
@@ -164,19 +168,33 @@ def run(
     finish(ctx, made.failures, study.store, made.warnings)
 
 
+def _plan_graph(ctx: click.Context, study: Study, request: Request, copy: Path, dag: Path | None) -> None:
+    """Say which nodes would run, or draw the graph, by a copy of what the engine has."""
+    from gazepipe.dag import engine, picture
+    from gazepipe.dag.inputs import start_again, write_inputs
+
+    write_inputs(study, request.shards, request.images, copy)
+    start_again(study, copy)
+    call = engine.order(study, request, folder=copy)
+    if dag is not None:
+        picture.write_picture(dag, engine.graph(call))
+        say(ctx, f"run: the graph is in {dag}.")
+        return
+    nodes = engine.planned(call)
+    say(ctx, f"run: {len(nodes)} nodes would run{': ' if nodes else ''}{', '.join(nodes)}. Nothing was written.")
+
+
 def _graph(
     ctx: click.Context,
     study: Study,
     request: Request,
     lock: int | None,
     *,
-    dry_run: bool,
-    dag: Path | None,
     report: Path | None,
     unlock: bool,
 ) -> None:
     """Run the graph of nodes; the exit code is that of the node that failed."""
-    from gazepipe.dag import engine, folder_of, picture
+    from gazepipe.dag import engine, folder_of
     from gazepipe.dag.inputs import note_left, start_again, write_inputs
     from gazepipe.dag.report import GraphReport
 
@@ -185,14 +203,6 @@ def _graph(
     call = engine.order(study, request, lock)
     if unlock:
         engine.unlock(call)
-    if dag is not None:
-        picture.write_picture(dag, engine.graph(call))
-        say(ctx, f"run: the graph is in {dag}.")
-        return
-    if dry_run:
-        nodes = engine.planned(call)
-        say(ctx, f"run: {len(nodes)} nodes would run{': ' if nodes else ''}{', '.join(nodes)}.")
-        return
     started, clock = datetime.datetime.now(datetime.UTC), time.perf_counter()
     nodes_run = engine.run_nodes(call, lambda node: say(ctx, node.line()))
     done = GraphReport(

@@ -29,7 +29,6 @@ __all__ = [
     "Request",
     "check_engine",
     "graph",
-    "held",
     "html_report",
     "order",
     "planned",
@@ -72,10 +71,11 @@ class Request:
 
 @dataclass(slots=True)
 class Order:
-    """How the engine is called: options in `base`, and the open file of `held` that it keeps locked while it lives."""
+    """How the engine is called: its `folder`, options in `base`, the open file of `hold.held`, which it keeps locked."""
 
     study: Study
     request: Request
+    folder: Path
     base: list[str] = field(default_factory=list)
     lock: int | None = None
 
@@ -110,47 +110,13 @@ def pipelines() -> Path:
     return inside if inside.is_dir() else package.parent / "pipelines"
 
 
-@contextlib.contextmanager
-def held(study: Study) -> Iterator[int | None]:
-    """Hold the graph of a study: nobody else runs it, or changes what its nodes depend on.
-
-    The engine gets the open file, too, so that the graph is free only when the engine is over, even if the run that
-    started it was killed. The operating system drops the lock then; nothing is left to clean up.
-
-    Yields
-    ------
-    int or None
-        The open file's number; None where the system or the disk has no such locks, and Snakemake's own has to do.
-
-    Raises
-    ------
-    LockedError
-        If another run holds it.
-    """
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        yield None
-        return
-    folder_of(study).mkdir(parents=True, exist_ok=True)
-    with (folder_of(study) / ".lock").open("ab") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            locked = True
-        except BlockingIOError:
-            msg = f"{folder_of(study)}: another `gazepipe run` is going on there; wait for it to end and run again."
-            raise LockedError(msg) from None
-        except OSError:
-            locked = False
-        yield file.fileno() if locked else None
-
-
-def order(study: Study, request: Request, lock: int | None = None) -> Order:
+def order(study: Study, request: Request, lock: int | None = None, folder: Path | None = None) -> Order:
     """Write the settings that the Snakefile reads, and put the call together.
 
-    With the `lock` of `held`, a lock of Snakemake's is one that a killed engine left, and is taken off.
+    With the `lock` of `hold.held`, a lock of Snakemake's is one that a killed engine left, and is taken off. The engine
+    works in `folder`; in the study's own if None.
     """
-    profile, folder = check_engine(request.profile), folder_of(study)
+    profile, folder = check_engine(request.profile), folder or folder_of(study)
     options = _study_options(study, request)
     where = [] if request.folder is None else [str(request.folder.resolve())]
     settings = {
@@ -171,7 +137,7 @@ def order(study: Study, request: Request, lock: int | None = None) -> Order:
     base += [str(folder), "--profile", str(profile), "--rerun-incomplete", "--rerun-triggers", "mtime", "input"]
     if request.gpus is not None:
         base += ["--set-resources", f"train:gpu={request.gpus}"]
-    call = Order(study, request, base, lock)
+    call = Order(study, request, folder, base, lock)
     if lock is not None and any((folder / ".snakemake" / "locks").glob("*.lock")):
         unlock(call)
     return call
@@ -207,7 +173,7 @@ def _told(call: Order, said: str) -> GazepipeError:
     """Return the error for an engine that stopped and no node is to blame."""
     if "cannot be locked" in said or "LockException" in said:
         msg = (
-            f"{folder_of(call.study)}: locked by a run that is still going on or was killed; wait for it to end, or, "
+            f"{call.folder}: locked by a run that is still going on or was killed; wait for it to end, or, "
             "if there is none, give --unlock."
         )
         return LockedError(msg)
@@ -217,7 +183,7 @@ def _told(call: Order, said: str) -> GazepipeError:
 
 
 def _log(call: Order) -> Path:
-    return folder_of(call.study) / "log" / "snakemake.log"
+    return call.folder / "log" / "snakemake.log"
 
 
 def unlock(call: Order) -> None:
@@ -268,17 +234,17 @@ def run_nodes(call: Order, show: Callable[[NodeRun], None]) -> list[NodeRun]:
         while True:
             ended = engine.poll() is not None
             for node in names:
-                if node not in seen and (done := run_of(folder_of(call.study), node, started)):
+                if node not in seen and (done := run_of(call.folder, node, started)):
                     seen.add(node)
                     show(done)
             if ended:
                 break
             time.sleep(0.2)
-    runs = [run_of(folder_of(call.study), node, started) or NodeRun(node, "up to date") for node in names]
+    runs = [run_of(call.folder, node, started) or NodeRun(node, "up to date") for node in names]
     if engine.returncode and not any(r.state == "failed" for r in runs):
         raise _told(call, _log(call).read_text(encoding="utf-8", errors="replace"))
     if engine.returncode:
-        complete = folder_of(call.study) / "done"
+        complete = call.folder / "done"
         runs = [NodeRun(r.node, "not reached") if _waits(r, complete) else r for r in runs]
     return runs
 

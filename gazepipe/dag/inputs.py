@@ -25,8 +25,10 @@ __all__ = ["note_left", "start_again", "write_inputs"]
 Signature = dict[str, list[int]]
 
 
-def write_inputs(study: Study, shards: int, images: int) -> None:
+def write_inputs(study: Study, shards: int, images: int, folder: Path | None = None) -> None:
     """Write what each node depends on now; files that would stay the same are not touched.
+
+    They lie in the engine's `folder`; in the study's own if None.
 
     Raises
     ------
@@ -41,7 +43,7 @@ def write_inputs(study: Study, shards: int, images: int) -> None:
         contents |= _ingest(study, shards)
     for node in node_names(study, shards, images):
         content = contents.get(node, contents["build-psm"])
-        path = folder_of(study) / "inputs" / f"{node}.json"
+        path = (folder or folder_of(study)) / "inputs" / f"{node}.json"
         if _read(path) != content:
             write_json(path, content)
 
@@ -156,16 +158,17 @@ def note_left(study: Study) -> None:
     write_json(folder_of(study) / "left.json", _left(study))
 
 
-def start_again(study: Study) -> None:
+def start_again(study: Study, folder: Path | None = None) -> None:
     """Let nodes start again whose files have since been changed, lost or replaced by something else than the engine.
 
     With them go all nodes after them: the engine does not miss a node's record while the ones after it are there.
     """
-    kept, now = _read(folder_of(study) / "left.json") or {}, _left(study)
+    folder = folder or folder_of(study)
+    kept, now = _read(folder / "left.json") or {}, _left(study)
     stages = list(now)  # in order; nothing comes after the last two
     for at, stage in enumerate(stages):
         if kept.get(stage) == now[stage]:
             continue
         for other in stages[at:] if stage not in ("predict", "evaluate") else [stage]:
-            for path in (folder_of(study) / "done").glob(f"{other}*.json"):
+            for path in (folder / "done").glob(f"{other}*.json"):
                 path.unlink(missing_ok=True)
