@@ -120,7 +120,7 @@ def test_help_waits_for_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     *_, heavy, own = done.stdout.splitlines()
     assert heavy == "[]"
-    assert own == "['gazepipe.cli', 'gazepipe.cli._command', 'gazepipe.errors', 'gazepipe.kernel_cache']"
+    assert own == str([f"gazepipe.{m}" for m in ("cli", "cli._command", "errors", "interruption", "kernel_cache")])
 
 
 def test_as_a_module() -> None:
