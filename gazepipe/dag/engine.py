@@ -71,7 +71,7 @@ class Request:
 
 @dataclass(slots=True)
 class Order:
-    """How the engine is called: its `folder`, options in `base`, the open file of `hold.held`, which it keeps locked."""
+    """How the engine is called: its `folder`, options in `base`, the file of `hold.held` that it keeps locked."""
 
     study: Study
     request: Request
