@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gazepipe.errors import StorageError
 
-__all__ = ["make_folder", "write_atomically"]
+__all__ = ["make_folder", "remove", "write_atomically"]
 
 
 #: What the system says, in words, and what to do.
@@ -48,6 +48,21 @@ def write_atomically(path: Path, data: bytes) -> None:
             raise
         reason, remedy = _REASONS.get(error.errno or 0, (str(error.strerror or error), "Make room"))
         msg = f"{path}: could not be written, {reason}; nothing stored before was changed. {remedy} and run again."
+        raise StorageError(msg) from error
+
+
+def remove(path: Path) -> None:
+    """Delete a file, if it is there.
+
+    Raises
+    ------
+    StorageError
+        If that fails; the file stays.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        msg = f"{path}: could not be deleted ({error.strerror or error}). Let this user write there, and run again."
         raise StorageError(msg) from error
 
 

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from gazepipe import store
+from gazepipe.atomic import remove
 from gazepipe.config import StudyConfig
 from gazepipe.errors import GazepipeError, NothingToDoError, StimulusError
 from gazepipe.image_fixations import all_on_images, on_images
@@ -197,7 +198,7 @@ def conclude(
         study.write_failures("build-psm", report.failures)
         raise report_nothing(report)
     for gone in study.manifest("build-psm").get("users", {}).keys() - users.keys():
-        study.psm_file(gone).unlink(missing_ok=True)
+        remove(study.psm_file(gone))
         report.removed.append(gone)
     study.write_manifest("build-psm", {"users": built})
     report.n_stimuli = _build_shared(study, built, images, force=force)

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gazepipe.atomic import write_atomically
+from gazepipe.atomic import remove, write_atomically
 from gazepipe.errors import StoreError
 from gazepipe.models import load_tensors, metadata_of, weights_digest
 from gazepipe.sealing import sealed, unsealed
@@ -96,7 +96,7 @@ class Checkpoint:
     def remove(self) -> None:
         """Forget it: the training is over, or is to start anew."""
         if self.path is not None and self.writes:
-            self.path.unlink(missing_ok=True)
+            remove(self.path)
 
 
 def _read(path: Path, recipe: str) -> tuple[dict[str, Any], dict[str, Any]] | None:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gazepipe import audit, compute, consent, store
+from gazepipe.atomic import remove
 from gazepipe.build import build_psm, maps_in_memory
 from gazepipe.corpus import Corpus
 from gazepipe.discovery import Job
@@ -141,7 +142,7 @@ def take_in(
         study.write_manifest("enrol", {"recordings": others | kept | report.recordings})
         study.write_failures("enrol", report.failures)
         for name in mine.keys() - kept.keys() - report.recordings.keys():
-            study.recording_file(name).unlink(missing_ok=True)
+            remove(study.recording_file(name))
         audit.record(study, "enrol: recordings", users=[user], written=len(report.written))
     failures = [f for f in build_psm(study).failures if f.source == user]
     if any(not f.partial for f in failures):

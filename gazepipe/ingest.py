@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from gazepipe import audit, compute, parallel, store
 from gazepipe.analyse import analyse
+from gazepipe.atomic import remove
 from gazepipe.config import StudyConfig
 from gazepipe.discovery import Job, digest_of, plan, sort_out
 from gazepipe.errors import GazepipeError, NothingToDoError, RecordingError, StorageError, StoreError, lacks_memory
@@ -156,7 +157,7 @@ def _remove_gone(
     for name, row in before.items():
         there = refused.intersection([row["source"], *map(str, Path(row["source"]).parents)])
         if row.get("root") == root and fold(name) not in here and not there:
-            study.recording_file(name).unlink(missing_ok=True)
+            remove(study.recording_file(name))
             report.removed.append(name)
 
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 
 from gazepipe import consent, store
-from gazepipe.atomic import write_atomically
+from gazepipe.atomic import remove, write_atomically
 from gazepipe.documents import digest_bytes, write_json
 from gazepipe.errors import ConfigError, GazepipeError, InputError, NothingToDoError, StoreError
 from gazepipe.figures import overlay_png
@@ -277,7 +277,7 @@ def _of_the_gallery(root: Path, rows: dict[str, dict[str, Any]], people: set[str
     for row in rows.values():
         if row.get("user") not in people:
             for what in ("overlay", "array"):
-                (root / str(row[what])).unlink(missing_ok=True)
+                remove(root / str(row[what]))
             with contextlib.suppress(OSError):  # something else is in it
                 (root / str(row["array"])).parent.rmdir()
     return {key: row for key, row in rows.items() if row.get("user") in people}

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from gazepipe.atomic import remove
 from gazepipe.errors import ConfigError, NothingToDoError, StoreError
 from gazepipe.study import Failure, Study
 
@@ -95,7 +96,7 @@ def forget_parts(study: Study, stage: str, kept: int = 0) -> None:
     """Remove what shards left, unless there are `kept` of them: nobody keeps it up to date any longer."""
     for path in part_files(study, stage):
         if not path.name.endswith(f"-of-{kept}.json"):
-            path.unlink(missing_ok=True)
+            remove(path)
 
 
 def failures_of(part: Mapping[str, Any]) -> list[Failure]:

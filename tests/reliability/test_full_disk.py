@@ -18,6 +18,7 @@ import pytest
 from process import ENVIRONMENT, Nursery
 from survival import told
 
+from gazepipe.atomic import remove
 from gazepipe.build import build_psm
 from gazepipe.enrol import enrol
 from gazepipe.errors import StorageError
@@ -196,6 +197,18 @@ class _Written:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.file, name)
+
+
+def test_a_deletion_that_fails(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("stays")
+    with Disk(1).in_use(), pytest.raises(StorageError) as error:
+        remove(tmp_path / "a")
+    assert str(error.value) == (
+        f"{tmp_path / 'a'}: could not be deleted (Input/output error). Let this user write there, and run again."
+    )
+    remove(tmp_path / "a")
+    remove(tmp_path / "a")
+    assert list(tmp_path.iterdir()) == []
 
 
 def work_of(study: Study, stage: str, out: Path) -> Callable[[], object]:
