@@ -19,12 +19,13 @@ _AGAIN_S = 0.005
 _NOT_IN = ("h5py.", "gazepipe.hdf5_audit")
 
 _asked = False
+_waiting = False
 
 
 def end_in_order() -> None:
     """Take SIGINT, SIGTERM and SIGHUP as what they are to a command; signals that are ignored stay so, but SIGTERM."""
-    global _asked
-    _asked = False
+    global _asked, _waiting
+    _asked = _waiting = False
     if threading.current_thread() is not threading.main_thread():
         return
     signal.signal(signal.SIGTERM, _interrupt)
@@ -41,13 +42,22 @@ def was_interrupted(error: BaseException) -> bool:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    global _asked
+    global _asked, _waiting
     _asked = True
+    if _waiting:  # one is enough, however often it is asked for
+        return
     while frame is not None:
         if str(frame.f_globals.get("__name__", "")).startswith(_NOT_IN):
-            later = threading.Timer(_AGAIN_S, _thread.interrupt_main, (number,))
+            _waiting = True
+            later = threading.Timer(_AGAIN_S, _again, (number,))
             later.daemon = True
             later.start()
             return
         frame = frame.f_back
     raise KeyboardInterrupt
+
+
+def _again(number: int) -> None:
+    global _waiting
+    _waiting = False
+    _thread.interrupt_main(signal.Signals(number))

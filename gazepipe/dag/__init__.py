@@ -7,12 +7,13 @@ at any time: all nodes then start again and find everything up to date.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from gazepipe.sealing import is_to_be_whole
 from gazepipe.study import Study
 
-__all__ = ["FOLDER", "folder_of", "node_names"]
+__all__ = ["FOLDER", "folder_of", "manifest_from", "node_names"]
 
 #: Folder of the store, or end of the name of the one beside it, that belongs to the engine.
 FOLDER = "dag"
@@ -26,6 +27,11 @@ def folder_of(study: Study) -> Path:
     """
     root = study.store.resolve()
     return root.with_name(f".{root.name}-{FOLDER}") if is_to_be_whole(root) else root / FOLDER
+
+
+def manifest_from(study: Study) -> str:
+    """Where the store's manifests are, from the engine's folder: nodes whose files have another path start again."""
+    return os.path.relpath(study.store.resolve() / "manifest", folder_of(study))
 
 
 def node_names(study: Study, shards: int, images: int) -> list[str]:

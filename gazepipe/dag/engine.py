@@ -17,7 +17,7 @@ from typing import Any
 import gazepipe
 from gazepipe import compute
 from gazepipe.config import CONFIG_NAME
-from gazepipe.dag import folder_of, node_names
+from gazepipe.dag import folder_of, manifest_from, node_names
 from gazepipe.dag.child import GRACE_S
 from gazepipe.dag.report import NodeRun, run_of
 from gazepipe.documents import write_json
@@ -130,7 +130,7 @@ def order(study: Study, request: Request, lock: int | None = None, folder: Path 
         "jobs": request.jobs or 0,
         "threads": request.threads or 0,
         "cores": _cores(profile),
-        "manifest": os.path.relpath(study.store.resolve() / "manifest", folder),
+        "manifest": manifest_from(study),
     }
     write_json(folder / "run.json", settings)
     base = ["--snakefile", str(pipelines() / "Snakefile"), "--directory"]

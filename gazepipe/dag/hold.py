@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from gazepipe.dag import FOLDER, folder_of
+from gazepipe.dag import FOLDER, folder_of, manifest_from
 from gazepipe.errors import LockedError
 from gazepipe.study import Study
 
@@ -70,6 +71,9 @@ def aside(study: Study) -> Iterator[Path]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gazepipe-"))) / FOLDER
         if kept.is_dir():
             shutil.copytree(kept, folder, ignore=shutil.ignore_patterns("log", ".lock", "locks"))
+        there = Path(os.path.normpath(folder / manifest_from(study)))
+        there.parent.mkdir(parents=True, exist_ok=True)
+        there.symlink_to(study.store.resolve() / "manifest", target_is_directory=True)
         yield folder
 
 
