@@ -3,6 +3,7 @@
     python benchmarks/ablate_embedding.py osie DATA/osie
     python benchmarks/ablate_embedding.py osie DATA/osie --pretrained features.npz
     python benchmarks/ablate_embedding.py osie DATA/osie --network discrepancy --folds-run 1
+    python benchmarks/ablate_embedding.py ps DATA/ps --m 8 --repetitions 20 --only "with eye movements"
 
 Protocol. Users are cut into `--folds` parts. In each fold one part is tested, the next one is the validation part, and
 all others train; a tenth of the images, another in each fold, is tested, another tenth validates, all others train.
@@ -278,6 +279,7 @@ def main() -> None:
     parser.add_argument("--shrinkage", type=float, default=0.03)
     parser.add_argument("--pretrained", type=Path, help="file of image features, written where there is none")
     parser.add_argument("--network", nargs="*", default=(), help="inputs of networks to train in place of descriptors")
+    parser.add_argument("--only", help="one row, as it is: not registered, no offsets, test users alone")
     parser.add_argument("--steps", type=int, default=300, help="of those networks")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -291,7 +293,7 @@ def main() -> None:
         if number == (options.folds_run or options.folds):
             break
         rng = np.random.default_rng([options.seed, number])
-        if number == 0:
+        if number == 0 and not options.only:
             for m in options.m:
                 scatter, error = registration(looks, fold, m, np.random.default_rng(options.seed))
                 print(
@@ -348,7 +350,7 @@ def _descriptors(
     results: Results, looks: Looks, fold: Fold, things: Tensor | None, rng: np.random.Generator, options: Any
 ) -> None:
     describe = Describer(looks, fold, things)
-    for registered in (False, True):
+    for registered in (False,) if options.only else (False, True):
         m = min(options.m)
         shown = torch.from_numpy(rng.permutation(fold.images_train)[: options.train_pairs // m * m].reshape(-1, m))
         training = [
@@ -356,8 +358,14 @@ def _descriptors(
             for u in fold.train
         ]
         nets = {}
-        offsets = None if registered else _offset_scatter(describe, fold, np.random.default_rng([options.seed, 3]))
+        offsets = (
+            None
+            if registered or options.only
+            else _offset_scatter(describe, fold, np.random.default_rng([options.seed, 3]))
+        )
         for name, columns in _columns(things is not None).items():
+            if options.only not in (None, name):
+                continue
             net = DescriptorNet(registered)
             tables = [t[:, columns] for t in training]
             net.fit(tables, options.shrinkage)
@@ -435,7 +443,7 @@ def _measure(results: Results, looks: Looks, fold: Fold, embed: Any, rng: np.ran
         ("test", "none", fold.test, everybody, fold.images_test),
         ("test", "offset", fold.test, everybody, fold.images_test),
     )
-    for part, attack, tested, people, images in parts:
+    for part, attack, tested, people, images in parts[1:2] if options.only else parts:
         for m in options.m:
             found: dict[str, list[np.ndarray]] = {}
             for _ in range(options.repetitions):
@@ -455,6 +463,12 @@ def _measure(results: Results, looks: Looks, fold: Fold, embed: Any, rng: np.ran
 
 def _markdown(results: Results, sizes: Any, title: str) -> str:
     lines = [f"### {title}", ""]
+    if not any(key[2] == "offset" for key in results):
+        for (name, *_, m), rows in results.items():
+            own, everybody = np.array(rows)[:, 1], np.array(rows)[:, 0]
+            of_folds = " ".join(f"{v:.4f}" for v in own)
+            lines.append(f"{name}, m = {m}: own part {own.mean():.4f} ({of_folds}), among all {everybody.mean():.4f}")
+        return "\n".join(lines)
     head = "p@1 among all | own part | EER | d′"
     for m in sizes:
         lines += [f"| m = {m} | validation d′ | {head} | offset: {head} |", "| --- |" + " ---: |" * 9]

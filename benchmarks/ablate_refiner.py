@@ -28,7 +28,7 @@ from gazepipe.baselines import multicnn_maps
 from gazepipe.config import RefinerConfig
 from gazepipe.corpus import Corpus, Split
 from gazepipe.metrics import METRICS, score
-from gazepipe.profile import FIT_SIZE, PARAMETERS, fit_profiles, map_loss, reshape_maps
+from gazepipe.profile import FIT_SIZE, PARAMETERS, fit_profiles, profile_loss, reshape_maps
 from gazepipe.stored_corpus import load_corpus
 from gazepipe.study import Study
 from gazepipe.training import train_multicnn
@@ -74,7 +74,7 @@ def learn(corpus, users, train, held, m, share, rng):
     losses = {}
     for k in STRENGTHS:
         fitted = fit_profiles(usm, psm, mean, k / sd**2)
-        losses[k] = float(map_loss(reshape_maps(usm_held, fitted), psm_held).mean())
+        losses[k] = float(profile_loss(reshape_maps(usm_held, fitted), psm_held).mean())
     return mean, sd, min(losses, key=losses.get), losses
 
 

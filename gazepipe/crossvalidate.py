@@ -48,7 +48,7 @@ from gazepipe.universal_maps import other_digests, other_maps, predict_stimuli, 
 __all__ = ["crossvalidate", "folder_of", "load_fold", "plan_folds", "save_fold"]
 
 #: Raised whenever the result changes for the same data and parameters.
-VERSION = 3
+VERSION = 4
 
 #: Called with (what is being done, done, total, what to show).
 Show = Callable[[str, int, int, str], None]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gazepipe.corpus import Corpus, Split
 from gazepipe.errors import ConfigError
-from gazepipe.profile import FIT_SIZE, PARAMETERS, SOURCES, ProfileNet, fit_profiles, map_loss, reshape_maps
+from gazepipe.profile import FIT_SIZE, PARAMETERS, SOURCES, ProfileNet, fit_profiles, profile_loss, reshape_maps
 from gazepipe.training import Progress, Trained
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def train_profile(corpus: Corpus, split: Split, config: RefinerConfig, *, seed: 
         losses = {}
         for strength in _STRENGTHS:
             fitted = fit_profiles(pairs[0], pairs[1], mean, strength / spread**2, pairs[2])
-            loss = (map_loss(reshape_maps(usm, fitted), psm) * there_held).sum() / there_held.sum()
+            loss = (profile_loss(reshape_maps(usm, fitted), psm) * there_held).sum() / there_held.sum()
             losses[strength] = float(loss)
             history.append({"source": row, "strength": strength, "validation_loss": float(loss)})
             progress(row * len(_STRENGTHS) + len(losses), len(SOURCES) * len(_STRENGTHS), f"{source}: loss {loss:.3f}")

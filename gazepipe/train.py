@@ -22,6 +22,7 @@ from gazepipe.config import EmbeddingConfig, RefinerConfig, Section, StudyConfig
 from gazepipe.corpus import Corpus, Split, draw_split
 from gazepipe.errors import ConfigError, NothingToDoError, StoreError
 from gazepipe.models import load_model, model_recipe, save_model
+from gazepipe.profile import VERSION as profile_version
 from gazepipe.profiling import train_profile
 from gazepipe.recipe import Recipe
 from gazepipe.stage_plan import StagePlan
@@ -243,7 +244,8 @@ def _recipes(study: Study, config: StudyConfig, corpus: Corpus) -> dict[str, Rec
     found["refiner"] = Recipe("train-refiner", VERSION, {**common, "refiner": section}, inputs)
     if config.refiner.multicnn:
         found["multicnn"] = Recipe("train-multicnn", VERSION, {**common, "refiner": section}, data)
-    found["profile"] = Recipe("train-profile", VERSION, {**common, "m": config.refiner.m}, data)
+    form = {"m": config.refiner.m, "profile": profile_version}
+    found["profile"] = Recipe("train-profile", VERSION, {**common, **form}, data)
     if corpus.images is not None:
         # Maps of others do not change the network; which network "auto" means depends on what is installed.
         section = config.universal.model_dump(mode="json", exclude={"predictor", "maps", "weights"})

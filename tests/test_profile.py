@@ -13,7 +13,18 @@ from gazepipe import metrics, profiling
 from gazepipe.config import RefinerConfig
 from gazepipe.corpus import Corpus, Split
 from gazepipe.errors import ConfigError
-from gazepipe.profile import FIT_SIZE, PARAMETERS, ProfileNet, fit_profiles, map_loss, reshape_maps
+from gazepipe.profile import (
+    FIT_SIZE,
+    PARAMETERS,
+    Looks,
+    ProfileNet,
+    fit_profiles,
+    looks_of,
+    map_loss,
+    order,
+    profile_loss,
+    reshape_maps,
+)
 from gazepipe.profiling import profiled, profiles_of, train_profile
 
 P = len(PARAMETERS)
@@ -85,6 +96,71 @@ def test_loss_is_made_of_the_measures() -> None:
         p, q = a[i].double().numpy(), b[i].double().numpy()
         expected = metrics.kld(p + 1e-8, q) - 3 * metrics.cc(p, q) - metrics.sim(p, q)
         assert float(loss[i]) == pytest.approx(expected, abs=1e-3)
+
+
+def test_looks_are_the_peaks_of_a_map() -> None:
+    maps = torch.zeros(2, 10, 10)
+    maps[0, 2, 3], maps[0, 2, 4], maps[0, 7, 7], maps[0, 0, 9] = 1.0, 0.9, 0.5, 0.07  # beside a peak; a peak; too low
+    maps[1, 4, 4] = 0.3
+    looks = looks_of(maps)
+    for row, expected in enumerate(({23: 0.5, 77: 0.5}, {44: 1.0})):
+        there = looks.weights[row] > 0
+        found = dict(zip(looks.cells[row][there].tolist(), looks.weights[row][there].tolist(), strict=True))
+        assert found == expected
+
+
+def test_order_is_the_share_of_lower_cells_softly() -> None:
+    # Rows 1 and 6 and columns 1 and 6 are the others: 1, 2, 4 and 8; one look on 2, one on 16.
+    maps = torch.ones(1, 10, 10)
+    maps[0, 1, 1], maps[0, 1, 6], maps[0, 6, 1], maps[0, 6, 6], maps[0, 3, 3], maps[0, 4, 4] = 1, 2, 4, 8, 2, 16
+    looks = Looks(torch.tensor([[33, 44]]), torch.tensor([[0.5, 0.5]]))
+
+    def soft(ratio: float) -> float:
+        return 1 / (1 + math.exp(-math.log(ratio) / 0.15))
+
+    expected = sum(soft(look / other) for look in (2, 16) for other in (1, 2, 4, 8)) / 8
+    assert float(order(maps, looks)) == pytest.approx(expected, abs=1e-6)
+
+
+def test_order_is_near_the_auc_and_knows_no_scale() -> None:
+    maps, truth = blobs(6, 11)[0] + 0.01, blobs(6, 11)[0]
+    looks = looks_of(truth)
+    torch.testing.assert_close(order(maps * 7, looks), order(maps, looks), atol=1e-5, rtol=0)
+    for i in range(6):
+        cells = looks.cells[i][looks.weights[i] > 0].numpy()
+        exact = metrics.auc(maps[i].numpy(), cells // FIT_SIZE[1], cells % FIT_SIZE[1])
+        assert float(order(maps, looks)[i]) == pytest.approx(exact, abs=0.02)
+
+
+def test_loss_weighs_the_order() -> None:
+    a, b = blobs(2, 3)[0], blobs(2, 4)[0]
+    expected = map_loss(a, b) - 3 * order(a, looks_of(b))
+    torch.testing.assert_close(profile_loss(a, b, order_weight=3.0), expected)
+    torch.testing.assert_close(profile_loss(a, b, order_weight=0.0), map_loss(a, b))
+
+
+def test_a_person_like_everybody_gets_the_universal_map_back() -> None:
+    seen, unseen = blobs(32, 12), blobs(10, 13)
+    fitted = fit_profiles(seen, seen, torch.zeros(P), torch.ones(P))
+    for own, usm in zip(reshape_maps(unseen, fitted)[0].numpy(), unseen[0].numpy(), strict=True):
+        assert metrics.cc(own, usm) > 0.999
+        assert metrics.sim(own, usm) > 0.97
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_order_of_cells_gains_where_it_is_weighed(seed: int) -> None:
+    # Lone looks beside everybody's: a blur would help the heights and bury them.
+    rng = np.random.default_rng(seed)
+    usm, lone = blobs(24, 20 + seed), blobs(24, 40 + seed)
+    person = torch.from_numpy(rng.uniform(0.3, 1, (1, 24, 1, 1))).float() * usm + 0.3 * lone
+    person = person / person.mean((2, 3), keepdim=True)
+    mixed = 0.93 * usm + 0.07 * person
+    looks = looks_of(person)
+    aucs = []
+    for weight in (0.0, 5.0):
+        fitted = fit_profiles(mixed, person, torch.zeros(P), torch.ones(P), order_weight=weight)
+        aucs.append(float(order(reshape_maps(mixed, fitted), looks).mean()))
+    assert aucs[1] > aucs[0]
 
 
 def test_a_person_is_found_again_from_their_maps() -> None:
