@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 from pathlib import Path
 
 from gazepipe.errors import StorageError
@@ -51,8 +52,10 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise StorageError(msg) from error
 
 
-def remove(path: Path) -> None:
-    """Delete a file, if it is there.
+def remove(path: Path, *, then: str = "run again") -> None:
+    """Delete a file, or a folder with all that is in it, if it is there.
+
+    `then` is what to do once it can be deleted.
 
     Raises
     ------
@@ -60,9 +63,12 @@ def remove(path: Path) -> None:
         If that fails; the file stays.
     """
     try:
-        path.unlink(missing_ok=True)
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
     except OSError as error:
-        msg = f"{path}: could not be deleted ({error.strerror or error}). Let this user write there, and run again."
+        msg = f"{path}: could not be deleted ({error.strerror or error}). Let this user write there, and {then}."
         raise StorageError(msg) from error
 
 

@@ -77,7 +77,7 @@ def jobs_below(study: Study) -> tuple[list[Job], list[Failure]]:
     if not study.recordings.is_dir():
         msg = f"{study.recordings}: no such folder; correct `recordings` in {study.root / CONFIG_NAME}."
         raise ConfigError(msg)
-    pattern = re.compile(study.config.ingest.user_pattern)
+    pattern = study.config.ingest.user_pattern
     jobs: list[Job] = []
     failures: list[Failure] = []
     trial_files = name_pattern(study.config.trials)
@@ -87,7 +87,7 @@ def jobs_below(study: Study) -> tuple[list[Job], list[Failure]]:
         name = path.relative_to(study.recordings).as_posix() if path != study.recordings else path.resolve().name
         groups = _named(name, pattern)
         if groups is None:
-            found = f"{path}: the name does not match [ingest] user_pattern {study.config.ingest.user_pattern!r}; "
+            found = f"{path}: the name does not match [ingest] user_pattern {pattern!r}; "
             failures.append(Failure("ingest", str(path), found + "rename the file, correct the pattern or exclude it."))
             continue
         try:
@@ -124,7 +124,7 @@ def check_found(study: Study, folder: Path, user: str, session: str) -> None:
     raise ConfigError(msg)
 
 
-def _named(name: str, pattern: str | re.Pattern[str]) -> tuple[str, str] | None:
+def _named(name: str, pattern: str) -> tuple[str, str] | None:
     """User and session that a path below the folder of recordings says."""
     match = re.search(pattern, name)
     return match and (match["user"], match.groupdict().get("session") or "")

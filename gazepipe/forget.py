@@ -10,15 +10,16 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from gazepipe import audit, consent, store
+from gazepipe.atomic import remove
 from gazepipe.documents import CHECKSUMS, strike, write_json, write_listed
 from gazepipe.errors import GazepipeError, NothingToDoError, StorageError, StoreError
 from gazepipe.forget_plan import JOURNAL, OF_NETWORKS, Plan, in_gallery, outlook
@@ -38,6 +39,7 @@ from gazepipe.traces import Hit, Traces, scan, windows_of
 __all__ = ["Forgotten", "forget", "let_in_again", "rebuild"]
 
 _WINDOWS_A_FILE = 8
+_remove = partial(remove, then="run again to go on")
 
 Show = Callable[[int, int, str], None]
 
@@ -230,28 +232,17 @@ def _gallery_without(study: Study, user: str) -> None:
 def _delete(study: Study, plan: Plan) -> None:
     strike(study.store, [p.relative_to(study.store).as_posix() for p in plan.remove])
     for path in plan.remove + plan.beside:
-        _unlink(path)
+        _remove(path)
     # What shards left that were never gathered names everybody in them; a shard that runs again finds its files done.
     for path in part_files(study):
-        _unlink(path)
+        _remove(path)
     for name in (ASIDE, *OF_NETWORKS):
         folders = [p for p in (study.store / name).rglob("*") if p.is_dir()]
         for folder in [*sorted(folders, reverse=True), study.store / name]:
             with contextlib.suppress(OSError):
                 folder.rmdir()  # only what is empty
     if (study.store / CHECKSUMS).is_file() and not (study.store / CHECKSUMS).stat().st_size:
-        _unlink(study.store / CHECKSUMS)
-
-
-def _unlink(path: Path) -> None:
-    try:
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
-    except OSError as error:
-        msg = f"{path}: cannot be deleted ({error.strerror or error}); make it deletable and run again to go on."
-        raise StorageError(msg) from None
+        _remove(study.store / CHECKSUMS)
 
 
 def _destroy_key(study: Study, user: str) -> bool:
@@ -270,7 +261,7 @@ def _delete_originals(study: Study, plan: Plan, journal: dict[str, Any]) -> tupl
         if original.kept:
             kept.append(original)
         else:
-            _unlink(original.path)
+            _remove(original.path)
             deleted += 1
     return deleted, kept
 

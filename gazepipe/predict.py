@@ -211,11 +211,14 @@ class _Order:
             raise InputError(next(iter(refused.values())))
         self.predictor, self.files = predictor, _image_files(images)
         study = predictor.study
-        self.root = to or study.predictions
-        single = to is not None and isinstance(users, str)
-        inside = {} if to else {p.user: study.predictions_of(p.user) for p in self.people}
-        self.folders = inside or {p.user: self.root if single else self.root / p.user for p in self.people}
-        self._name = study.prediction_name if to is None else lambda path: path.stem
+        people = [p.user for p in self.people]
+        self._name: Callable[[Path], str] = lambda path: path.stem
+        if to is None:
+            self.root, self._name = study.predictions, study.prediction_name
+            self.folders = {user: study.predictions_of(user) for user in people}
+        else:
+            self.root = to
+            self.folders = {user: to if isinstance(users, str) else to / user for user in people}
         self.kept = {} if force else predicted_rows(self.root)
         self.failures = [Failure("predict", user, sentence) for user, sentence in refused.items()]
         self._common = [predictor.gallery.model, *predictor.recipe]

@@ -14,7 +14,16 @@ from torch import Tensor
 
 from gazepipe.corpus import Corpus, Split
 from gazepipe.errors import ConfigError
-from gazepipe.profile import FIT_SIZE, PARAMETERS, SOURCES, ProfileNet, fit_profiles, profile_loss, reshape_maps
+from gazepipe.profile import (
+    FIT_SIZE,
+    PARAMETERS,
+    SOURCES,
+    ProfileNet,
+    fit_profiles,
+    looks_of,
+    profile_loss,
+    reshape_maps,
+)
 from gazepipe.training import Progress, Trained
 
 if TYPE_CHECKING:
@@ -130,10 +139,10 @@ def train_profile(corpus: Corpus, split: Split, config: RefinerConfig, *, seed: 
             raise ConfigError(msg)
         mean, spread = each.mean(0), each.std(0, correction=0).clamp(min=0.01)
         usm, psm = usm / usm.mean((2, 3), keepdim=True), psm / psm.mean((2, 3), keepdim=True)
-        losses = {}
+        looks, losses = looks_of(psm), {}
         for strength in _STRENGTHS:
             fitted = fit_profiles(pairs[0], pairs[1], mean, strength / spread**2, pairs[2])
-            loss = (profile_loss(reshape_maps(usm, fitted), psm) * there_held).sum() / there_held.sum()
+            loss = (profile_loss(reshape_maps(usm, fitted), psm, looks) * there_held).sum() / there_held.sum()
             losses[strength] = float(loss)
             history.append({"source": row, "strength": strength, "validation_loss": float(loss)})
             progress(row * len(_STRENGTHS) + len(losses), len(SOURCES) * len(_STRENGTHS), f"{source}: loss {loss:.3f}")

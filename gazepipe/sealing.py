@@ -8,8 +8,8 @@ Texts (manifests, scores, lists) are sealed as well, with the store's key, and w
 (`gazepipe.file_names`), so that who finds the disk learns neither who took part nor what was looked at. Stores that
 were sealed before there was this have plain texts, and keep them.
 
-Who knows the passphrase gives it as `GAZEPIPEPASSPHRASE`, or the name of a file that holds it as
-`GAZEPIPEPASSPHRASE_FILE`; ``[encryption]`` can name that file, or the system's keyring. `docs/store-format.md`
+Who knows the passphrase gives it as `GAZEPIPE_PASSPHRASE`, or the name of a file that holds it as
+`GAZEPIPE_PASSPHRASE_FILE`; ``[encryption]`` can name that file, or the system's keyring. `docs/store-format.md`
 specifies the files.
 """
 

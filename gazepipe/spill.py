@@ -27,8 +27,8 @@ _MEMINFO = Path("/proc/meminfo")
 def free_memory() -> float:
     """Bytes that this process may still take, as Linux tells; infinity elsewhere.
 
-    The least of what the machine has left and what the limits of the control group (jobs of a cluster, containers) and
-    of the process leave.
+    The lesser of what the machine has left and what the limit of the control group (jobs of a cluster, containers)
+    leaves.
     """
     left = [float("inf")]
     try:

@@ -69,14 +69,15 @@ def read_corpus(
     """
     files = [store.load(study.psm_file(u), "gazepipe.psm", only=("table/", "fixations/")) for u in users]
     degree = _cells_per_degree(files)
-    wanted = None
+    keep = [np.ones(len(f.arrays["table/stimulus"]), bool) for f in files]
     if guest is not None:
         known = {str(s) for f in files for s in f.arrays["table/stimulus"]}
         wanted = known & {str(s) for s in guest.arrays["table/stimulus"]}
-    maps = _joined(study, files, guest, wanted)
-    if guest is not None and wanted is not None:
-        users = [*users, ""]
-        files = [_only(f, wanted) for f in [*files, guest]]
+        users, files = [*users, ""], [*files, guest]
+        keep = [np.array([str(s) in wanted for s in f.arrays["table/stimulus"]], bool) for f in files]
+    maps = _joined(study, files, keep)
+    if guest is not None:
+        files = [_only(f, kept) for f, kept in zip(files, keep, strict=True)]
     stimuli = sorted({str(s) for f in files for s in f.arrays["table/stimulus"]})
     column = {s: i for i, s in enumerate(stimuli)}
     index = np.full((len(users), len(stimuli)), -1, np.int64)
@@ -108,25 +109,22 @@ def read_corpus(
     )
 
 
-def _joined(
-    study: Study, heads: list[store.Contents], guest: store.Contents | None, wanted: set[str] | None
-) -> npt.NDArray[Any]:
-    """Maps of all files, and the guest's, in one array; `heads` is what else is in the files."""
-    files = heads if guest is None else [*heads, guest]
-    keep = [_of_images(f, wanted) for f in files]
-    count, joined, at = sum(int(k.sum()) for k in keep), np.empty(0), 0
+def _joined(study: Study, files: list[store.Contents], keep: list[npt.NDArray[np.bool_]]) -> npt.NDArray[Any]:
+    """The maps to `keep` in one array; files that were read without their maps are read again, for these alone."""
+    count, joined, at = sum(int(k.sum()) for k in keep), None, 0
     for head, kept in zip(files, keep, strict=True):
-        file = head if head is guest else store.load(head.path, "gazepipe.psm", only=("maps",))
+        file = head if "maps" in head.arrays else store.load(head.path, "gazepipe.psm", only=("maps",))
         if file.attrs.get("recipe_digest") != head.attrs.get("recipe_digest"):
             msg = f"{head.path}: was made again while it was read; run again."
             raise StoreError(msg)
         own = file.arrays["maps"]
-        if not at and not joined.size:
+        if joined is None:
             folder = None if is_sealed(study.store) else study.store
             joined = spacious((count, *own.shape[1:]), own.dtype, folder, f"{study.store}: {count} maps")
         n = int(kept.sum())
         joined[at : at + n] = own if kept.all() else own[kept]
         at += n
+    assert joined is not None
     return joined
 
 
@@ -177,18 +175,12 @@ def scanpath_of(maps: store.Contents) -> npt.NDArray[np.float32]:
     return scanpath_descriptors(u, v, duration, repeat, first, _degrees(maps))
 
 
-def _only(maps: store.Contents, wanted: set[str]) -> store.Contents:
-    """Maps of some images alone."""
-    keep = _of_images(maps, wanted)
+def _only(maps: store.Contents, keep: npt.NDArray[np.bool_]) -> store.Contents:
+    """Some of the maps alone."""
     looks = np.repeat(keep, maps.arrays["table/n_fixations"])
     of_map = {k: v[keep] for k, v in maps.arrays.items() if not k.startswith("fixations/")}
     of_look = {k: v[looks] for k, v in maps.arrays.items() if k.startswith("fixations/")}
     return store.Contents(maps.path, of_map | of_look, maps.attrs)
-
-
-def _of_images(maps: store.Contents, wanted: set[str] | None) -> npt.NDArray[np.bool_]:
-    """Which maps are of some images; all, if none are named."""
-    return np.array([wanted is None or str(s) in wanted for s in maps.arrays["table/stimulus"]], bool)
 
 
 def corpus_digest(study: Study, users: Iterable[str]) -> str:

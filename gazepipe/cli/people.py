@@ -337,6 +337,6 @@ def predict(
             say(ctx, f"{p.image}: {p.overlay_file} and {p.array_file.name}, universal map {p.source}{state}.")
     else:
         current = sum(p.current for p in made)
-        root = out or study.store / "predictions"
+        root = out or study.predictions
         say(ctx, f"predict: {len(made) - current} maps written, {current} up to date; see {root / 'summary.json'}.")
     finish(ctx, failures, study.store, kept=False)

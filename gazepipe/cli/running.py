@@ -27,7 +27,7 @@ from gazepipe.cli._shared import (
 )
 
 if TYPE_CHECKING:
-    from gazepipe.dag.engine import Request
+    from gazepipe.dag.engine import Order, Request
     from gazepipe.study import Study
 
 __all__ = ["gather", "run"]
@@ -168,14 +168,21 @@ def run(
     finish(ctx, made.failures, study.store, made.warnings)
 
 
+def _order(study: Study, request: Request, folder: Path, lock: int | None = None) -> Order:
+    """Bring what nodes depend on up to date in a folder, and put the engine's call there together."""
+    from gazepipe.dag import engine
+    from gazepipe.dag.inputs import start_again, write_inputs
+
+    write_inputs(study, request.shards, request.images, folder)
+    start_again(study, folder)
+    return engine.order(study, request, folder, lock)
+
+
 def _plan_graph(ctx: click.Context, study: Study, request: Request, copy: Path, dag: Path | None) -> None:
     """Say which nodes would run, or draw the graph, by a copy of what the engine has."""
     from gazepipe.dag import engine, picture
-    from gazepipe.dag.inputs import start_again, write_inputs
 
-    write_inputs(study, request.shards, request.images, copy)
-    start_again(study, copy)
-    call = engine.order(study, request, folder=copy)
+    call = _order(study, request, copy)
     if dag is not None:
         picture.write_picture(dag, engine.graph(call))
         say(ctx, f"run: the graph is in {dag}.")
@@ -195,12 +202,10 @@ def _graph(
 ) -> None:
     """Run the graph of nodes; the exit code is that of the node that failed."""
     from gazepipe.dag import engine, folder_of
-    from gazepipe.dag.inputs import note_left, start_again, write_inputs
+    from gazepipe.dag.inputs import note_left
     from gazepipe.dag.report import GraphReport
 
-    write_inputs(study, request.shards, request.images)
-    start_again(study)
-    call = engine.order(study, request, lock)
+    call = _order(study, request, folder_of(study), lock)
     if unlock:
         engine.unlock(call)
     started, clock = datetime.datetime.now(datetime.UTC), time.perf_counter()
@@ -213,11 +218,11 @@ def _graph(
         nodes_run,
         study.failures(),
     )
-    done.write(folder_of(study))
+    done.write(call.folder)
     if done.failed:
         first = done.failed[0]
         click.echo(f"gazepipe: {first.node}: {first.said or 'failed'}", err=True)
-        click.echo(f"gazepipe: see {folder_of(study) / 'log' / (first.node + '.log')}.", err=True)
+        click.echo(f"gazepipe: see {call.folder / 'log' / (first.node + '.log')}.", err=True)
         ctx.exit(first.exit_code)
     note_left(study)
     current = sum(n.state == "up to date" for n in done.nodes)

@@ -17,7 +17,7 @@ from typing import Any
 import gazepipe
 from gazepipe import compute
 from gazepipe.config import CONFIG_NAME
-from gazepipe.dag import folder_of, manifest_from, node_names
+from gazepipe.dag import manifest_from, node_names
 from gazepipe.dag.child import GRACE_S
 from gazepipe.dag.report import NodeRun, run_of
 from gazepipe.documents import write_json
@@ -110,13 +110,13 @@ def pipelines() -> Path:
     return inside if inside.is_dir() else package.parent / "pipelines"
 
 
-def order(study: Study, request: Request, lock: int | None = None, folder: Path | None = None) -> Order:
+def order(study: Study, request: Request, folder: Path, lock: int | None = None) -> Order:
     """Write the settings that the Snakefile reads, and put the call together.
 
     With the `lock` of `hold.held`, a lock of Snakemake's is one that a killed engine left, and is taken off. The engine
-    works in `folder`; in the study's own if None.
+    works in `folder`.
     """
-    profile, folder = check_engine(request.profile), folder or folder_of(study)
+    profile = check_engine(request.profile)
     options = _study_options(study, request)
     where = [] if request.folder is None else [str(request.folder.resolve())]
     settings = {

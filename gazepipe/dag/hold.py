@@ -33,21 +33,9 @@ def held(study: Study) -> Iterator[int | None]:
     LockedError
         If another run holds it.
     """
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        yield None
-        return
     folder_of(study).mkdir(parents=True, exist_ok=True)
     with (folder_of(study) / ".lock").open("ab") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            locked = True
-        except BlockingIOError:
-            raise _going_on(study) from None
-        except OSError:
-            locked = False
-        yield file.fileno() if locked else None
+        yield file.fileno() if _locked(study, file.fileno()) else None
 
 
 @contextlib.contextmanager
@@ -67,7 +55,7 @@ def aside(study: Study) -> Iterator[Path]:
     kept = folder_of(study)
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(FileNotFoundError):
-            _look_at_lock(study, stack.enter_context((kept / ".lock").open("rb")).fileno())
+            _locked(study, stack.enter_context((kept / ".lock").open("rb")).fileno(), shared=True)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gazepipe-"))) / FOLDER
         if kept.is_dir():
             shutil.copytree(kept, folder, ignore=shutil.ignore_patterns("log", ".lock", "locks"))
@@ -77,21 +65,23 @@ def aside(study: Study) -> Iterator[Path]:
         yield folder
 
 
-def _look_at_lock(study: Study, file: int) -> None:
-    """Share the lock of `held` with others who look; a run that holds it alone keeps all of them out."""
+def _locked(study: Study, file: int, *, shared: bool = False) -> bool:
+    """Lock an open file, alone or shared with others who look; False where the system or the disk has no such locks.
+
+    Raises
+    ------
+    LockedError
+        If a run holds it.
+    """
     try:
         import fcntl
     except ImportError:  # Windows
-        return
+        return False
     try:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise _going_on(study) from None
-    except OSError:  # a disk without such locks
-        return
-
-
-def _going_on(study: Study) -> LockedError:
-    return LockedError(
-        f"{folder_of(study)}: another `gazepipe run` is going on there; wait for it to end and run again."
-    )
+        msg = f"{folder_of(study)}: another `gazepipe run` is going on there; wait for it to end and run again."
+        raise LockedError(msg) from None
+    except OSError:
+        return False
+    return True

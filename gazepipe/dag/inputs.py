@@ -145,7 +145,7 @@ def _left(study: Study) -> dict[str, Signature]:
         "build-psm": [study.usm_file, study.stimuli_file, *(study.psm_file(user) for user in built)],
         "train": sorted(p for p in models.glob("*") if p.suffix in (".safetensors", ".json")),
         "enrol": [study.gallery_file],
-        "predict": sorted((study.store / "predictions").rglob("*.npy")),
+        "predict": sorted(study.predictions.rglob("*.npy")),
         "evaluate": [study.store / f"evaluation.{suffix}" for suffix in ("h5", "json", "md")],
     }
     for stage in ("ingest", "build-psm", "train"):
@@ -158,12 +158,11 @@ def note_left(study: Study) -> None:
     write_json(folder_of(study) / "left.json", _left(study))
 
 
-def start_again(study: Study, folder: Path | None = None) -> None:
+def start_again(study: Study, folder: Path) -> None:
     """Let nodes start again whose files have since been changed, lost or replaced by something else than the engine.
 
     With them go all nodes after them: the engine does not miss a node's record while the ones after it are there.
     """
-    folder = folder or folder_of(study)
     kept, now = _read(folder / "left.json") or {}, _left(study)
     stages = list(now)  # in order; nothing comes after the last two
     for at, stage in enumerate(stages):

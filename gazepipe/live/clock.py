@@ -134,14 +134,11 @@ class ClockMap:
         """By how much two measurements of a clock that was not set may differ."""
         return _OFF_NS + old.round_trip_ns + new.round_trip_ns + drift * (new.host_ns - old.host_ns)
 
-    def split(self, point: Offset) -> None:
-        """Begin another line with a measurement: what came before it goes by another."""
-        for k, part in enumerate(self._parts):
-            if point in part[1:]:
-                at = part.index(point)
-                self._parts[k : k + 1] = [part[:at], part[at:]]
-                self._lines[k : k + 1] = [_line(part[:at]), _line(part[at:])]
-                return
+    def split(self, part: int, at: int) -> None:
+        """Begin another line with a measurement of a part: what came before it goes by another."""
+        halves = self._parts[part][:at], self._parts[part][at:]
+        self._parts[part : part + 1] = halves
+        self._lines[part : part + 1] = map(_line, halves)
 
     def join(self, part: int) -> None:
         """Take back that the clock was set after a part: both are one."""

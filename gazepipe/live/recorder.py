@@ -210,15 +210,15 @@ class Recorder:
         # Late samples come with the device's usual step; only a clock that was set leaps ahead of their arrival.
         leap = (step - waited > STEP_NS) | (step < -STEP_NS)
         self._last = int(device[-1]), int(received[-1])
-        if self.source.own_clock and leap.any():
-            self._remeasure = True
-            self._wake.set()
-        moved = self._floor.moved(received - device)
-        if self.source.own_clock and moved and time.monotonic() > self._asked + _ASK_S:
-            self._asked = time.monotonic()
-            self.writer.log("clock-suspected", int(received[-1]), by_ns=moved)
-            self._remeasure = True
-            self._wake.set()
+        if self.source.own_clock:
+            moved = self._floor.moved(received - device)
+            suspected = moved != 0 and time.monotonic() > self._asked + _ASK_S
+            if suspected:
+                self._asked = time.monotonic()
+                self.writer.log("clock-suspected", int(received[-1]), by_ns=moved)
+            if suspected or leap.any():
+                self._remeasure = True
+                self._wake.set()
         bits = np.where(gap, SampleFlag.AFTER_GAP, 0) | np.where(leap, SampleFlag.CLOCK_STEP, 0)
         return batch.with_gaze(batch.x_px, batch.y_px, bits.astype(np.uint8))
 

@@ -108,7 +108,7 @@ def _cuts(device: I64, received: I64, clock: ClockMap, doubts: list[Doubt]) -> l
         shift = min(near, key=lambda s: abs(s.by_ns - change)) if near else locate(device, received, change, begin, end)
         if shift is not None:
             matched[j] = shift
-            left = [s for s in left if s not in here or s is not shift]
+            left = [s for s in left if s is not shift]
         elif abs(change) < STEP_NS and received[-1] > after + _REPORT_NS:  # samples know nothing of it
             clock.join(j)
             continue
@@ -148,7 +148,7 @@ def _judge(shift: Shift, received: I64, clock: ClockMap, cuts: list[_Cut], doubt
     # Where both would fit, two lines are right whatever it was: each has measurements of its own.
     if off >= bound or (off >= change and change >= bound):
         return  # the clock went on as before: it was the network
-    clock.split(part[k + 1])
+    clock.split(together, k + 1)
     cuts[:] = [_Cut(c.shift, c.part + (c.part > together) if c.part is not None else None) for c in cuts]
     cuts.append(_Cut(shift, together + 1))
 

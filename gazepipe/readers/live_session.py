@@ -4,8 +4,7 @@ Times are of this computer's clock, from the first sample on. Each sample has th
 by all measurements of the device's clock together (`gazepipe.live.clock`), better than what was known while it ran.
 
 Where the device's clock was set, samples before and after go by measurements of their own (`gazepipe.live.timing`).
-Samples come in order of
-their times, each once; where some are missing, there are none.
+Samples come in order of their times, each once; where some are missing, there are none.
 """
 
 from __future__ import annotations
@@ -168,17 +167,15 @@ def to_host(
     if times.steps.size:
         warnings.append(f"the device's clock was set {times.steps.size} times while it recorded; samples follow it")
     if times.doubts:
-        n = int(np.count_nonzero(np.any([_between(d.begin, d.end, device.size) for d in times.doubts], axis=0)))
+        uncertain = np.zeros(device.size, bool)
+        for doubt in times.doubts:
+            uncertain[doubt.begin : doubt.end] = True
+        n = int(np.count_nonzero(uncertain))
         most = max(d.by_ns for d in times.doubts) / 1e6
         warnings.append(f"the times of {n} samples are uncertain, by up to {most:.1f} ms (see clock_uncertain)")
         if doubts is not None:
             doubts.extend(times.doubts)
     return times.host_ns, times.steps
-
-
-def _between(begin: int, end: int, n: int) -> npt.NDArray[np.bool_]:
-    index = np.arange(n)
-    return (index >= begin) & (index < end)
 
 
 def _flag_gaps(
