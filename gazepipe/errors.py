@@ -191,7 +191,7 @@ class OutOfMemoryError(GazepipeError):
 _LACKING = (
     *("allocate memory", "out of memory", "insufficient memory", "bad_alloc"),
     *("can't start new thread", "failed to map segment"),
-    "could not create a primitive",  # oneDNN, which says no more
+    *("could not create a primitive", "could not execute a primitive"),  # oneDNN, which says no more
 )
 
 
