@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import json
 import math
 import os
 import re
+import subprocess
 import sys
 import threading
 import time
@@ -531,7 +533,7 @@ def test_lsl_in_a_network_of_its_own() -> None:
     """LSL's sender listens on all of a computer's addresses, which cannot be configured: here there is but one."""
     if importlib.util.find_spec("pylsl") is None:
         pytest.skip("pylsl is not installed")
-    run_alone(Path(__file__), "lsl_", 4)
+    run_alone(Path(__file__), "lsl_", 8)
 
 
 @pytest.fixture(scope="module")
@@ -630,3 +632,126 @@ def test_lsl_stream_that_is_not_there(lsl: Any, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "pylsl", None)
     with pytest.raises(SourceError, match=r"gazepipe\[lsl\]"):
         LslSource(SIZE).open()
+
+
+@with_network_of_its_own
+def test_lsl_stream_that_tells_no_rate(lsl: Any) -> None:
+    """As Pupil Labs' relays: the rate is found, and what came meanwhile is there."""
+    channels = [
+        {"label": "norm_pos_x", "type": "ScreenX", "eye": "both", "unit": "normalized", "coordinate_system": "world"},
+        {"label": "norm_pos_y", "type": "ScreenY", "eye": "both", "unit": "normalized", "coordinate_system": "world"},
+    ]
+    sender = outlet(lsl, "relay", channels, lsl.IRREGULAR_RATE)
+    source = LslSource(SIZE, timeout_s=10)
+    begin = lsl.local_clock()
+    due = [begin + k * 0.005 + (0.0002 if k % 3 else 0) for k in range(200)]
+
+    def send(by: Any) -> None:
+        assert by.wait_for_consumers(10)
+        for k, stamp in enumerate(due):
+            by.push_sample([k / 1000, 0.25], stamp)
+            time.sleep(0.002)
+
+    sending = threading.Thread(target=send, args=(sender,))
+    sending.start()
+    source.open()
+    assert source.rate_hz == pytest.approx(200, rel=0.05)
+    found = drain(source, 200)
+    sending.join()
+    source.close()
+    np.testing.assert_allclose(found.x_px, np.arange(200) / 1000 * 1920, rtol=1e-5)
+    np.testing.assert_allclose(found.device_ns / 1e9, due, atol=1e-6)
+    # Pupil Capture counts from below.
+    assert source.space == "scene"
+    np.testing.assert_allclose(found.y_px, 810)
+    still = outlet(lsl, "still", channels, lsl.IRREGULAR_RATE)
+    with pytest.raises(SourceError, match=r"'still' tells no rate, and 0 samples came in 1 s; .* or give rate_hz"):
+        LslSource(SIZE, "still", timeout_s=1).open()
+    told = LslSource(SIZE, "still", rate_hz=120, timeout_s=10)
+    told.open()
+    assert told.rate_hz == 120
+    told.close()
+    del sender, still
+
+
+@with_network_of_its_own
+def test_lsl_streams_of_one_name_are_told_apart(lsl: Any) -> None:
+    channels = [{"label": "x", "type": "ScreenX"}, {"label": "y", "type": "ScreenY"}]
+    info = [lsl.StreamInfo("twice", "Gaze", 2, 250, "float32", f"id-{k}") for k in range(2)]
+    senders = [lsl.StreamOutlet(one) for one in info]
+    with pytest.raises(SourceError, match=r"^2 LSL streams of name 'twice' were found .*; end all but one\.$"):
+        LslSource(SIZE, "twice", timeout_s=10).open()
+    senders += [outlet(lsl, name, channels) for name in ("one", "two")]
+    with pytest.raises(SourceError, match=r"of type 'Gaze' were found .*; name one\.$"):
+        LslSource(SIZE, timeout_s=10).open()
+
+
+def sender(clock_s: int, **options: Any) -> subprocess.Popen[str]:
+    """A sender whose clock is so far from ours; it says its time when it sends."""
+    command = [sys.executable, str(Path(__file__).with_name("lsl_sender.py")), json.dumps(options)]
+    apart = ["unshare", "--time", f"--monotonic={clock_s}", f"--boottime={clock_s}", "--fork", "--kill-child"]
+    return subprocess.Popen([*apart, *command], stdout=subprocess.PIPE, text=True)
+
+
+def without_clocks_of_their_own() -> bool:
+    return subprocess.run(["unshare", "--time", "--fork", "true"], capture_output=True).returncode != 0
+
+
+@with_network_of_its_own
+def test_lsl_sender_with_another_clock(lsl: Any, small_study: Any) -> None:
+    """Times of samples, also of a sender that ends and comes back on a computer with yet another clock."""
+    if without_clocks_of_their_own():
+        pytest.skip("this system gives no clock of its own to a process (unshare --time)")
+    options = {"name": "far", "rate_hz": 250, "told_hz": 250, "seconds": 60}
+    begun: list[float] = []
+    with contextlib.ExitStack() as all_of_them:
+
+        def begin(clock_s: int) -> subprocess.Popen[str]:
+            process = all_of_them.enter_context(sender(clock_s, **options))
+            all_of_them.callback(process.kill)
+            assert process.stdout is not None
+            begun.append(float(process.stdout.readline()) - clock_s)
+            return process
+
+        first = begin(12345)
+        study = small_study.open()
+        source = LslSource(SIZE, "far", timeout_s=10)
+        epoch = host_ns() - lsl.local_clock() * 1e9  # LSL's clock to ours
+        with LabSession(study, user="u1", source=source, clock_s=1.0, echoes=10) as session:
+            time.sleep(2.0)
+            first.kill()
+            first.wait()
+            begin(99)
+            until = time.monotonic() + 15
+            while not session.recorder.reconnected and time.monotonic() < until:
+                time.sleep(0.1)
+            time.sleep(2.0)
+    assert (session.recorder.lost, session.recorder.reconnected) == (1, 1)
+    recording = read_recording(session.folder, study.config)
+    number = np.rint(recording.eyes["cyclopean"].x_px.astype(float) / 1920 * 4000)
+    back = int(np.argmin(np.diff(number))) + 1
+    np.testing.assert_allclose(recording.eyes["cyclopean"].y_px, 540, atol=0.01)
+    at = recording.meta["time_origin_ns"] + recording.time_ms * 1e6
+    for part, start in ((slice(0, back), begun[0]), (slice(back, None), begun[1])):
+        true = start * 1e9 + number[part] * 4e6 + epoch
+        assert number[part].size > 300
+        assert np.abs(at[part] - true).max() < 2e6
+    assert (np.diff(number)[: back - 1] == 1).all()
+    assert (np.diff(number)[back:] == 1).all()
+
+
+@with_network_of_its_own
+def test_lsl_session_stays_with_its_stream(lsl: Any) -> None:
+    channels = [{"label": "x", "type": "ScreenX"}, {"label": "y", "type": "ScreenY"}]
+    mine = outlet(lsl, "mine", channels)
+    source = LslSource(SIZE, timeout_s=3)
+    source.open()
+    source.close()
+    other = outlet(lsl, "other", channels)
+    source.open()
+    assert source.status().detail["stream"] == "mine"
+    source.close()
+    del mine
+    with pytest.raises(SourceError, match="0 LSL streams of name 'mine'"):
+        source.open()
+    del other
