@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import types
 from dataclasses import dataclass
 
 from gazepipe.live.source import SourceError
 
-__all__ = ["Phone", "bind_datagrams", "find_phone"]
+__all__ = ["Phone", "bind_datagrams", "find_phone", "hush"]
 
 #: After the first phone has answered, others may still.
 _OTHERS_S = 1.0
@@ -89,3 +90,15 @@ def bind_datagrams(device: str, made: list[socket.socket]) -> None:
         raise OSError(msg)
 
     UDPTransport.get_socket_pair = staticmethod(pair)
+
+
+def hush() -> None:
+    """Let the client print no tracebacks: what fails is told by its exceptions.
+
+    It prints one where an answer comes to a question that was withdrawn, as when a session ends.
+    """
+    from aiortsp.rtsp import connection
+    from aiortsp.transport import base
+
+    for module in (connection, base):
+        module.traceback = types.SimpleNamespace(print_exc=lambda: None)

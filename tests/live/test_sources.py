@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import importlib.util
 import json
@@ -235,6 +236,31 @@ def test_the_lens_of_a_neon_comes_from_the_phone(data_dir: Path) -> None:
     np.testing.assert_array_equal(found.matrix, expected.matrix)
     np.testing.assert_array_equal(found.distortion, expected.distortion)
     assert found.px == (1600, 1200)
+
+
+def test_an_answer_to_a_withdrawn_question_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """Sessions ended with a traceback of the client for each stream whose TEARDOWN was answered too late."""
+    import logging
+
+    from aiortsp.rtsp.connection import RTSPConnection
+    from fake_neon import FakeNeon, Trace
+
+    from gazepipe.live.neon import NeonSource
+
+    async def late() -> str:
+        connection = RTSPConnection("127.0.0.1", 1, logger=logging.getLogger("quiet"))
+        question = connection.active_requests[1] = asyncio.get_running_loop().create_future()
+        question.cancel()
+        connection.data_received(b"RTSP/1.0 200 OK\r\nCSeq: 1\r\n\r\n")
+        return type(connection.result.exception().__cause__).__name__
+
+    with FakeNeon(Trace.steady(1)) as phone:
+        source = NeonSource(phone.address)
+        source.open()
+        drain(source, 1)
+        source.close()
+    assert asyncio.run(late()) == "InvalidStateError"
+    assert "Traceback" not in capsys.readouterr().err
 
 
 # ---- mouse -----------------------------------------------------------------------------------------------------------
