@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib.util
+import inspect
 import json
 import math
 import os
@@ -23,6 +24,8 @@ import pytest
 from alone import bring_up_loopback, run_alone, with_network_of_its_own
 
 from gazepipe.config import StudyConfig
+from gazepipe.live._tobii_process import VARIABLE, other_python
+from gazepipe.live._tobii_server import DETAIL, GAZE
 from gazepipe.live.clock import measure
 from gazepipe.live.eyelink import EyeLinkSource
 from gazepipe.live.lsl import LslSource
@@ -393,8 +396,119 @@ def test_which_tobii_must_be_clear(tobii: Any, monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(SourceError, match="0 Tobii trackers"):
         TobiiSource(SIZE).open()
     monkeypatch.setitem(sys.modules, "tobii_research", None)
-    with pytest.raises(SourceError, match="pip install tobii-research"):
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv(VARIABLE, raising=False)
+    with pytest.raises(SourceError, match=r"pip install tobii-research.*for Python 3\.10"):
         TobiiSource(SIZE).open()
+
+
+#: What an SDK is to the process that serves it: a tracker of 500 Hz, lost after a while.
+SDK = """
+import threading, time
+EYETRACKER_GAZE_DATA, EYETRACKER_NOTIFICATION_CONNECTION_LOST = "gaze", "lost"
+get_system_time_stamp = lambda: time.monotonic_ns() // 1000 + 7_000_000
+class EyeTracker:
+    model, serial_number, firmware_version = "Spectrum", "S1", "2.6"
+    def __init__(self, address): self.address = address
+    def get_gaze_output_frequency(self): return 500.0
+    def subscribe_to(self, what, call, as_dictionary=False):
+        if what == "lost": self.lost = call; threading.Thread(target=self.run, daemon=True).start()
+        else: self.gaze = call
+    def run(self):
+        print("a word of its own", flush=True)
+        for k in range(200):
+            time.sleep(0.002)
+            data = {"system_time_stamp": get_system_time_stamp(), "device_time_stamp": k}
+            for eye in ("left", "right"):
+                there = k % 10 > 0
+                data[eye + "_gaze_point_on_display_area"] = (k / 1000, 0.5) if there else (float("nan"),) * 2
+                data[eye + "_gaze_point_validity"] = data[eye + "_pupil_validity"] = there
+                data[eye + "_pupil_diameter"] = 3.0
+            self.gaze(data)
+        self.lost({})
+find_all_eyetrackers = lambda: TRACKERS
+"""
+
+
+@pytest.fixture
+def other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A Python that has an SDK, which this one has not; called with the trackers that are found."""
+    if sys.platform == "win32":
+        pytest.skip("the other Python is a shell script")
+    monkeypatch.setitem(sys.modules, "tobii_research", None)
+    monkeypatch.delenv(VARIABLE, raising=False)
+
+    def make(trackers: str) -> str:
+        (tmp_path / "tobii_research.py").write_text(SDK + f"TRACKERS = {trackers}\n")
+        path = tmp_path / "python"
+        path.write_text(f'#!/bin/sh\nshift\nPYTHONPATH={tmp_path} exec {sys.executable} "$@"\n')
+        path.chmod(0o755)
+        return str(path)
+
+    return make
+
+
+def test_a_tobii_through_another_python(other: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The SDK is there for fewer Pythons than gazepipe."""
+    monkeypatch.setenv(VARIABLE, other('[EyeTracker("tet-tcp://1.2.3.4")]'))
+    source = TobiiSource(SIZE)
+    source.open()
+    assert source.rate_hz == 500
+    assert source.status().detail["address"] == "tet-tcp://1.2.3.4"
+    offset = measure(source.clock(20)).offset_ns
+    assert abs(offset - (host_ns() - time.monotonic_ns() - 7e9)) < 20e6
+    found = drain(source, 200)
+    wanted = np.array([k / 1000 * 1920 if k % 10 else np.nan for k in range(200)])
+    np.testing.assert_allclose(found.x_px, wanted, rtol=1e-6)
+    assert (found.received_ns - found.device_ns - offset < 1e9).all()
+    with pytest.raises(SourceError, match="lost; look at its cable"):
+        drain(source, 1)
+    process = source._process
+    assert process is not None
+    source.close()
+    assert process._process.poll() is not None
+    with pytest.raises(SourceError, match="not open"):
+        source.read(0)
+    source.open()  # again
+    assert len(drain(source, 1))
+    source.close()
+
+
+def test_what_another_python_lacks_is_said(other: Any, tmp_path: Path) -> None:
+    for trackers, said in (
+        ("[]", "0 Tobii trackers were found; switch one on"),
+        ('[EyeTracker("a"), EyeTracker("b")]', r"2 Tobii trackers were found \(a, b\)"),
+        ("1 / 0", "cannot be used|is not there"),
+    ):
+        with pytest.raises(SourceError, match=said):
+            TobiiSource(SIZE, python=other(trackers)).open()
+    with pytest.raises(SourceError, match=f"this Python cannot be run .*correct {VARIABLE}"):
+        TobiiSource(SIZE, python=str(tmp_path / "nowhere")).open()
+    with pytest.raises(SourceError, match=r"is not there .*-m pip install tobii-research"):
+        TobiiSource(SIZE, python="/bin/true").open()
+
+
+def test_the_real_sdk_has_what_is_used() -> None:
+    python = other_python()
+    code = """
+import inspect, json, tobii_research as sdk
+print(json.dumps({
+    "subscribe": list(inspect.signature(sdk.EyeTracker.subscribe_to).parameters),
+    "unsubscribe": list(inspect.signature(sdk.EyeTracker.unsubscribe_from).parameters),
+    "names": sorted(set(dir(sdk)) | set(dir(sdk.EyeTracker))),
+    "gaze": inspect.getsource(sdk.GazeData.__init__),
+}))
+"""
+    run = subprocess.run([python, "-E", "-c", code], capture_output=True, text=True) if python else None
+    if run is None or run.returncode:
+        pytest.skip(f"no Python with Tobii's SDK ({VARIABLE})")
+    real = json.loads(run.stdout)
+    assert real["subscribe"] == ["self", "subscription_type", "callback", "as_dictionary"]
+    assert real["unsubscribe"][:3] == ["self", "subscription_type", "callback"]
+    used = {"EYETRACKER_GAZE_DATA", "EYETRACKER_NOTIFICATION_CONNECTION_LOST", "EyeTracker", "find_all_eyetrackers"}
+    used |= {"get_system_time_stamp", "get_gaze_output_frequency", *DETAIL}
+    assert used <= {*real["names"]}
+    assert [key for key in GAZE if f'data["{key}"]' not in real["gaze"]] == []
 
 
 # ---- EyeLink ---------------------------------------------------------------------------------------------------------
@@ -548,8 +662,71 @@ def test_an_eyelink_that_does_not_answer_is_told_of(eyelink: list[EyeLink], monk
         EyeLinkSource(SIZE).open()
     monkeypatch.setattr(sys.modules["pylink"], "EyeLink", None)
     monkeypatch.delattr(sys.modules["pylink"], "EyeLink")  # the other package of that name
-    with pytest.raises(SourceError, match="Developers Kit"):
+    with pytest.raises(SourceError, match="pip install sr-research-pylink"):
         EyeLinkSource(SIZE).open()
+
+
+def test_an_eyelink_that_is_not_connected_is_told_of() -> None:
+    for connected, how in ((-1, "is in dummy mode"), (0, "is not connected")):
+        tracker = EyeLink()
+        tracker.isConnected = lambda connected=connected: connected  # type: ignore[method-assign, misc]
+        with pytest.raises(SourceError, match=f"the EyeLink {how}, and gives no gaze"):
+            EyeLinkSource(SIZE, tracker=tracker).open()
+        assert not tracker.recording
+
+
+def test_an_eyelink_that_falls_away_ends_no_session(eyelink: list[EyeLink]) -> None:
+    source = EyeLinkSource(SIZE)
+    source.open()
+    tracker = eyelink[0]
+    tracker.trackerTimeUsec = lambda: -1.0  # type: ignore[method-assign]
+    with pytest.raises(SourceError, match="tells no time"):
+        source.clock(3)
+
+    def broken() -> int:
+        raise RuntimeError("link terminated")
+
+    tracker.getNextData = broken  # type: ignore[method-assign]
+    with pytest.raises(SourceError, match=r"broke off \(link terminated\)"):
+        source.read(0)
+
+
+def test_the_real_pylink_has_what_is_used() -> None:
+    """Its samples are objects of its own, made here; no tracker is there to send them."""
+    try:
+        import pylink
+
+        real = pylink.EyeLink(None)  # not connected
+    except (ImportError, AttributeError):
+        pytest.skip("SR Research's pylink is not installed")
+    stand_in = [name for name, value in vars(EyeLink).items() if callable(value) and not name.startswith("_")]
+    assert [name for name in stand_in if not callable(getattr(real, name, None))] == []
+    assert (pylink.SAMPLE_TYPE, pylink.MISSING_DATA) == (200, -32768)
+    with pytest.raises(SourceError, match="dummy mode"):
+        EyeLinkSource(SIZE, tracker=real).open()
+
+    def sample(time_ms: float, eyes: int, left: Any, right: Any) -> Any:
+        nothing: list[Any] = [(0, 0)] * 5
+        where = [left[0], right[0]], [left[1], right[1]]
+        rest = [0] * (len(inspect.signature(pylink.Sample).parameters) - 10)
+        return pylink.Sample(time_ms, 200, eyes, *nothing, *where, *rest)
+
+    gone = (-32768.0, -32768.0)
+    tracker = EyeLink()
+    tracker.queue = [
+        (200, sample(1000.0, 0xC000, (100.0, 200.0), (300.0, 400.0))),
+        (200, sample(1000.5, 0x8000, (100.0, 200.0), gone)),
+        (200, sample(1001.0, 0x4000, gone, (300.0, 400.0))),
+        (200, sample(1001.5, 0xC000, gone, (300.0, 400.0))),
+        (200, sample(1002.0, 0xC000, gone, gone)),
+    ]
+    source = EyeLinkSource(SIZE, tracker=tracker)
+    source.open()
+    found = source.read(0)
+    source.close()
+    assert found.device_ns.tolist() == [1_000_000_000 + 500_000 * k for k in range(5)]
+    np.testing.assert_array_equal(found.x_px, [200, 100, 300, 300, np.nan])
+    np.testing.assert_array_equal(found.y_px, [300, 200, 400, 400, np.nan])
 
 
 # ---- Lab Streaming Layer ---------------------------------------------------------------------------------------------
