@@ -64,6 +64,8 @@ class TobiiProcess:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
+                start_new_session=True,  # Ctrl-C is for the session, which then ends this
+                creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
             )
         except OSError as error:
             msg = f"{python}: this Python cannot be run ({error.strerror or error}); correct {VARIABLE}."

@@ -461,10 +461,11 @@ def test_a_tobii_through_another_python(other: Any, monkeypatch: pytest.MonkeyPa
     wanted = np.array([k / 1000 * 1920 if k % 10 else np.nan for k in range(200)])
     np.testing.assert_allclose(found.x_px, wanted, rtol=1e-6)
     assert (found.received_ns - found.device_ns - offset < 1e9).all()
-    with pytest.raises(SourceError, match="lost; look at its cable"):
-        drain(source, 1)
     process = source._process
     assert process is not None
+    assert os.getpgid(process._process.pid) != os.getpgid(0)  # a Ctrl-C does not reach it
+    with pytest.raises(SourceError, match="lost; look at its cable"):
+        drain(source, 1)
     source.close()
     assert process._process.poll() is not None
     with pytest.raises(SourceError, match="not open"):
