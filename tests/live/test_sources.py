@@ -241,6 +241,30 @@ def test_the_lens_of_a_neon_comes_from_the_phone(data_dir: Path) -> None:
     assert found.px == (1600, 1200)
 
 
+def test_gaze_waits_for_a_busy_program() -> None:
+    """The system's usual buffer takes a second of samples, which importing a library may last."""
+    import socket
+
+    from fake_neon import FakeNeon, Trace
+
+    from gazepipe.live.neon import NeonSource
+
+    def kept(end: socket.socket) -> int:
+        return end.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as usual, socket.socket(type=socket.SOCK_DGRAM) as most:
+        most.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+        least, possible = kept(usual), kept(most)
+    if possible <= least:
+        pytest.skip(f"this system gives no socket more than its usual {least} bytes")
+    with FakeNeon(Trace.steady(2)) as phone:
+        source = NeonSource(phone.address)
+        source.open()
+        drain(source, 1)
+        assert kept(source._datagrams[0]) == possible
+        source.close()
+
+
 def test_an_answer_to_a_withdrawn_question_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     """Sessions ended with a traceback of the client for each stream whose TEARDOWN was answered too late."""
     import logging
