@@ -21,7 +21,7 @@ import pytest
 import yaml
 
 from gazepipe.build import build_psm
-from gazepipe.cli import main
+from gazepipe.cli import EXIT_CODES, main
 from gazepipe.config import parse_config
 from gazepipe.crossvalidate import load_fold, save_fold
 from gazepipe.datasets import FixationDataset
@@ -136,6 +136,12 @@ def test_other_commands_are_of_this_repository(page: Path) -> None:
 def test_generated_parts_are_up_to_date() -> None:
     run = subprocess.run([sys.executable, "docs/_generate.py", "--check"], cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_every_exit_code_is_listed() -> None:
+    said = {int(n) for n in re.findall(r"(\d+) [a-z]", EXIT_CODES)}
+    for page, mark in ((DOCS / "getting-started.md", "Exit codes"), (DOCS / "troubleshooting.md", "Exit codes")):
+        assert {int(n) for n in re.findall(r"^\| (\d+) \|", sections(page)[mark], re.M)} == said, page.name
 
 
 def test_every_reader_is_listed() -> None:
