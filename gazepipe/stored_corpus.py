@@ -44,6 +44,11 @@ def load_corpus(
         Maps of somebody who is not in the store; the last user of the corpus, under an empty name. Of theirs, only maps
         of images that the others have seen count, and only these images are in the corpus.
 
+    Returns
+    -------
+    Corpus
+        Maps ``(n_maps, H, W)``, fixations and images, with the row of each user and image.
+
     Raises
     ------
     NothingToDoError

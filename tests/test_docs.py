@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import doctest
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -20,6 +22,7 @@ import pandas as pd
 import pytest
 import yaml
 
+import gazepipe
 from gazepipe.build import build_psm
 from gazepipe.cli import EXIT_CODES, main
 from gazepipe.config import parse_config
@@ -32,6 +35,7 @@ from gazepipe.importing import import_dataset
 from gazepipe.ingest import ingest
 from gazepipe.markers.layout import load_layout
 from gazepipe.models import save_model
+from gazepipe.predict import predict
 from gazepipe.readers import read_recording, readers
 from gazepipe.recipe import Recipe
 from gazepipe.refiner import RefinerNet
@@ -403,11 +407,28 @@ def python_pages() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("found", list(python_pages()))
-def test_python_examples_run(found: list[str], study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(study.root)  # examples open store/…
+def test_python_examples_run(found: list[str], study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(study.root, tmp_path / "study")  # some enrol people
+    monkeypatch.chdir(tmp_path / "study")  # examples open store/…
     names: dict[str, Any] = {}
     for number, code in enumerate(found, 1):  # one after another, as in a notebook
         exec(compile(code, f"block {number}", "exec"), names)
+
+
+@pytest.mark.parametrize(
+    "thing", [*(n for n in gazepipe.__all__ if n != "__version__"), ingest, build_psm, enrol, predict]
+)
+def test_examples_in_docstrings_run(thing: Any, study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(study.root)
+    if isinstance(thing, str):
+        thing = getattr(gazepipe, thing)
+    found = doctest.DocTestFinder(recurse=False).find(thing, thing.__name__, globs={})
+    runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
+    told: list[str] = []
+    for example in found:
+        runner.run(example, out=told.append)
+    assert not runner.failures, "".join(told)
+    assert sum(len(example.examples) for example in found) > 1
 
 
 def test_profile_for_slurm_names_what_there_is() -> None:
