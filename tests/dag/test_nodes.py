@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from graph import with_engine
 
 from gazepipe import build, evaluate, ingest, train
 from gazepipe.dag import folder_of, node_names
-from gazepipe.dag.engine import check_engine
+from gazepipe.dag.engine import check_cluster, check_engine
 from gazepipe.dag.inputs import write_inputs
 from gazepipe.dag.picture import parse, write_picture
 from gazepipe.errors import ConfigError
@@ -101,6 +102,19 @@ def test_nodes(four: Any) -> None:
 def test_no_such_profile(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such profile; expected local, slurm or a folder"):
         check_engine(str(tmp_path))
+
+
+@with_engine
+def test_slurm_where_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    profile = tmp_path / "profile"
+    shutil.copytree(check_engine("slurm"), profile)
+    for name in ("slurm", str(profile)):
+        with pytest.raises(ConfigError, match=r"there is no `sbatch` on this computer; .* or take --profile local\."):
+            check_cluster(name)
+    check_cluster("local")
+    (tmp_path / "sbatch").touch(mode=0o755)
+    check_cluster("slurm")
 
 
 def test_without_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
