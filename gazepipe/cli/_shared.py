@@ -188,9 +188,8 @@ def person_row(person: Any) -> dict[str, Any]:
 
 
 def person_line(person: Any) -> str:
-    near = f"nearest {person.nearest} at cosine {person.nearest_cosine:.3f}, margin {person.margin:+.3f}"
-    near = near if person.nearest else "nobody else in the gallery yet"
-    return (
-        f"{person.user}: {person.role}, {person.n_pairs} image-PSM pairs, dispersion {person.dispersion:.3f}, "
-        f"{near}, d' {person.d_prime:.2f}"
-    )
+    near = "nobody else in the gallery yet"
+    if person.nearest:
+        near = f"nearest {person.nearest} at cosine {person.nearest_cosine:.3f}, margin {person.margin:+.3f}"
+        near += f", d' {person.d_prime:.2f}"
+    return f"{person.user}: {person.role}, {person.n_pairs} image-PSM pairs, dispersion {person.dispersion:.3f}, {near}"

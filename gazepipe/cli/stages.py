@@ -125,7 +125,7 @@ def train(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Train the embedding network, the refiner and the universal predictor.
+    """Train the networks: embedding, refiner, viewing profile and universal predictor.
 
     A training that was interrupted goes on where it was. Several processes or GPUs:
     torchrun --nproc-per-node 2 -m gazepipe train FOLDER.

@@ -54,6 +54,11 @@ def write_report(
     show
         Called with users drawn, users, and a name.
 
+    Returns
+    -------
+    pathlib.Path
+        The file.
+
     Raises
     ------
     ConfigError
@@ -62,6 +67,13 @@ def write_report(
         If the store has no recordings.
     StorageError
         If the file cannot be written.
+
+    Examples
+    --------
+    >>> from gazepipe import Study
+    >>> from gazepipe.report import write_report
+    >>> write_report(Study.open("."), images=1)  # doctest: +SKIP
+    PosixPath('store/report.html')
     """
     for library in ("jinja2", "matplotlib"):
         check_library(library, "a report needs")
