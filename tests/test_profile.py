@@ -94,7 +94,7 @@ def test_loss_is_made_of_the_measures() -> None:
     loss = map_loss(a, b, cc_weight=3.0)
     for i in range(2):
         p, q = a[i].double().numpy(), b[i].double().numpy()
-        expected = metrics.kld(p + 1e-8, q) - 3 * metrics.cc(p, q)
+        expected = metrics.kld(p + 1e-8, q) - 3 * metrics.cc(p, q) - metrics.sim(p, q)
         assert float(loss[i]) == pytest.approx(expected, abs=1e-3)
 
 
@@ -259,9 +259,10 @@ def test_people_are_fitted_one_by_one_as_together(corpus: Corpus, monkeypatch: p
     users, few = list(range(USERS)), [np.arange(3 + u % 4) for u in range(USERS)]
     together = profiles_of(net, "leave_one_out", corpus, users, few, range(5))
     monkeypatch.setattr(profiling, "_AT_ONCE", 1)  # pairs, so one person at a time
-    torch.testing.assert_close(
-        profiles_of(net, "leave_one_out", corpus, users, few, range(5)), together, rtol=1e-5, atol=1e-5
-    )
+    alone = profiles_of(net, "leave_one_out", corpus, users, few, range(5))
+    # Adam's steps enlarge what rounding makes different; people differ by a hundred times as much.
+    torch.testing.assert_close(alone, together, rtol=0, atol=1e-3)
+    assert together.std(0).max() > 0.1
 
 
 def test_training_needs_pairs_that_others_saw(corpus: Corpus) -> None:
