@@ -8,7 +8,7 @@ G(d, σ) a blur with shift d, x and y in −1 … 1 and one cell a fortieth of t
 ``L = B + (G(θ_shift, 0.7) − G(0, 0.7))·B + θ_sharp·(G(0, 1.5) − 1)·B + θ_spread·(G(0, 4) − 1)·B``
 ``P ∝ max(L, B/20)^exp(θ_power) · exp(θ_x·x + θ_y·y + θ_xx·x² + θ_yy·y² + θ_xy·x·y) + exp(θ_floor − 5)``
 
-θ is the maximum of a posterior: the measures that count (KLD − 5·CC − SIM − 8·AUC) over the person's pairs, and a
+θ is the maximum of a posterior: the measures that count (KLD − 4·CC − SIM − 5·AUC) over the person's pairs, and a
 normal prior that training users' own profiles give. So a person with few pairs is taken to be like other people.
 """
 
@@ -50,10 +50,10 @@ SOURCES = ("mean", "leave_one_out")
 FIT_SIZE = (30, 40)
 
 #: What CC counts in the loss, beside KLD and SIM.
-CC_WEIGHT = 5.0
+CC_WEIGHT = 4.0
 
 #: What the order of cells (`order`) counts in the loss. Without it, a blur that helps the heights spoils the order.
-ORDER_WEIGHT = 8.0
+ORDER_WEIGHT = 5.0
 
 _FLOOR = 1e-4
 #: A look is a peak of the personal map, not lower than this share of its highest; the highest so many count.
