@@ -76,6 +76,7 @@ def enrol(
     from gazepipe import enrol as stage
     from gazepipe.enrol_report import enrol_report
     from gazepipe.models import model_info
+    from gazepipe.person_recordings import files_of
 
     study = open_study(folder, config, to)
     if everybody:
@@ -104,7 +105,8 @@ def enrol(
         return
     failures = []
     if recordings:
-        model_info(study, "embedding")  # without a network nothing is stored
+        files_of(study, recordings)
+        model_info(study, "embedding")  # where none is trained nothing is stored
         with Show(ctx, "recording") as show:
             failures = stage.take_in(study, user, recordings, session=session, strict=strict, show=show.of("enrol"))
     if strict and not recordings:
