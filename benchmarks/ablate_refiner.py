@@ -29,12 +29,11 @@ from gazepipe.config import RefinerConfig
 from gazepipe.corpus import Corpus, Split
 from gazepipe.metrics import METRICS, score
 from gazepipe.profile import FIT_SIZE, PARAMETERS, fit_profiles, profile_loss, reshape_maps
-from gazepipe.profiling import prior_of
 from gazepipe.stored_corpus import load_corpus
 from gazepipe.study import Study
 from gazepipe.training import train_multicnn
 
-FIT = 256  # training images of each training user that the prior is made from
+FIT = 64  # training images of each training user that the prior is made from
 STRENGTHS = (0.125, 0.25, 0.5, 1.0)
 
 
@@ -67,15 +66,16 @@ def learn(corpus, users, train, held, m, share, rng):
     """Prior over profiles from training users, and the strength that predicts their held-out images best."""
     p = len(PARAMETERS)
     usm, psm = pairs(corpus, users, [rng.permutation(train)[:FIT] for _ in users], users, share)
-    mean, precision = prior_of(fit_profiles(usm, psm, torch.zeros(p), torch.eye(p)))
+    each = fit_profiles(usm, psm, torch.zeros(p), torch.ones(p))
+    mean, sd = each.mean(0), each.std(0).clamp(min=0.01)
     few = [rng.permutation(train)[:m] for _ in users]
     usm, psm = pairs(corpus, users, few, users, share)
     usm_held, psm_held = (unit(a) for a in pairs(corpus, users, [held[:40]] * len(users), users, share))
     losses = {}
     for k in STRENGTHS:
-        fitted = fit_profiles(usm, psm, mean, k * precision)
+        fitted = fit_profiles(usm, psm, mean, k / sd**2)
         losses[k] = float(profile_loss(reshape_maps(usm_held, fitted), psm_held).mean())
-    return mean, precision, min(losses, key=losses.get), losses
+    return mean, sd, min(losses, key=losses.get), losses
 
 
 def main() -> None:
@@ -110,11 +110,11 @@ def main() -> None:
         known = np.setdiff1d(np.arange(n), test)
         for label, share in (("GT-USM", 1 / n), ("GT-USM without the user", 0.0)):
             draws = np.random.default_rng([0, fold])
-            mean, precision, strength, losses = learn(small, known, train, held, args.m, share, draws)
+            mean, sd, strength, losses = learn(small, known, train, held, args.m, share, draws)
             few = [draws.permutation(train)[: args.m] for _ in test]
             # An unseen user's universal maps of their enrolment images: over everybody known, as in training.
             usm, psm = pairs(small, test, few, known, share)
-            mine = fit_profiles(usm, psm, mean, strength * precision)
+            mine = fit_profiles(usm, psm, mean, strength / sd**2)
             nets = None
             if args.multicnn:
                 shown = tuple(sorted(train[:MULTICNN_IMAGES].tolist()))
@@ -131,10 +131,9 @@ def main() -> None:
             print(
                 "  mean", " ".join(f"{k} {v:+.2f}" for k, v in zip(PARAMETERS, mean.tolist(), strict=True)), flush=True
             )
-            scatter = torch.linalg.inv(precision).diagonal().sqrt()
             print(
                 "  sd  ",
-                " ".join(f"{k} {v:.2f}" for k, v in zip(PARAMETERS, scatter.tolist(), strict=True)),
+                " ".join(f"{k} {v:.2f}" for k, v in zip(PARAMETERS, sd.tolist(), strict=True)),
                 losses,
                 flush=True,
             )

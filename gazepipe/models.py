@@ -239,7 +239,7 @@ def _network(name: str, arguments: Mapping[str, Any], weights: Mapping[str, torc
     with torch.device("meta"):
         sizes = {key: value.shape for key, value in _NETWORKS[name](**arguments).state_dict().items()}
     if sizes != {key: value.shape for key, value in weights.items()}:
-        msg = "its weights are not those of this version's network that it describes"
+        msg = "its weights are not those of the network that it describes"
         raise ValueError(msg)
     net: nn.Module = _NETWORKS[name](**arguments)
     return net

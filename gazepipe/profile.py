@@ -8,7 +8,7 @@ G(d, σ) a blur with shift d, x and y in −1 … 1 and one cell a fortieth of t
 ``L = B + (G(θ_shift, 0.7) − G(0, 0.7))·B + θ_sharp·(G(0, 1.5) − 1)·B + θ_spread·(G(0, 4) − 1)·B``
 ``P ∝ max(L, B/20)^exp(θ_power) · exp(θ_x·x + θ_y·y + θ_xx·x² + θ_yy·y² + θ_xy·x·y) + exp(θ_floor − 5)``
 
-θ is the maximum of a posterior: the measures that count (KLD − 4·CC − SIM − 5·AUC) over the person's pairs, and a
+θ is the maximum of a posterior: the measures that count (KLD − 2·CC − SIM − 5·AUC) over the person's pairs, and a
 normal prior that training users' own profiles give. So a person with few pairs is taken to be like other people.
 """
 
@@ -21,7 +21,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 __all__ = [
-    "CC_WEIGHT",
     "FIT_SIZE",
     "ORDER_WEIGHT",
     "PARAMETERS",
@@ -38,7 +37,7 @@ __all__ = [
 ]
 
 #: Raised whenever profiles change for the same data and settings.
-VERSION = 3
+VERSION = 2
 
 #: The numbers of a profile, in order.
 PARAMETERS = ("x", "y", "xx", "yy", "xy", "shift_x", "shift_y", "sharp", "spread", "power", "floor")
@@ -48,9 +47,6 @@ SOURCES = ("mean", "leave_one_out")
 
 #: Height and width that profiles are fitted at; they act at any size.
 FIT_SIZE = (30, 40)
-
-#: What CC counts in the loss, beside KLD and SIM.
-CC_WEIGHT = 4.0
 
 #: What the order of cells (`order`) counts in the loss. Without it, a blur that helps the heights spoils the order.
 ORDER_WEIGHT = 5.0
@@ -128,7 +124,7 @@ def reshape_maps(usm: Tensor, profiles: Tensor) -> Tensor:
     return _shape(_parts(usm), profiles)
 
 
-def map_loss(prediction: Tensor, truth: Tensor, cc_weight: float = CC_WEIGHT) -> Tensor:
+def map_loss(prediction: Tensor, truth: Tensor, cc_weight: float = 2.0) -> Tensor:
     """``KLD − w·CC − SIM`` of maps ``(…, H, W)`` of mean 1, one value a map."""
     kld = (truth * torch.log((truth + 1e-8) / (prediction + 1e-8))).mean((-2, -1))
     a, b = prediction - 1, truth - 1
@@ -199,8 +195,7 @@ def fit_profiles(
     usm, psm
         ``(users, n, H, W)``.
     mean, precision
-        Of the prior, ``(len(PARAMETERS),)`` and ``(len(PARAMETERS), len(PARAMETERS))``; the precision in units of the
-        loss summed over pairs.
+        Of the prior, ``(len(PARAMETERS),)``; precision in units of the loss summed over pairs.
     there
         Which pairs count, ``(users, n)`` of 0 and 1; all if None.
     order_weight
@@ -220,8 +215,7 @@ def fit_profiles(
             group["lr"] = rate * (1 - step / steps)
         each = profile_loss(_shape(parts, profiles), truth, looks, order_weight)  # (users, n)
         loss = (each if there is None else each * there).sum()
-        away = profiles - mean
-        loss = loss + 0.5 * (away @ precision * away).sum()
+        loss = loss + 0.5 * ((profiles - mean).square() * precision).sum()
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
@@ -241,7 +235,7 @@ class ProfileNet(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(len(SOURCES), len(PARAMETERS)))
-        self.register_buffer("precision", torch.eye(len(PARAMETERS)).repeat(len(SOURCES), 1, 1))
+        self.register_buffer("precision", torch.ones(len(SOURCES), len(PARAMETERS)))
 
     def fit(self, source: str, usm: Tensor, psm: Tensor, there: Tensor | None = None) -> Tensor:
         """Profiles from pairs ``(users, n, H, W)``, ``(users, len(PARAMETERS))``."""

@@ -28,7 +28,7 @@ from gazepipe.training import Progress, Trained
 if TYPE_CHECKING:
     from gazepipe.config import RefinerConfig
 
-__all__ = ["prior_of", "profiled", "profiles_of", "train_profile"]
+__all__ = ["profiled", "profiles_of", "train_profile"]
 
 F32 = npt.NDArray[np.float32]
 I64 = npt.NDArray[np.int64]
@@ -36,11 +36,9 @@ I64 = npt.NDArray[np.int64]
 Without = Callable[[int, I64], F32]
 
 #: Pairs of each training user that the prior is made from.
-_PAIRS = 256
+_PAIRS = 64
 #: Pairs that are fitted at once: each needs some 0.3 MB while it lasts, and no person knows of the others.
 _AT_ONCE = 1600
-#: How much of what two numbers of a profile have in common over training users the prior believes.
-_TOGETHER = 0.5
 #: How strong the prior may be, as multiples of what the training users' scatter says.
 _STRENGTHS = (0.125, 0.25, 0.5, 1.0)
 
@@ -117,19 +115,6 @@ def _fitted(
     return torch.cat([net.fit(source, *_pairs(corpus, users[p], images[p], without, share)) for p in parts])
 
 
-def prior_of(profiles: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean ``(p,)`` and precision ``(p, p)`` of people's profiles ``(users, p)``.
-
-    As users are few, correlations are halved (shrinkage to the diagonal), and nobody's number is sure to .01.
-    """
-    mean = profiles.mean(0)
-    away = (profiles - mean).double()
-    together = away.T @ away / len(profiles)
-    covariance = _TOGETHER * together + torch.diag((1 - _TOGETHER) * together.diagonal())
-    covariance += torch.diag((1e-4 - together.diagonal()).clamp(min=0))
-    return mean, torch.linalg.inv(covariance).float()
-
-
 @torch.inference_mode()
 def profiled(usm: npt.ArrayLike, profile: Tensor) -> F32:
     """A person's maps ``(n, H, W)`` from universal ones, whose means they keep, and a profile ``(p,)``."""
@@ -155,25 +140,24 @@ def train_profile(corpus: Corpus, split: Split, config: RefinerConfig, *, seed: 
         share = _share(corpus, source)
         shown = [rng.permutation(train)[:_PAIRS] for _ in split.users_train]
         each = _fitted(net, source, corpus, split.users_train, shown, of_training, share)
-        each = each[each.any(1)]  # whoever has no pair of use is left at the mean, which is 0 so far
         few = [rng.permutation(train[corpus.index[u, train] >= 0])[: config.m] for u in split.users_validation]
         pairs = _pairs(corpus, split.users_validation, few, of_known, share)
         usm, psm, there_held = _pairs(
             corpus, split.users_validation, [held] * len(split.users_validation), of_known, share
         )
-        if not len(each) or not there_held.any():
+        if not each.any() or not there_held.any():  # without a pair of use a profile stays at the mean, still 0
             msg = "[split] leaves training or validation users without a map of an image that others saw, too."
             raise ConfigError(msg)
-        mean, precision = prior_of(each)
+        mean, spread = each.mean(0), each.std(0, correction=0).clamp(min=0.01)
         usm, psm = usm / usm.mean((2, 3), keepdim=True), psm / psm.mean((2, 3), keepdim=True)
         looks, losses = looks_of(psm), {}
         for strength in _STRENGTHS:
-            fitted = fit_profiles(pairs[0], pairs[1], mean, strength * precision, pairs[2])
+            fitted = fit_profiles(pairs[0], pairs[1], mean, strength / spread**2, pairs[2])
             loss = (profile_loss(reshape_maps(usm, fitted), psm, looks) * there_held).sum() / there_held.sum()
             losses[strength] = float(loss)
             history.append({"source": row, "strength": strength, "validation_loss": float(loss)})
             progress(row * len(_STRENGTHS) + len(losses), len(SOURCES) * len(_STRENGTHS), f"{source}: loss {loss:.3f}")
         chosen = min(losses, key=lambda k: losses[k])
-        net.mean[row], net.precision[row] = mean, chosen * precision
+        net.mean[row], net.precision[row] = mean, chosen / spread**2
         best |= {f"strength_{source}": chosen, f"validation_loss_{source}": losses[chosen]}
     return Trained(net.eval(), history, best, time.perf_counter() - start)

@@ -14,7 +14,6 @@ from gazepipe import models
 from gazepipe.embedding import EmbeddingNet
 from gazepipe.errors import NothingToDoError, StoreError
 from gazepipe.models import load_model, model_recipe, save_model
-from gazepipe.profile import ProfileNet
 from gazepipe.recipe import Recipe
 from gazepipe.study import Study
 from gazepipe.training import Trained
@@ -86,17 +85,6 @@ def test_newer_version(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(models, "FORMAT_VERSION", "2.0")
     with pytest.raises(StoreError, match=r"weights of version 1\.0; this gazepipe reads 2\.0"):
         load_model(study, "embedding")
-
-
-def test_weights_of_an_older_form(study: Study) -> None:
-    """Viewing profiles once had a variance for each number, where they have a matrix now."""
-    old = Trained(ProfileNet(), [], {}, 0.0)
-    old.net.precision = torch.ones(2, 11)
-    save_model(study, "profile", old, Recipe("p", 1), arguments={}, extra={})
-    with pytest.raises(
-        StoreError, match=r"profile\.safetensors: .* this version's network .* run `gazepipe train` again"
-    ):
-        load_model(study, "profile")
 
 
 def test_metadata_are_plain_text(study: Study) -> None:
