@@ -31,6 +31,7 @@ from gazepipe.stored_corpus import load_corpus
 from gazepipe.study import Failure, Study, check_label, fold, stored_name
 from gazepipe.subjects import check_not_forgotten
 from gazepipe.training import Encoder
+from gazepipe.words import counted
 
 __all__ = [
     "Enrolment",
@@ -107,7 +108,8 @@ class Gallery:
 
     def __repr__(self) -> str:
         more = ", …" if len(self.people) > 5 else ""
-        return f"<Gallery: {len(self.people)} people: {', '.join(p.user for p in self.people[:5])}{more}>"
+        first = ", ".join(p.user for p in self.people[:5])
+        return f"<Gallery: {counted(len(self.people), 'person', 'people')}: {first}{more}>"
 
     def __len__(self) -> int:
         return len(self.people)
@@ -217,7 +219,7 @@ def plan_enrolment(
             check(study, users[0])
         recipe, members, _ = _gallery_recipe(study, info, _profile_info(study), users)
         current = store.recipe_of(study.gallery_file) == recipe.digest
-        found.make(study.gallery_file.name, current, f"{len(members)} people")
+        found.make(study.gallery_file.name, current, counted(len(members), "person", "people"))
         return found
     user = users[0]
     _permitted(study, user, session)
@@ -237,7 +239,7 @@ def plan_enrolment(
         found.add(f"recording {name}", "removed", "replaced by these")
     found.add(f"maps of {user}", "made", data.text())
     people = {*_members(study), user}
-    found.add(study.gallery_file.name, "made", f"{len(people)} people")
+    found.add(study.gallery_file.name, "made", counted(len(people), "person", "people"))
     found.notes += [f"{user}: {text}." for text in findings(data, study.config.enrol)]
     return found
 

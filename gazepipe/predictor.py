@@ -29,6 +29,7 @@ from gazepipe.refiner import refine, scene_input
 from gazepipe.study import Study
 from gazepipe.train import settings
 from gazepipe.universal_source import UniversalSource
+from gazepipe.words import counted
 
 __all__ = ["Predictor"]
 
@@ -118,7 +119,7 @@ class Predictor:
 
     def __repr__(self) -> str:
         people, (height, width) = len(self.gallery.people), self.size
-        return f"<Predictor: {people} people, maps of {height} × {width} by the {self.method}>"
+        return f"<Predictor: {counted(people, 'person', 'people')}, maps of {height} × {width} by the {self.method}>"
 
     @property
     def users(self) -> tuple[str, ...]:

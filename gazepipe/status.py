@@ -14,6 +14,7 @@ from gazepipe import compute
 from gazepipe.errors import GazepipeError, NothingToDoError
 from gazepipe.record import versions
 from gazepipe.study import Study
+from gazepipe.words import counted
 
 __all__ = ["Finding", "doctor", "extras", "study_status"]
 
@@ -52,7 +53,7 @@ def study_status(study: Study) -> list[dict[str, Any]]:
     text += f"; interrupted: {', '.join(broken_off)}" if broken_off else ""
     row("train", "embedding" in there and not broken_off, text, "gazepipe train")
     try:
-        row("enrol", True, f"{len(load_gallery(study).people)} people in the gallery", "")
+        row("enrol", True, f"{counted(len(load_gallery(study).people), 'person', 'people')} in the gallery", "")
     except GazepipeError as error:
         nobody = isinstance(error, NothingToDoError)
         row("enrol", False, "nobody in a gallery" if nobody else str(error), "gazepipe run")
@@ -63,7 +64,7 @@ def study_status(study: Study) -> list[dict[str, Any]]:
         row("evaluate", False, "not evaluated", "gazepipe evaluate")
     n = len(study.failures())
     command = f"gazepipe info {shlex.quote(str(study.failures_file))}"
-    row("failures", not n, f"{n} inputs not used, or only partly", command)
+    row("failures", not n, f"{counted(n, 'input')} not used, or only partly" if n else "every input used", command)
     return rows
 
 

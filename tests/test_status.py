@@ -83,6 +83,7 @@ def test_completion_is_a_script_of_the_shell(shell: str) -> None:
     done = CliRunner().invoke(main, ["completion", shell])
     assert done.exit_code == 0, done.output
     assert "_GAZEPIPE_COMPLETE" in done.output
+    assert 'string split ","' not in done.output
     if (program := shutil.which(shell)) is not None:
         subprocess.run([program, "-n"], input=done.output, text=True, check=True, timeout=60)
 

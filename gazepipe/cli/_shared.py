@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gazepipe.errors import plain
+from gazepipe.words import counted
 
 if TYPE_CHECKING:
     from gazepipe.stage_plan import StagePlan
@@ -178,7 +179,7 @@ def finish(
             click.echo(f"{'partly used' if failure.partial else 'not used'}: {plain(failure.message)}", err=True)
     if failed:
         place = f"; see {store / 'failures.jsonl'}" if kept else ""
-        click.echo(f"gazepipe: {len(failed)} inputs not used, or only partly{place}.", err=True)
+        click.echo(f"gazepipe: {counted(len(failed), 'input')} not used, or only partly{place}.", err=True)
         ctx.exit(3)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from gazepipe.report.contents import Contents, User
+from gazepipe.words import counted, grouped
 
 __all__ = ["Item", "Methods", "methods"]
 
@@ -59,10 +60,12 @@ def _people(contents: Contents) -> list[Item]:
     n = len(contents.users)
     left_out = [f for f in contents.failures if not f.partial]
     partly = len(contents.failures) - len(left_out)
-    text = f"{len(left_out)} inputs (recordings or users) could not be used, {partly} only in part"
+    said = [f"{counted(len(left_out), 'input')} (recordings or users) could not be used"] if left_out else []
+    said += [f"{counted(partly, 'input')} could be used only in part"] if partly else []
+    text = ", ".join(said) or "every recording and user that gazepipe was given was used"
     before = "exclusions before the data came to gazepipe"
     return [
-        Item("participants", str(n)),
+        Item("participants", grouped(n)),
         Item("age, vision, recruitment, ethics approval", _UNKNOWN, False),
         Item("inputs left out", text),
         Item(before, _UNKNOWN, False),
@@ -108,7 +111,7 @@ def _apparatus(contents: Contents, raw: list[User]) -> list[Item]:
         Item("lighting of the room", _UNKNOWN, False),
         Item(
             "calibration and validation",
-            f"{len(validations)} validations of an eye are in the files" if validations else _UNKNOWN,
+            f"the files have {counted(len(validations), 'validation')} of an eye" if validations else _UNKNOWN,
             bool(validations),
         ),
         Item("points and criterion of the calibration", _UNKNOWN, False),
@@ -127,7 +130,10 @@ def _analysis(contents: Contents, raw: list[User]) -> list[Item]:
     ivt, psm = config.ivt, config.psm
     images = {str(s) for u in contents.users for r in u.recordings for s in r.arrays["trials/stimulus"] if str(s)}
     found = [
-        Item("stimuli", f"{len(images)} images; {sum(u.n_trials for u in contents.users)} presentations"),
+        Item(
+            "stimuli",
+            f"{counted(len(images), 'image')}; {counted(sum(u.n_trials for u in contents.users), 'presentation')}",
+        ),
         Item("task and instructions", _UNKNOWN, False),
     ]
     if raw:
