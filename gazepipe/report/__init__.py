@@ -20,6 +20,7 @@ from gazepipe.outside import note_outside
 from gazepipe.plotting import check_library, styled
 from gazepipe.sealing import refuse_in_the_clear
 from gazepipe.study import Study
+from gazepipe.words import counted, grouped
 
 __all__ = ["write_report"]
 
@@ -115,6 +116,7 @@ def render(**values: object) -> str:
     folder = files("gazepipe.report")
     style = (folder / "report.css").read_text(encoding="utf-8")
     made = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    made.globals |= {"counted": counted, "grouped": grouped}
     template = made.from_string((folder / "report.html.j2").read_text(encoding="utf-8"))
     # The browser takes the one style sheet whose digest this is, and no other, nor any script.
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
