@@ -200,7 +200,7 @@ _SENTENCES = (
     "filters: {filters of the tracker}) at a sampling rate of {sampling rate}. Recorded were {eyes recorded} "
     "({parameters recorded}); analysed was the {eye analysed}.",
     "Gaze and head: {sampling rate and eyes}; {screen, distance and head support}; eye tracker {eye tracker}.",
-    "Stimuli were shown on a screen of {screen and distance}, refresh rate {refresh rate of the screen}, head support "
+    "Stimuli were shown on a screen of {screen and distance}, refresh rate {refresh rate of the screen}, head support: "
     "{head support}, lighting {lighting of the room}.",
     "The tracker was calibrated with {targets of the calibration}: {calibration and validation}; criterion: "
     "{criterion of the calibration}.",
