@@ -59,7 +59,19 @@ def plain(text: str) -> str:
 
 
 class GazepipeError(Exception):
-    """Base of all errors raised on purpose; `exit_code` is what the command line ends with."""
+    """Base of all errors raised on purpose; `exit_code` is what the command line ends with.
+
+    Its text is one sentence: what, where, what was found, what was expected, what to do.
+
+    Examples
+    --------
+    >>> from gazepipe import GazepipeError, Study
+    >>> try:
+    ...     Study.open("nowhere")
+    ... except GazepipeError as error:
+    ...     print(error)
+    nowhere: no such folder; expected a study or a folder of recordings.
+    """
 
     exit_code = 1
 
@@ -191,7 +203,7 @@ class OutOfMemoryError(GazepipeError):
 _LACKING = (
     *("allocate memory", "out of memory", "insufficient memory", "bad_alloc"),
     *("can't start new thread", "failed to map segment"),
-    "could not create a primitive",  # oneDNN, which says no more
+    *("could not create a primitive", "could not execute a primitive"),  # oneDNN, which says no more
 )
 
 

@@ -18,6 +18,7 @@ from gazepipe.atomic import write_atomically
 from gazepipe.config import CONFIG_NAME, template
 from gazepipe.errors import ConfigError
 from gazepipe.recipe import Recipe, digest_json
+from gazepipe.sealing import is_to_be_whole
 from gazepipe.stage_plan import StagePlan
 from gazepipe.study import Study
 from gazepipe.subjects import forgotten
@@ -128,7 +129,9 @@ def import_fixations(
             "import", {"dataset": name, "recordings": rows, "notes": json.loads(json.dumps(dataset.notes))}
         )
         if written:
-            audit.record(study, "import", dataset=name, written=written)
+            # The log is plain, and what people were shown is not to be told by a sealed store.
+            named = {} if is_to_be_whole(study.store) else {"dataset": name}
+            audit.record(study, "import", **named, written=written)
     return study, list(dataset.notes)
 
 

@@ -7,7 +7,10 @@ import unicodedata
 
 from gazepipe.errors import ConfigError, StoreError, plain
 
-__all__ = ["check_label", "fold", "stored_name"]
+__all__ = ["LABEL", "check_label", "fold", "is_label", "stored_name"]
+
+#: What a label is, for messages.
+LABEL = "a letter or digit followed by up to 63 letters, digits, '-' or '_'"
 
 #: Names that the store has files of: a user, or a user and a session.
 _STORED = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,128}")
@@ -15,19 +18,21 @@ _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _DEVICE_NAMES = {"con", "prn", "aux", "nul", *(f"{d}{i}" for d in ("com", "lpt") for i in range(10))}
 
 
+def is_label(label: str) -> bool:
+    """Whether a user's or session's label can safely name a file on every system."""
+    return _LABEL.fullmatch(label) is not None and label.lower() not in _DEVICE_NAMES
+
+
 def check_label(label: str, what: str) -> str:
-    """Return a user or session label if it can safely name a file on every system.
+    """Return a user or session label if `is_label`.
 
     Raises
     ------
     ConfigError
         If it cannot.
     """
-    if not _LABEL.fullmatch(label) or label.lower() in _DEVICE_NAMES:
-        msg = (
-            f"{what} {label!r} cannot be used; expected a letter or digit followed by up to 63 letters, digits, '-' "
-            "or '_'."
-        )
+    if not is_label(label):
+        msg = f"{what} {label!r} cannot be used; expected {LABEL}."
         raise ConfigError(msg)
     return label
 

@@ -136,8 +136,19 @@ def predict(
     to
         Folder for the results; `predictions` in the store if None. Each person has a folder in it, unless `to` is given
         and `users` is a single name.
+    device, threads
+        Of the networks, see `gazepipe.compute`.
     force
         Predict everything again.
+    show
+        Called with images done, all images, and a name.
+
+    Returns
+    -------
+    predictions : list of Prediction
+        Of each person and image: the map and the universal map ``(H, W)``, and the files.
+    failures : list of Failure
+        Images that could not be used.
 
     Raises
     ------
@@ -147,6 +158,15 @@ def predict(
         If nobody of them agreed to it, in a study that requires consent.
     LockedError
         If the results go into the store and another run is writing there.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from gazepipe import Study
+    >>> from gazepipe.predict import predict
+    >>> (made,), failures = predict(Study.open("."), "sim01", [Path("stimuli/scene01.png")])
+    >>> made.psm.shape, made.array_file.name, failures
+    ((120, 160), 'scene01.npy', [])
     """
     predictor = Predictor(study, usm=usm, device=device, threads=threads)
     with store.lock(study.store) if to is None else contextlib.nullcontext():

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,15 @@ import pytest
 from click.testing import CliRunner, Result
 from survival import told
 
-from gazepipe import Predictor, identify, read, sealing, store, vault
+from gazepipe import Predictor, audit, identify, read, sealing, store, vault
 from gazepipe.cli import main
 from gazepipe.config import load_config, template
+from gazepipe.crossvalidate import crossvalidate, folder_of
+from gazepipe.datasets import load_dataset
 from gazepipe.enrol import load_gallery
 from gazepipe.errors import ConfigError, StoreError
 from gazepipe.file_names import file_name
+from gazepipe.importing import import_fixations
 from gazepipe.integrity import check_store
 from gazepipe.live.recording import RECORD
 from gazepipe.models import check_weights, load_model
@@ -150,6 +154,46 @@ def test_results_are_those_of_a_plain_store(study: Study, plain_study: Path, tmp
         assert ours.attrs == theirs.attrs
         for name, values in theirs.arrays.items():
             np.testing.assert_array_equal(ours.arrays[name], values)
+
+
+def test_cross_validation_of_a_sealed_store(study: Study, plain_study: Path, tmp_path: Path) -> None:
+    """The figures of a plain store; folds and their tables are sealed, and are gone on from."""
+    plain = Study.open(plain_study, to=tmp_path / "plain")
+    assert gazepipe("ingest", plain_study, "--store", plain.store).exit_code == 0
+    assert gazepipe("build-psm", plain_study, "--store", plain.store).exit_code == 0
+    expected, found = (crossvalidate(s, folds=3, threads=1) for s in (plain, study))
+    assert [f.precision for f in found.folds] == [f.precision for f in expected.folds]
+    for ours, theirs in zip(found.folds, expected.folds, strict=True):
+        np.testing.assert_array_equal(ours.scores.values, theirs.scores.values)
+    written = {p for p in folder_of(study, None).rglob("*") if p.is_file()}
+    assert {p.suffix for p in written} >= {".h5", ".md"}
+    assert [p for p in written if not p.read_bytes().startswith(b"GAZESEAL")] == []
+    assert told_by(study.store, ["sim0", *(p.stem for p in study.stimuli.iterdir()), str(study.root)]) == []
+    assert [f.message for f in check_store(study).findings if f.bad] == []
+    assert "# Cross-validation of sample" in gazepipe("info", folder_of(study, None) / "crossvalidation.md").stdout
+    times = {p: p.stat().st_mtime_ns for p in written if p.suffix == ".h5"}
+    result = gazepipe("crossvalidate", study.root, "--folds", "3", "--threads", "1")
+    assert result.exit_code == 0, result.output
+    assert {p: p.stat().st_mtime_ns for p in times} == times
+
+
+@pytest.mark.parametrize("encrypted", [True, False])
+def test_an_imported_data_set_is_not_named(tmp_path: Path, encrypted: bool) -> None:
+    """A sealed store says in the clear neither what was imported nor who is in it; a plain one says both."""
+    rows = [f"{user},cat.png,{5 * k + 1},{4 * k + 2},{100 + k}" for user in ("anna", "ben") for k in range(5)]
+    table = tmp_path / "f.csv"
+    table.write_text("user,stimulus,x_px,y_px,duration_ms\n" + "\n".join(rows) + "\n")
+    dataset = load_dataset("table", table, pixels_per_degree=24, frame=(80, 60))
+    root = tmp_path / "study"
+    root.mkdir()
+    (root / "gazepipe.toml").write_text(template(encryption={"enabled": encrypted}), encoding="utf-8")
+    study, _ = import_fixations(replace(dataset, name="ward3"), table, root)
+    (line,) = audit.entries(study)
+    assert line["command"] == "import"
+    assert line["detail"] == {"written": 2} | ({} if encrypted else {"dataset": "ward3"})
+    assert {word for _, word in told_by(study.store, ["ward3", "anna", "cat"])} == (
+        set() if encrypted else {"ward3", "anna", "cat"}
+    )
 
 
 def test_commands_on_a_sealed_store(study: Study, tmp_path: Path) -> None:

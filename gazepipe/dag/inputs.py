@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from gazepipe import build, enrol, evaluate, ingest, train
+from gazepipe import build, descriptors, enrol, evaluate, ingest, profile, train
 from gazepipe.backbone import installed_weights
 from gazepipe.dag import folder_of, node_names
 from gazepipe.discovery import plan, sort_out
@@ -98,7 +98,8 @@ def _build(study: Study) -> dict[str, Any]:
 
 
 def _train(study: Study) -> dict[str, Any]:
-    found = {"version": train.VERSION, **_sections(study, "embedding", "refiner", "universal")}
+    found = {"version": train.VERSION, "profile": profile.VERSION, "descriptors": descriptors.VERSION}
+    found |= _sections(study, "embedding", "refiner", "universal")
     return found | {"backbone": installed_weights() is not None, **_predictors(study)}
 
 

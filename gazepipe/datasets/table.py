@@ -16,7 +16,7 @@ import numpy as np
 from gazepipe.datasets.dataset import FixationDataset, Presentation, fixation_table, is_sound
 from gazepipe.errors import ConfigError, RecordingError
 from gazepipe.images import image_size
-from gazepipe.study import check_label
+from gazepipe.labels import LABEL, is_label
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,7 +70,6 @@ def load(
     path = Path(path)
     names = _names(columns or {})
     rows = _read(path, names)
-    users = {u: check_label(u, f"{path}: user") for u in rows["user"].unique()}
     stimuli = sorted(rows["stimulus"].unique())
     found = {s: images / s for s in stimuli if images is not None and _is_image(images, s)}
     sizes = {s: image_size(found[s]) if s in found else _frame(frame, s, images) for s in stimuli}
@@ -80,7 +79,7 @@ def load(
     for key, part in rows[inside].groupby(["user", "stimulus", "repeat"], sort=True):
         user, stimulus, repeat = map(str, key)
         x, y, duration = (part[name].to_numpy(np.float64) for name in ("x", "y", "duration"))
-        presentations.append((users[user], stimulus, int(repeat), duration * _TO_MS[duration_unit], x, y))
+        presentations.append((user, stimulus, int(repeat), duration * _TO_MS[duration_unit], x, y))
     notes = []
     if not inside.all():
         notes.append(f"{np.count_nonzero(~inside)} of {len(rows)} fixations lie outside their image and were left out")
@@ -150,10 +149,19 @@ def _read(path: Path, names: Mapping[str, str]) -> pd.DataFrame:
         if empty.size:
             raise RecordingError(path, f"row {empty[0] + 1} has no {key}", remedy="export the table again")
         rows[key] = rows[key].astype(str)
+    named = {user: is_label(user) for user in rows["user"].unique()}
+    nameless = np.flatnonzero(~rows["user"].map(named).to_numpy(np.bool_))
+    if nameless.size:
+        raise RecordingError(
+            path,
+            f"row {nameless[0] + 1} has the user {rows['user'].iloc[nameless[0]][:40]!r}",
+            expected=LABEL,
+            remedy="rename this user, or say which column names users: --column user=NAME",
+        )
     for key in ("x", "y", "duration", "repeat"):
         if key not in rows:
             rows[key] = {"duration": 0.0, "repeat": 1.0}[key]
-        values = pd.to_numeric(rows[key], errors="coerce")
+        values = _numbers(rows[key])
         bad = np.flatnonzero(~np.isfinite(values.to_numpy(np.float64)))
         if bad.size:
             cell = str(rows[key].iloc[bad[0]])[:40]
@@ -170,3 +178,13 @@ def _read(path: Path, names: Mapping[str, str]) -> pd.DataFrame:
         raise RecordingError(path, f"{names['repeat']!r} has other than whole numbers", remedy="name another column")
     rows["repeat"] = rows["repeat"].astype(np.int64)
     return rows
+
+
+def _numbers(cells: pd.Series) -> pd.Series:
+    """Cells as numbers, NaN or infinite where they are none; a whole number may have any number of digits."""
+    import pandas as pd
+
+    try:
+        return pd.to_numeric(cells, errors="coerce")
+    except OverflowError:
+        return pd.to_numeric(cells.astype(str), errors="coerce")

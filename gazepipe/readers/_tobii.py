@@ -27,7 +27,15 @@ import numpy as np
 import numpy.typing as npt
 
 from gazepipe.errors import RecordingError
-from gazepipe.readers._columns import clean_eye, find_column, label_runs, mean_of_positive, normalise, number_stimuli
+from gazepipe.readers._columns import (
+    LARGEST,
+    clean_eye,
+    find_column,
+    label_runs,
+    mean_of_positive,
+    normalise,
+    number_stimuli,
+)
 from gazepipe.readers._table import Table, block_starts, clock_breaks, increasing, open_table, sampling_rate
 from gazepipe.recording import EyeSamples, Message, Recording
 
@@ -367,12 +375,17 @@ def _native(rows: pd.DataFrame, time: F64, start: npt.NDArray[np.int64]) -> dict
 def _fixation_points(rows: pd.DataFrame) -> tuple[F64, F64]:
     """Return Tobii's fixation points on the screen; Studio gives them on the medium."""
     if {"fixation_x", "fixation_y"} <= set(rows.columns):
-        return rows["fixation_x"].to_numpy(np.float64), rows["fixation_y"].to_numpy(np.float64)
+        return _place(rows["fixation_x"]), _place(rows["fixation_y"])
     if {"media_fixation_x", "media_fixation_y", "media_x", "media_y"} <= set(rows.columns):
-        points = (rows[f"media_fixation_{a}"] + rows[f"media_{a}"] for a in "xy")
-        x, y = (p.to_numpy(np.float64) for p in points)
+        x, y = (_place(rows[f"media_fixation_{a}"]) + _place(rows[f"media_{a}"]) for a in "xy")
         return x, y
     return np.full(len(rows), np.nan), np.full(len(rows), np.nan)
+
+
+def _place(column: pd.Series) -> F64:
+    """Pixels, NaN where there are none or more than there can be."""
+    values: F64 = column.to_numpy(np.float64)
+    return np.where(np.abs(values) < LARGEST, values, np.nan)
 
 
 def _display(about: dict[str, str]) -> tuple[int, int] | None:
@@ -386,13 +399,16 @@ def _display(about: dict[str, str]) -> tuple[int, int] | None:
 
 def _media(rows: pd.DataFrame, shown: Texts) -> dict[str, Any]:
     """Where each stimulus stood on the screen: name → [left, top, width, height] in px."""
+    import pandas as pd
+
     keys = ["media_x", "media_y", "media_width", "media_height"]
     if not set(keys) <= set(rows.columns):
         return {}
+    sizes = pd.DataFrame({key: _place(rows[key]) for key in keys})
     if not (shown != "").any():
         # One medium without a name, as in exports that are divided by medium.
-        place = rows[keys].dropna().drop_duplicates()
+        place = sizes.dropna().drop_duplicates()
         return {"media_px": {"": place.to_numpy().tolist()[0]}} if len(place) == 1 else {}
-    places = rows[keys].assign(shown=shown)
+    places = sizes.assign(shown=shown)
     places = places[places["shown"] != ""].dropna().drop_duplicates("shown")
     return {"media_px": dict(zip(places["shown"], places[keys].to_numpy().tolist(), strict=True))}

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ import numpy as np
 from gazepipe.config import CsvConfig, StudyConfig
 from gazepipe.errors import ConfigError, RecordingError
 from gazepipe.readers._column_map import TEXTS, EyeKeys, eye_keys, find_columns, recording_of, too_few
+from gazepipe.readers._columns import LARGEST
 from gazepipe.readers._table import MISSING_WORDS, UTF16, guess_delimiter, is_cut, read_rows, split_fields
 from gazepipe.readers.source import Reader, read_bytes
 from gazepipe.recording import Recording
@@ -155,7 +155,7 @@ def _parse(table: _Table, config: CsvConfig) -> pd.DataFrame:
     except (ValueError, OverflowError) as error:
         raise _bad_cell(table, whole_time, str(error)) from None
     columns = {key: frame[k] for key, k in table.positions.items()}
-    if columns["time"].isna().any() or np.isinf(columns["time"].to_numpy(np.float64)).any():
+    if not whole_time and not (columns["time"].abs() < LARGEST).all():
         raise _bad_cell(table, whole_time, "a time is missing")
     if len(frame) < 2:
         raise too_few(table.path, len(frame))
@@ -193,7 +193,7 @@ def _good(cell: str, key: str, whole_time: bool) -> bool:
         value = float(cell)
     except ValueError:
         return False
-    return key != "time" or math.isfinite(value)
+    return key != "time" or abs(value) < LARGEST
 
 
 READER = Reader(_FORMAT, sniff, read)

@@ -15,6 +15,7 @@ what pandas, Polars and R write such files with, and is continuously fuzzed agai
 from __future__ import annotations
 
 import importlib.util
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ import numpy as np
 from gazepipe.config import CsvConfig, StudyConfig
 from gazepipe.errors import RecordingError
 from gazepipe.readers._column_map import TEXTS, eye_keys, find_columns, recording_of, too_few
+from gazepipe.readers._columns import LARGEST
 from gazepipe.readers.source import Reader, check_file, is_gzip, read_bytes
 from gazepipe.recording import Recording
 
@@ -157,8 +159,9 @@ def _time(path: Path, column: Any, config: CsvConfig) -> dict[str, Any]:
             )
         return {"time": column.cast(pa.int64()).to_numpy()}
     values = column.cast(pa.float64()).to_numpy()
-    if not np.isfinite(values).all():
-        raise _no_time(path, config, int(np.flatnonzero(~np.isfinite(values))[0]))
+    bad = np.flatnonzero(~(np.abs(values) < LARGEST))
+    if bad.size:
+        raise _no_time(path, config, int(bad[0]), values[bad[0]])
     return {"time": values}
 
 
@@ -176,10 +179,11 @@ def _expect_number(path: Path, column: Any, key: str, config: CsvConfig) -> None
     )
 
 
-def _no_time(path: Path, config: CsvConfig, row: int) -> RecordingError:
+def _no_time(path: Path, config: CsvConfig, row: int, value: float = math.nan) -> RecordingError:
+    there = "is empty" if math.isnan(value) else f"has {value}"
     return RecordingError(
         path,
-        f"column {config.time!r} is empty in row {row + 1}",
+        f"column {config.time!r} {there} in row {row + 1}",
         expected="a time in every row",
         remedy="remove the row, or correct [csv] time",
     )

@@ -171,6 +171,7 @@ def test_real_headerless_file(data_dir: Path) -> None:
         ("time_ms;x_px;y_px\n0;1;2\n4;3;4,5\n", 3, "column 'y_px' has '4,5'"),
         ("time_ms,x_px,y_px\n0,1,2\n,3,4\n", 3, "column 'time_ms' is empty"),
         ("time_ms,x_px,y_px\n0,1,2\ninf,3,4\n", 3, "column 'time_ms' has 'inf'"),
+        ("time_ms,x_px,y_px\n0,1,2\n1e308,3,4\n", 3, "column 'time_ms' has '1e308'"),
         ("time_ms,x_px,y_px\n0,1,2,5,6\n", 2, "there are 5 columns of values under 3 names"),
     ],
 )

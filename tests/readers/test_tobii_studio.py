@@ -94,6 +94,13 @@ def test_native_fixations_are_moved_to_the_screen(tmp_path: Path) -> None:
     same(events["y_px"], [80, NAN, NAN])
 
 
+def test_no_place_of_a_medium_is_infinite(tmp_path: Path) -> None:
+    spoilt = COLUMNS | {"MediaPosX (ADCSpx)": ["", "1e999", "1e999", 100, 100, ""]}
+    recording = read_text(tmp_path, table(spoilt))
+    same(recording.native_events["x_px"], [NAN, NAN, NAN])
+    assert recording.meta["media_px"] == {"a.jpg": [100, 50, 800, 600]}
+
+
 def test_tracker_timestamps_are_finer(tmp_path: Path) -> None:
     tracker = {"EyeTrackerTimestamp": [1000000, 1003333, "", 1006667, 1010000, 1013333]}
     recording = read_text(tmp_path, table(COLUMNS | tracker))
