@@ -24,7 +24,7 @@ from gazepipe.images import read_rgb
 from gazepipe.inference import FastRefiner
 from gazepipe.models import model_info
 from gazepipe.outside import note_outside
-from gazepipe.predicted import SUMMARY, predicted_rows
+from gazepipe.predicted import SUMMARY, VERSION, predicted_rows
 from gazepipe.predictor import Predictor
 from gazepipe.recipe import digest_file, digest_json
 from gazepipe.refiner import RefinerNet, refine, scene_input
@@ -241,7 +241,7 @@ class _Order:
             self.folders = {user: to if isinstance(users, str) else to / user for user in people}
         self.kept = {} if force else predicted_rows(self.root)
         self.failures = [Failure("predict", user, sentence) for user, sentence in refused.items()]
-        self._common = [predictor.gallery.model, *predictor.recipe]
+        self._common = [VERSION, predictor.gallery.model, *predictor.recipe]
         self._vectors = {p.user: _digest(predictor.vector(p.user)) for p in self.people}
 
     def of(self, path: Path) -> tuple[U8, F32, str, dict[str, tuple[Path, Path]], dict[str, str]]:

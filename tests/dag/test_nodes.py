@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from graph import with_engine
 
-from gazepipe import build, descriptors, evaluate, ingest, profile, train
+from gazepipe import build, descriptors, enrol, evaluate, ingest, predicted, profile, train
 from gazepipe.dag import folder_of, node_names
 from gazepipe.dag.engine import check_cluster, check_engine
 from gazepipe.dag.inputs import write_inputs
@@ -86,7 +86,13 @@ def test_a_parameter_concerns_its_stages(four: Any, section: Any, nodes: set[str
 
 @pytest.mark.parametrize(
     ("module", "nodes"),
-    [(ingest, INGEST), (build, BUILD), (train, {"train"}), (profile, {"train"}), (descriptors, {"train"})],
+    [
+        (ingest, INGEST),
+        (build, BUILD),
+        *((module, {"train"}) for module in (train, profile, descriptors)),
+        (enrol, {"enrol"}),
+        (predicted, {"predict"}),
+    ],
 )
 def test_a_version_concerns_its_stage(four: Any, module: Any, nodes: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "VERSION", module.VERSION + 1)
