@@ -104,3 +104,11 @@ def test_files_that_tell_nothing_leave_blanks(small_study: Any) -> None:
 )
 def test_among(values: list[str], text: str) -> None:
     assert among(values) == text
+
+
+def test_what_is_not_stated_is_not_told() -> None:
+    validations = [{"eye": "left", "error_avg_deg": v} for v in (0.5, None, "nan", "0,25")] + [{"eye": "right"}]
+    one = Recorded("bids", (), False, (), (), {"validations": validations, "Manufacturer": "SR Research"}, (), "0")
+    assert one.errors_deg == [0.5, 0.25]
+    assert one.technique == "video of the eyes"
+    assert (one.head, one.targets, one.drifts_deg, one.calibrations()) == ("", [], [], [])

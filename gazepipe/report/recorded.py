@@ -136,8 +136,8 @@ class Recorded:
     def technique(self) -> str:
         """How the tracker works, as its maker's files imply and state it."""
         parts = []
-        made_by = _FORMATS.get(self.format, ("", ""))[1]
-        if made_by in _VIDEO:
+        made_by = _FORMATS.get(self.format, ("", ""))[1] or str(self.meta.get("Manufacturer") or "")
+        if any(made_by.split(" (")[0] == known.split(" (")[0] for known in _VIDEO):
             parts.append("video of the eyes")
         elif made_by == "Pupil Labs":
             parts.append("video of the eyes from glasses")
@@ -177,10 +177,8 @@ class Recorded:
     @property
     def errors_deg(self) -> list[float]:
         """Mean error of each validation of an eye that the file states."""
-        stated = [float(v["error_avg_deg"]) for v in self.meta.get("validations", ())]
-        if not stated:
-            stated = _number(self.meta.get("Average validation accuracy [°]"))
-        return stated
+        stated = [e for v in self.meta.get("validations", ()) for e in _number(v.get("error_avg_deg"))]
+        return stated or _number(self.meta.get("Average validation accuracy [°]"))
 
     @property
     def targets(self) -> list[int]:
@@ -194,14 +192,16 @@ class Recorded:
 def _number(value: Any) -> list[float]:
     """A number as some exports write it, with a comma; none where it is not one."""
     try:
-        return [float(str(value).replace(",", "."))]
+        number = float(str(value).replace(",", "."))
     except ValueError:
         return []
+    return [number] if np.isfinite(number) else []
 
 
 def recorded_of(contents: store.Contents) -> Recorded:
     """Look through a stored recording that was read with `KEPT`."""
-    eyes = tuple(n.split("/")[1] for n in contents.arrays if n.endswith("/x_coordinate"))
+    gaze = {n.split("/")[1]: x for n, x in contents.arrays.items() if n.endswith("/x_coordinate")}
+    eyes = tuple(eye for eye, x in gaze.items() if np.isfinite(x).any())
     pupil = any(
         bool(np.isfinite(values).any()) for name, values in contents.arrays.items() if name.endswith("/pupil_size")
     )
