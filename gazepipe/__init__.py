@@ -36,11 +36,16 @@ _WHERE = {
     "verify": "recognition",
 }
 
+#: Modules of functions of arrays, and of drawing, that need no `import` of their own.
+_MODULES = ("config", "events", "geometry", "images", "live", "markers", "metrics", "plotting", "saliency")
+
 
 def __getattr__(name: str) -> Any:
-    if name in _WHERE:
-        from importlib import import_module
+    from importlib import import_module
 
+    if name in _MODULES:
+        return import_module(f"gazepipe.{name}")
+    if name in _WHERE:
         value = getattr(import_module(f"gazepipe.{_WHERE[name]}"), name)
         globals()[name] = value
         return value
@@ -49,4 +54,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_WHERE})
+    return sorted({*__all__, *_MODULES})

@@ -67,8 +67,24 @@ def build_psm(
 ) -> BuildReport:
     """Build the maps of every user of the store.
 
-    With a `shard`, only those of that part of the users, which `gazepipe.gather` then puts into use together with the
-    other parts.
+    A map is the mean over repeats of blurred fixations, ``(H, W)``, see `gazepipe.saliency`; the universal map of an
+    image is the mean of its personal ones (Strohm et al. 2024).
+
+    Parameters
+    ----------
+    study
+        With recordings in its store.
+    force
+        Build everything again, whatever is up to date.
+    shard
+        Only users of that part, which `gazepipe.gather` then puts into use together with the other parts.
+    show
+        Called with users done, all users, and a name.
+
+    Returns
+    -------
+    BuildReport
+        Users whose maps were written, are up to date or were removed, and what was left out.
 
     Raises
     ------
@@ -76,6 +92,14 @@ def build_psm(
         If the store has no recording.
     LockedError, StorageError
         If the store cannot be written.
+
+    Examples
+    --------
+    >>> from gazepipe import Study
+    >>> from gazepipe.build import build_psm
+    >>> report = build_psm(Study.open("."))
+    >>> report.n_maps, report.n_stimuli
+    (12, 4)
     """
     report = BuildReport()
     if shard is not None:

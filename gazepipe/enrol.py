@@ -5,7 +5,7 @@ The person need not have been in training, and no network is changed by enrollin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from gazepipe.stored_corpus import load_corpus
 from gazepipe.study import Failure, Study, check_label, fold, stored_name
 from gazepipe.subjects import check_not_forgotten
 from gazepipe.training import Encoder
+from gazepipe.words import counted
 
 __all__ = [
     "Enrolment",
@@ -85,13 +86,39 @@ class Enrolment:
     d_prime: float
     profile: npt.NDArray[np.float32] | None = None
 
+    def __repr__(self) -> str:
+        near = f", nearest {self.nearest} at cosine {self.nearest_cosine:.3f}" if self.nearest else ""
+        return f"<Enrolment: {self.user}, {self.role}, {self.n_pairs} image-PSM pairs{near}>"
+
 
 @dataclass(frozen=True, slots=True)
 class Gallery:
-    """All enrolled people and the recipe of the network their embeddings come from."""
+    """All enrolled people; ``gallery["p07"]`` is one of them, ``"p07" in gallery`` asks whether they are there.
+
+    Parameters
+    ----------
+    people
+        In order of name.
+    model
+        Recipe of the network that their embeddings come from.
+    """
 
     people: tuple[Enrolment, ...]
     model: str
+
+    def __repr__(self) -> str:
+        more = ", …" if len(self.people) > 5 else ""
+        first = ", ".join(p.user for p in self.people[:5])
+        return f"<Gallery: {counted(len(self.people), 'person', 'people')}: {first}{more}>"
+
+    def __len__(self) -> int:
+        return len(self.people)
+
+    def __iter__(self) -> Iterator[Enrolment]:
+        return iter(self.people)
+
+    def __contains__(self, user: object) -> bool:
+        return any(user in (p.user, p) for p in self.people)
 
     def __getitem__(self, user: str) -> Enrolment:
         for person in self.people:
@@ -192,7 +219,7 @@ def plan_enrolment(
             check(study, users[0])
         recipe, members, _ = _gallery_recipe(study, info, _profile_info(study), users)
         current = store.recipe_of(study.gallery_file) == recipe.digest
-        found.make(study.gallery_file.name, current, f"{len(members)} people")
+        found.make(study.gallery_file.name, current, counted(len(members), "person", "people"))
         return found
     user = users[0]
     _permitted(study, user, session)
@@ -212,7 +239,7 @@ def plan_enrolment(
         found.add(f"recording {name}", "removed", "replaced by these")
     found.add(f"maps of {user}", "made", data.text())
     people = {*_members(study), user}
-    found.add(study.gallery_file.name, "made", f"{len(people)} people")
+    found.add(study.gallery_file.name, "made", counted(len(people), "person", "people"))
     found.notes += [f"{user}: {text}." for text in findings(data, study.config.enrol)]
     return found
 
@@ -287,13 +314,41 @@ def enrol(
 ) -> Gallery:
     """Put people of the store into the gallery, with their separation from everybody else in it.
 
-    `users` None enrols everybody who has maps, but for people without the consent that the study requires. The whole
-    gallery is written anew from the same network, so that embeddings of two networks never stand side by side.
+    The whole gallery is written anew from the same network, so that embeddings of two networks never stand side by
+    side. Recordings of somebody new are taken in by `take_in` first.
+
+    Parameters
+    ----------
+    study
+        With maps of the people, and a trained embedding network.
+    users
+        Who is enrolled, beside those who are; None: everybody who has maps, but for people without the consent that the
+        study requires.
+    device, threads
+        Of the networks, see `gazepipe.compute`.
+    show
+        Called with people done, all people, and a name.
+
+    Returns
+    -------
+    Gallery
+        Everybody who is in it now.
 
     Raises
     ------
     NothingToDoError
         If a user has no maps, or no network is trained.
+    InputError
+        If a user has not agreed to it, in a study that requires consent.
+    LockedError, StorageError
+        If the store cannot be written.
+
+    Examples
+    --------
+    >>> from gazepipe import Study
+    >>> from gazepipe.enrol import enrol
+    >>> len(enrol(Study.open(".")))
+    3
     """
     where = compute.device(device)
     compute.use_threads(threads)
@@ -416,14 +471,36 @@ def _save(study: Study, people: list[Enrolment], model: str, recipe: Recipe) -> 
     store.save(study.gallery_file, "gazepipe.gallery", arrays, recipe=recipe, attrs={"model": model})
 
 
-def load_gallery(study: Study) -> Gallery:
+def load_gallery(study: Study | Path | str) -> Gallery:
     """Read the gallery.
+
+    Parameters
+    ----------
+    study
+        A study, or its folder.
+
+    Returns
+    -------
+    Gallery
+        Everybody enrolled, with embeddings of shape ``(d,)`` and unit length.
 
     Raises
     ------
     NothingToDoError
         If nobody has been enrolled.
+    StoreError
+        If the gallery is damaged.
+
+    Examples
+    --------
+    >>> from gazepipe import load_gallery
+    >>> gallery = load_gallery(".")
+    >>> gallery
+    <Gallery: 3 people: sim01, sim02, sim03>
+    >>> gallery["sim01"].embedding.shape
+    (32,)
     """
+    study = Study.of(study)
     contents = store.load(study.gallery_file, "gazepipe.gallery")
     table = contents.group("table")
     profiles = contents.arrays.get("profile")

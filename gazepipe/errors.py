@@ -59,7 +59,19 @@ def plain(text: str) -> str:
 
 
 class GazepipeError(Exception):
-    """Base of all errors raised on purpose; `exit_code` is what the command line ends with."""
+    """Base of all errors raised on purpose; `exit_code` is what the command line ends with.
+
+    Its text is one sentence: what, where, what was found, what was expected, what to do.
+
+    Examples
+    --------
+    >>> from gazepipe import GazepipeError, Study
+    >>> try:
+    ...     Study.open("nowhere")
+    ... except GazepipeError as error:
+    ...     print(error)
+    nowhere: no such folder; expected a study or a folder of recordings.
+    """
 
     exit_code = 1
 

@@ -52,12 +52,36 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate the trained networks; writes `evaluation.json`, `evaluation.md` and `evaluation.h5` into the store.
 
+    Parameters
+    ----------
+    study
+        With trained networks; its test users and images had no part in them.
+    device, threads
+        Of the networks, see `gazepipe.compute`.
+    force
+        Evaluate again, whatever is up to date.
+    show
+        Called with steps done, all steps, and what to show.
+
+    Returns
+    -------
+    Evaluation
+        Means of the measures for each row of maps, precision at one and verification; without unit but for NSS, which
+        is in standard deviations of the map.
+
     Raises
     ------
     NothingToDoError
         If nothing is trained.
     ConfigError
         If there are no test users or images.
+
+    Examples
+    --------
+    >>> from gazepipe import Study
+    >>> from gazepipe.evaluate import evaluate
+    >>> evaluate(Study.open(".")).maps["gated Δ on GT-USM"]["CC"]  # doctest: +SKIP
+    0.623
     """
     where = compute.device(device)
     compute.use_threads(threads)

@@ -35,6 +35,7 @@ from gazepipe.shards import part_files
 from gazepipe.study import Study
 from gazepipe.subjects import allow_again, mark_forgotten
 from gazepipe.traces import Hit, Traces, scan, windows_of
+from gazepipe.words import counted
 
 __all__ = ["Forgotten", "forget", "let_in_again", "rebuild"]
 
@@ -281,7 +282,7 @@ def rebuild(study: Study, receipt: dict[str, Any]) -> Iterator[str]:
         from gazepipe.enrol import enrol, load_gallery
 
         people = enrol(study, [p.user for p in load_gallery(study).people]).people
-        yield f"{len(people)} people in the gallery."
+        yield f"{counted(len(people), 'person', 'people')} in the gallery."
     if {"evaluation", "tables", "figures"} & set(listed):
         from gazepipe import evaluate as stage
 

@@ -148,6 +148,18 @@ def select_gaze(recording: Recording, config: IvtConfig) -> Gaze:
     A recording of one eye, or of gaze that the tracker has joined already ("cyclopean"), is used whatever
     ``config.eye`` says; only asking for an eye that is not there while the other one is, is an error.
 
+    Parameters
+    ----------
+    recording
+        What a reader returned.
+    config
+        Which eye, and what is done about gaps and noise.
+
+    Returns
+    -------
+    Gaze
+        Times in ms and gaze in screen pixels, ``(n_samples,)``; NaN where it is missing.
+
     Raises
     ------
     RecordingError

@@ -134,7 +134,7 @@ def store_text(info: Mapping[str, Any]) -> str:
     lines = [str(info["store"]), "", f"{'':<{wide}}  files       size"]
     lines += [f"{name:<{wide}}  {files:>5}  {size:>9}" for name, files, size in rows]
     origin = f" (data set {info['dataset']})" if info["dataset"] else ""
-    enrolled = f", {len(info['enrolled'])} of them enrolled" if info["enrolled"] else ""
+    enrolled = f"; enrolled from outside: {len(info['enrolled'])}" if info["enrolled"] else ""
     lines += [
         "",
         f"{info['recordings']} recordings of {len(info['users'])} users{origin}; {info['maps']} maps{enrolled}.",

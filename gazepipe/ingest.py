@@ -87,9 +87,26 @@ def ingest(
 ) -> IngestReport:
     """Ingest a folder of recordings into the study's store.
 
-    With `fail_fast` the first file that cannot be used ends it; what is finished is stored, and what was stored of the
-    files that were not reached stays in use. With a `shard`, only that part of the files, which `gazepipe.gather` then
-    puts into use together with the other parts.
+    Parameters
+    ----------
+    study
+        Where recordings are, and where what was read of them goes.
+    jobs
+        Processes; None: the cores, for sixteen files and more.
+    force
+        Read everything again, whatever is up to date.
+    fail_fast
+        End at the first file that cannot be used; what is finished is stored, and what was stored of the files that
+        were not reached stays in use.
+    shard
+        Only that part of the files, which `gazepipe.gather` then puts into use together with the other parts.
+    show
+        Called with recordings done, all recordings, and a name.
+
+    Returns
+    -------
+    IngestReport
+        Recordings written, up to date and removed; files that could not be used are in its `failures`.
 
     Raises
     ------
@@ -97,6 +114,14 @@ def ingest(
         If no file matches.
     LockedError, StorageError
         If the store cannot be written.
+
+    Examples
+    --------
+    >>> from gazepipe import Study
+    >>> from gazepipe.ingest import ingest
+    >>> report = ingest(Study.open("."))
+    >>> len(report.written), len(report.current), report.failures
+    (0, 3, [])
     """
     planned = plan(study)
     if shard is not None:

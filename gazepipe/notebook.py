@@ -1,9 +1,4 @@
-"""A person's recordings in memory, for notebooks: tables, maps, embedding, prediction, scores; nothing is stored.
-
->>> from gazepipe import read
->>> seen = read("recordings/sim01.asc.gz", "recordings")   # doctest: +SKIP
->>> seen.fixations.head()                                  # doctest: +SKIP
-"""
+"""A person's recordings in memory, for notebooks: tables, maps, embedding, prediction, scores; nothing is stored."""
 
 from __future__ import annotations
 
@@ -20,7 +15,7 @@ import numpy.typing as npt
 from gazepipe import store
 from gazepipe.build import maps_in_memory
 from gazepipe.errors import ConfigError, NothingToDoError
-from gazepipe.person_recordings import read_in_memory
+from gazepipe.person_recordings import paths_of, read_in_memory
 from gazepipe.study import Failure, Study
 from gazepipe.user_quality import pooled
 
@@ -45,14 +40,29 @@ def read(recordings: str | Path | Sequence[str | Path], study: Study | str | Pat
     study
         A study, or its folder; without a store, tables and maps can be had all the same.
 
+    Returns
+    -------
+    Seen
+        Tables of events, maps ``(n_images, H, W)`` and, by the study's networks, the embedding ``(d,)``.
+
     Raises
     ------
+    ConfigError
+        If there is no study.
     InputError
         If not one of the recordings can be used.
+
+    Examples
+    --------
+    >>> from gazepipe import read
+    >>> seen = read("sim01.asc.gz", ".")
+    >>> seen.map("scene01").shape
+    (120, 160)
+    >>> len(seen.trials), seen.stimuli[0]
+    (4, 'scene01.png')
     """
-    opened = study if isinstance(study, Study) else Study.open(Path(study))
-    paths = [recordings] if isinstance(recordings, str | Path) else list(recordings)
-    contents, failures = read_in_memory(opened, [Path(p) for p in paths])
+    opened = Study.of(study)
+    contents, failures = read_in_memory(opened, paths_of(recordings))
     return Seen(opened, contents, failures)
 
 

@@ -72,6 +72,11 @@ class PersonData:
         return ", ".join(parts)
 
 
+def paths_of(recordings: str | Path | Sequence[str | Path]) -> list[Path]:
+    """Paths of one file or folder, or of several."""
+    return [Path(p) for p in ([recordings] if isinstance(recordings, str | Path) else recordings)]
+
+
 def files_of(study: Study, recordings: Sequence[Path]) -> list[Path]:
     """Files and folders as given, and what is a recording below a folder.
 

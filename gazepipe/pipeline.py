@@ -18,6 +18,7 @@ from gazepipe.preview import plan_ingest
 from gazepipe.stage_plan import StagePlan
 from gazepipe.study import Failure, Study
 from gazepipe.train import plan_training, train
+from gazepipe.words import counted
 
 __all__ = ["RunReport", "plan_run", "run"]
 
@@ -76,7 +77,8 @@ def run(
         over("ingest", f"{len(taken.written)} written, {len(taken.current)} up to date, {taken.failed} failed")
     built = build_psm(study, show=timed("build-psm"))
     report.failures += built.failures
-    text = f"{built.n_maps} maps of {len(built.written) + len(built.current)} users on {built.n_stimuli} images"
+    text = f"{counted(built.n_maps, 'map')} of {counted(len(built.written) + len(built.current), 'user')} "
+    text += f"on {counted(built.n_stimuli, 'image')}"
     over("build-psm", text)
 
     timed("train")
@@ -89,7 +91,7 @@ def run(
     refused = consent.refusal(study, study.manifest("build-psm").get("users", {}), "embed")
     report.warnings += refused.values()
     report.gallery = enrol(study, device=device, threads=threads, show=timed("enrol"))
-    over("enrol", f"{len(report.gallery.people)} people in the gallery")
+    over("enrol", f"{counted(len(report.gallery.people), 'person', 'people')} in the gallery")
 
     shown = test_images_of(study, images)
     if shown:

@@ -24,7 +24,7 @@ from gazepipe.images import read_rgb
 from gazepipe.inference import FastRefiner
 from gazepipe.models import model_info
 from gazepipe.outside import note_outside
-from gazepipe.predicted import SUMMARY, predicted_rows
+from gazepipe.predicted import SUMMARY, VERSION, predicted_rows
 from gazepipe.predictor import Predictor
 from gazepipe.recipe import digest_file, digest_json
 from gazepipe.refiner import RefinerNet, refine, scene_input
@@ -136,8 +136,19 @@ def predict(
     to
         Folder for the results; `predictions` in the store if None. Each person has a folder in it, unless `to` is given
         and `users` is a single name.
+    device, threads
+        Of the networks, see `gazepipe.compute`.
     force
         Predict everything again.
+    show
+        Called with images done, all images, and a name.
+
+    Returns
+    -------
+    predictions : list of Prediction
+        Of each person and image: the map and the universal map ``(H, W)``, and the files.
+    failures : list of Failure
+        Images that could not be used.
 
     Raises
     ------
@@ -147,6 +158,15 @@ def predict(
         If nobody of them agreed to it, in a study that requires consent.
     LockedError
         If the results go into the store and another run is writing there.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from gazepipe import Study
+    >>> from gazepipe.predict import predict
+    >>> (made,), failures = predict(Study.open("."), "sim01", [Path("stimuli/scene01.png")])
+    >>> made.psm.shape, made.array_file.name, failures
+    ((120, 160), 'scene01.npy', [])
     """
     predictor = Predictor(study, usm=usm, device=device, threads=threads)
     with store.lock(study.store) if to is None else contextlib.nullcontext():
@@ -221,7 +241,7 @@ class _Order:
             self.folders = {user: to if isinstance(users, str) else to / user for user in people}
         self.kept = {} if force else predicted_rows(self.root)
         self.failures = [Failure("predict", user, sentence) for user, sentence in refused.items()]
-        self._common = [predictor.gallery.model, *predictor.recipe]
+        self._common = [VERSION, predictor.gallery.model, *predictor.recipe]
         self._vectors = {p.user: _digest(predictor.vector(p.user)) for p in self.people}
 
     def of(self, path: Path) -> tuple[U8, F32, str, dict[str, tuple[Path, Path]], dict[str, str]]:

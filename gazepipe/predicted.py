@@ -8,7 +8,10 @@ from typing import Any
 from gazepipe.documents import read_json
 from gazepipe.errors import StoreError
 
-__all__ = ["SUMMARY", "predicted_rows"]
+__all__ = ["SUMMARY", "VERSION", "predicted_rows"]
+
+#: Raised whenever predicted maps change for the same networks and settings.
+VERSION = 1
 
 #: Up-to-date outputs are known by it.
 SUMMARY = "summary.json"

@@ -29,6 +29,7 @@ from gazepipe.refiner import refine, scene_input
 from gazepipe.study import Study
 from gazepipe.train import settings
 from gazepipe.universal_source import UniversalSource
+from gazepipe.words import counted
 
 __all__ = ["Predictor"]
 
@@ -49,7 +50,7 @@ class Predictor:
     Parameters
     ----------
     study
-        An opened study.
+        A study, or its folder.
     usm
         Where universal maps come from unless a call says otherwise: ``"store"`` (people who looked at the image),
         ``"predicted"`` (the built-in predictor), ``"deepgaze"``, a folder of maps, or ``"auto"``: the store where it
@@ -63,11 +64,20 @@ class Predictor:
     ------
     NothingToDoError
         If nobody is enrolled, or with another network than the one there, or nothing is trained.
+
+    Examples
+    --------
+    >>> from gazepipe import Predictor
+    >>> predictor = Predictor(".")
+    >>> predictor
+    <Predictor: 3 people, maps of 120 × 160 by the network>
+    >>> predictor("stimuli/scene01.png", user="sim01").shape
+    (120, 160)
     """
 
     def __init__(
         self,
-        study: Study,
+        study: Study | Path | str,
         *,
         usm: str = "auto",
         device: str = "auto",
@@ -76,7 +86,7 @@ class Predictor:
     ) -> None:
         self.where = compute.device(device)
         compute.use_threads(threads)
-        self.study = study
+        self.study = study = Study.of(study)
         self.gallery = load_gallery(study) if gallery is None else gallery
         if self.gallery.model != model_recipe(study.model_file("embedding")):
             msg = f"{study.gallery_file}: its embeddings are of a network trained before; run `gazepipe enrol` again."
@@ -104,9 +114,12 @@ class Predictor:
         threads: int | None = None,
     ) -> Predictor:
         """Open a study folder (see `Study.open`) and everything that predicting needs."""
-        paths = [None if p is None else Path(p) for p in (where, config, to)]
-        study = Study.open(paths[0], config=paths[1], to=paths[2])
+        study = Study.open(where, config=config, to=to)
         return cls(study, usm=usm, device=device, threads=threads)
+
+    def __repr__(self) -> str:
+        people, (height, width) = len(self.gallery.people), self.size
+        return f"<Predictor: {counted(people, 'person', 'people')}, maps of {height} × {width} by the {self.method}>"
 
     @property
     def users(self) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from gazepipe.stage_plan import StagePlan
 from gazepipe.stimuli import unmatched_stimuli
 from gazepipe.study import Study
 from gazepipe.tables import text_table
+from gazepipe.words import counted
 
 __all__ = ["Plan", "Planned", "plan_ingest", "preview"]
 
@@ -88,9 +89,9 @@ class Plan:
             rows.append([f.file, f.reader, f.user, f.session, *counts, done])
         s = self.summary()
         end = (
-            f"{s['files']} files of {s['users']} users: {s['new']} new, {s['changed']} changed, "
-            f"{s['up_to_date']} up to date, {s['cannot_be_used']} cannot be used; {s['trials']:,} trials, "
-            f"{s['samples']:,} samples. Nothing was written."
+            f"{counted(s['files'], 'file')} of {counted(s['users'], 'user')}: {s['new']} new, {s['changed']} changed, "
+            f"{s['up_to_date']} up to date, {s['cannot_be_used']} cannot be used; {counted(s['trials'], 'trial')}, "
+            f"{counted(s['samples'], 'sample')}. Nothing was written."
         )
         return "\n".join([text_table(heads, rows, text_columns=(0, 1, 2, 3, 6)), "", end])
 

@@ -16,7 +16,6 @@ from gazepipe.corpus import Corpus, Split
 from gazepipe.errors import ConfigError
 from gazepipe.profile import (
     FIT_SIZE,
-    PARAMETERS,
     SOURCES,
     ProfileNet,
     fit_profiles,
@@ -38,8 +37,8 @@ Without = Callable[[int, I64], F32]
 
 #: Pairs of each training user that the prior is made from.
 _PAIRS = 64
-#: People whose profiles are fitted at once: each needs some 30 MB while it lasts, and none knows of the others.
-_AT_ONCE = 16
+#: Pairs that are fitted at once: each needs some 0.3 MB while it lasts, and no person knows of the others.
+_AT_ONCE = 1600
 #: How strong the prior may be, as multiples of what the training users' scatter says.
 _STRENGTHS = (0.125, 0.25, 0.5, 1.0)
 
@@ -98,7 +97,21 @@ def profiles_of(
         ``(users, len(PARAMETERS))``; the prior's mean for a user without a usable pair.
     """
     without, share = corpus.usm_without_each(reference), _share(corpus, source)
-    parts = [slice(a, a + _AT_ONCE) for a in range(0, max(len(users), 1), _AT_ONCE)]
+    return _fitted(net, source, corpus, users, images, without, share)
+
+
+def _fitted(
+    net: ProfileNet,
+    source: str,
+    corpus: Corpus,
+    users: Sequence[int],
+    images: Sequence[I64],
+    without: Without,
+    share: float,
+) -> Tensor:
+    """Profiles of users, some of them at a time."""
+    people = max(_AT_ONCE // max(max(map(len, images), default=0), 1), 1)
+    parts = [slice(a, a + people) for a in range(0, max(len(users), 1), people)]
     return torch.cat([net.fit(source, *_pairs(corpus, users[p], images[p], without, share)) for p in parts])
 
 
@@ -123,18 +136,16 @@ def train_profile(corpus: Corpus, split: Split, config: RefinerConfig, *, seed: 
     train, held = np.array(split.images_train), np.array(split.images_validation)
     of_training = corpus.usm_without_each(split.users_train)
     of_known = corpus.usm_without_each(sorted({*split.users_train, *split.users_validation}))
-    zero, one = torch.zeros(len(PARAMETERS)), torch.ones(len(PARAMETERS))
     for row, source in enumerate(SOURCES):
         share = _share(corpus, source)
         shown = [rng.permutation(train)[:_PAIRS] for _ in split.users_train]
-        usm, psm, there = _pairs(corpus, split.users_train, shown, of_training, share)
-        each = fit_profiles(usm, psm, zero, one, there)
+        each = _fitted(net, source, corpus, split.users_train, shown, of_training, share)
         few = [rng.permutation(train[corpus.index[u, train] >= 0])[: config.m] for u in split.users_validation]
         pairs = _pairs(corpus, split.users_validation, few, of_known, share)
         usm, psm, there_held = _pairs(
             corpus, split.users_validation, [held] * len(split.users_validation), of_known, share
         )
-        if not len(each) or not there.any() or not there_held.any():
+        if not each.any() or not there_held.any():  # without a pair of use a profile stays at the mean, still 0
             msg = "[split] leaves training or validation users without a map of an image that others saw, too."
             raise ConfigError(msg)
         mean, spread = each.mean(0), each.std(0, correction=0).clamp(min=0.01)

@@ -21,7 +21,7 @@ from gazepipe.corpus import Corpus
 from gazepipe.enrol import Enrolment, Gallery, load_gallery, viewing_profiles
 from gazepipe.errors import InputError, NothingToDoError
 from gazepipe.models import Model, load_model
-from gazepipe.person_recordings import PersonData, data_of, findings, read_in_memory, refuse
+from gazepipe.person_recordings import PersonData, data_of, findings, paths_of, read_in_memory, refuse
 from gazepipe.stored_corpus import load_corpus
 from gazepipe.study import Failure, Study
 from gazepipe.tables import text_table
@@ -86,6 +86,10 @@ class Identification:
     calibration_users: int
     probe: Probe
 
+    def __repr__(self) -> str:
+        who, near = self.user or "nobody of these", self.candidates[0]
+        return f"<Identification: {who}; nearest {near.user}, cosine {near.cosine:.3f} of {self.threshold:.3f} needed>"
+
     def content(self) -> dict[str, Any]:
         """Return it JSON-ready."""
         return {
@@ -143,6 +147,10 @@ class Verification:
     pairs_of_people: int
     probe: Probe
 
+    def __repr__(self) -> str:
+        verdict = "accepted" if self.accepted else "rejected"
+        return f"<Verification: {self.user} {verdict}, cosine {self.cosine:.3f} of {self.threshold:.3f} needed>"
+
     def content(self) -> dict[str, Any]:
         """Return it JSON-ready."""
         own = {name: getattr(self, name) for name in Verification.__slots__ if name != "probe"}
@@ -164,8 +172,8 @@ def _probe_content(probe: Probe) -> dict[str, Any]:
 
 
 def identify(
-    study: Study,
-    recordings: Sequence[Path],
+    study: Study | Path | str,
+    recordings: str | Path | Sequence[str | Path],
     *,
     top: int = 5,
     far: float = 0.05,
@@ -177,14 +185,23 @@ def identify(
 
     Parameters
     ----------
-    study, recordings
-        The study, and files or folders of one person.
+    study
+        A study, or its folder.
+    recordings
+        A file or folder of one person, or several.
     top
         How many of the gallery to name.
     far
         Probability with which somebody who is not in the gallery may be taken for somebody who is.
     strict
         Refuse recordings below the thresholds of [enrol].
+    device, threads
+        Of the networks, see `gazepipe.compute`.
+
+    Returns
+    -------
+    Identification
+        The nearest of the gallery, or nobody, with the odds of each candidate.
 
     Raises
     ------
@@ -194,9 +211,16 @@ def identify(
         If not one of the recordings can be used, or shows no image that the network's people have seen.
     QualityError
         If they are refused.
+
+    Examples
+    --------
+    >>> from gazepipe import identify
+    >>> identify(".", "sim01.asc.gz").candidates[0].user  # doctest: +SKIP
+    'sim01'
     """
+    study = Study.of(study)
     gallery, model, calibration = _ready(study, device, threads)
-    probe = _probe(study, model, recordings, strict)
+    probe = _probe(study, model, paths_of(recordings), strict)
     cosines = np.stack([p.embedding for p in gallery.people]) @ probe.embedding
     ratios = np.array(
         [
@@ -216,8 +240,8 @@ def identify(
 
 
 def verify(
-    study: Study,
-    recordings: Sequence[Path],
+    study: Study | Path | str,
+    recordings: str | Path | Sequence[str | Path],
     user: str,
     *,
     far: float = 0.01,
@@ -227,11 +251,45 @@ def verify(
 ) -> Verification:
     """Find out whether some recordings are of somebody in particular; nothing is stored.
 
-    `far` is the probability with which somebody else may be accepted. Raises as `identify`.
+    Parameters
+    ----------
+    study
+        A study, or its folder.
+    recordings
+        A file or folder of one person, or several.
+    user
+        Somebody of the gallery.
+    far
+        Probability with which somebody else may be accepted.
+    strict
+        Refuse recordings below the thresholds of [enrol].
+    device, threads
+        Of the networks, see `gazepipe.compute`.
+
+    Returns
+    -------
+    Verification
+        Accepted or not, the cosine behind it, and the rates of error to be expected.
+
+    Raises
+    ------
+    NothingToDoError
+        If this person is not enrolled, or with another network than the one there.
+    InputError
+        If not one of the recordings can be used, or shows no image that the network's people have seen.
+    QualityError
+        If they are refused.
+
+    Examples
+    --------
+    >>> from gazepipe import verify
+    >>> verify(".", "sim01.asc.gz", "sim01").accepted  # doctest: +SKIP
+    True
     """
+    study = Study.of(study)
     gallery, model, calibration = _ready(study, device, threads)
     person: Enrolment = gallery[user]
-    probe = _probe(study, model, recordings, strict)
+    probe = _probe(study, model, paths_of(recordings), strict)
     cosine = float(person.embedding @ probe.embedding)
     sizes = person.n_pairs, probe.n_pairs
     threshold = calibration.threshold(far, *sizes)
@@ -264,7 +322,7 @@ def _ready(study: Study, device: str, threads: int | None) -> tuple[Gallery, Mod
     return gallery, model, load_calibration(study, gallery.model)
 
 
-def _probe(study: Study, model: Model, recordings: Sequence[Path], strict: bool) -> Probe:
+def _probe(study: Study, model: Model, recordings: list[Path], strict: bool) -> Probe:
     contents, failures = read_in_memory(study, recordings)
     known = {str(s) for part in ("train", "validation", "test") for s in model.info[f"images_{part}"]}
     data = data_of(study, contents, known)

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from gazepipe import compute
-from gazepipe.errors import GazepipeError
+from gazepipe.errors import GazepipeError, NothingToDoError
 from gazepipe.record import versions
 from gazepipe.study import Study
+from gazepipe.words import counted
 
 __all__ = ["Finding", "doctor", "extras", "study_status"]
 
@@ -27,10 +28,12 @@ _SPACE = 2e9
 
 
 def study_status(study: Study) -> list[dict[str, Any]]:
-    """Stage by stage: what is there, and what comes next; nothing is read but lists.
+    """Stage by stage: what is there, and what comes next; nothing is read but lists and the gallery.
 
     Whether a stage is up to date only the stage itself finds out; `gazepipe ingest --dry-run` does for recordings.
     """
+    from gazepipe.enrol import load_gallery
+
     known = study.known_recordings()
     users = {str(row["user"]) for row in known.values()}
     built = study.manifest("build-psm").get("users", {})
@@ -49,8 +52,11 @@ def study_status(study: Study) -> list[dict[str, Any]]:
     text = ", ".join(there) or "no network"
     text += f"; interrupted: {', '.join(broken_off)}" if broken_off else ""
     row("train", "embedding" in there and not broken_off, text, "gazepipe train")
-    gallery = study.gallery_file.is_file()
-    row("enrol", gallery, "a gallery" if gallery else "nobody in a gallery", "gazepipe run")
+    try:
+        row("enrol", True, f"{counted(len(load_gallery(study).people), 'person', 'people')} in the gallery", "")
+    except GazepipeError as error:
+        nobody = isinstance(error, NothingToDoError)
+        row("enrol", False, "nobody in a gallery" if nobody else str(error), "gazepipe run")
     try:
         facts = study.evaluation()["facts"]
         row("evaluate", True, f"{facts['users_test']} test users, {facts['images_test']} test images", "")
@@ -58,7 +64,7 @@ def study_status(study: Study) -> list[dict[str, Any]]:
         row("evaluate", False, "not evaluated", "gazepipe evaluate")
     n = len(study.failures())
     command = f"gazepipe info {shlex.quote(str(study.failures_file))}"
-    row("failures", not n, f"{n} inputs not used, or only partly", command)
+    row("failures", not n, f"{counted(n, 'input')} not used, or only partly" if n else "every input used", command)
     return rows
 
 

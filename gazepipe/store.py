@@ -64,6 +64,17 @@ ENCODINGS = {
     "gazepipe.fold": "1.0",
 }
 
+#: Command that makes each kind of file.
+_MADE_BY = {
+    "gazepipe.recording": "ingest",
+    "gazepipe.psm": "build-psm",
+    "gazepipe.usm": "build-psm",
+    "gazepipe.stimuli": "build-psm",
+    "gazepipe.gallery": "enrol",
+    "gazepipe.scores": "evaluate",
+    "gazepipe.fold": "crossvalidate",
+}
+
 _ATTRS_DIGEST = "attributes_digest"
 
 Array = npt.NDArray[Any]
@@ -220,7 +231,7 @@ def load(path: Path, encoding: str, *, only: tuple[str, ...] | None = None) -> C
     OutOfMemoryError
         If there is too little memory for it.
     """
-    with _opened(path, "no such file; run the stage that makes it first") as file:
+    with _opened(path, f"no such file; run `gazepipe {_MADE_BY[encoding]}` first") as file:
         datasets, _ = audited(file)
         attrs = _attributes(file)
         _check(path, encoding, attrs)

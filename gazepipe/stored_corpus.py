@@ -44,6 +44,11 @@ def load_corpus(
         Maps of somebody who is not in the store; the last user of the corpus, under an empty name. Of theirs, only maps
         of images that the others have seen count, and only these images are in the corpus.
 
+    Returns
+    -------
+    Corpus
+        Maps ``(n_maps, H, W)``, fixations and images, with the row of each user and image.
+
     Raises
     ------
     NothingToDoError
@@ -52,10 +57,11 @@ def load_corpus(
         If a stored file is damaged.
     """
     built = study.manifest("build-psm").get("users", {})
-    if not built:
-        msg = f"{study.store}: holds no maps; run `gazepipe build-psm` first."
-        raise NothingToDoError(msg)
     chosen = list(users) if users is not None else sorted(u for u, r in built.items() if enrolled or not r["enrolled"])
+    if not chosen:
+        what, missing = ("maps of people enrolled alone", "ingest") if built else ("no maps", "build-psm")
+        msg = f"{study.store}: holds {what}; run `gazepipe {missing}` first."
+        raise NothingToDoError(msg)
     pack = store.load(study.stimuli_file, "gazepipe.stimuli")
     return read_corpus(study, chosen, pack, guest)
 

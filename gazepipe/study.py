@@ -61,13 +61,44 @@ def _stage_of(line: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """Where a study's files are."""
+    """A study: its settings, and where its files are. `open` finds them.
+
+    Parameters
+    ----------
+    config
+        What `gazepipe.toml` says, checked.
+    root, recordings, stimuli, store
+        Folders: of `gazepipe.toml`, of the recordings, of the images, and of everything gazepipe makes.
+
+    Examples
+    --------
+    >>> from gazepipe import Study
+    >>> study = Study.open(".")
+    >>> study.config.psm.width, study.config.psm.height
+    (160, 120)
+    >>> study.psm_file("sim01").name
+    'sim01.h5'
+    """
 
     config: StudyConfig
     root: Path
     recordings: Path
     stimuli: Path
     store: Path
+
+    def __repr__(self) -> str:
+        return f"<Study: {self.config.name}, recordings in {self.recordings}, store {self.store}>"
+
+    @classmethod
+    def of(cls, study: Study | Path | str) -> Study:
+        """Return a study as it is, or open the one in a folder.
+
+        Raises
+        ------
+        ConfigError, StorageError
+            As `open`.
+        """
+        return study if isinstance(study, Study) else cls.open(study)
 
     @classmethod
     def open(

@@ -75,6 +75,18 @@ class TrainReport:
 def split_of(corpus: Corpus, config: StudyConfig) -> Split:
     """Draw the study's split.
 
+    Parameters
+    ----------
+    corpus
+        Whose users and images are drawn from.
+    config
+        The study; ``config.split`` is used.
+
+    Returns
+    -------
+    Split
+        Users and images to train, validate and test on, as rows and columns of the corpus.
+
     Raises
     ------
     ConfigError
@@ -114,12 +126,24 @@ def train(
     show
         Called with a network's name, steps done, all steps, and what to show.
 
+    Returns
+    -------
+    TrainReport
+        Networks trained and up to date, and the best validation of each.
+
     Raises
     ------
     ConfigError
         If the split or the data do not allow training.
     NothingToDoError
         If there are no maps.
+
+    Examples
+    --------
+    >>> from gazepipe import Study
+    >>> from gazepipe.train import train
+    >>> train(Study.open("."), threads=1).trained  # doctest: +SKIP
+    ['embedding', 'refiner', 'profile', 'universal']
     """
     with distributed.group(compute.device(device)) as where:
         compute.use_threads(threads)
@@ -288,6 +312,18 @@ def with_preset(config: StudyConfig, preset: str | None) -> StudyConfig:
     """Put a preset's sections, or its single keys, in place of the file's; None leaves the file's.
 
     Which other studies are learned from is no setting of a network, and stays.
+
+    Parameters
+    ----------
+    config
+        What the file says.
+    preset
+        One of `PRESETS`, or None.
+
+    Returns
+    -------
+    StudyConfig
+        Another one; `config` itself if `preset` is None.
     """
     changes = {
         name: getattr(config, name).model_copy(update=values) if isinstance(values, dict) else values

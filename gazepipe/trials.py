@@ -67,6 +67,11 @@ def find_trials(recording: Recording, config: StudyConfig, rows: TrialRows | Non
     rows
         What `gazepipe.trial_sources.trial_rows` found for the recording, if its trials stand in a file.
 
+    Returns
+    -------
+    TrialTable
+        A row a presentation, times in ms, and sentences about what is odd.
+
     Raises
     ------
     RecordingError

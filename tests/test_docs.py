@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import doctest
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -20,8 +22,9 @@ import pandas as pd
 import pytest
 import yaml
 
+import gazepipe
 from gazepipe.build import build_psm
-from gazepipe.cli import main
+from gazepipe.cli import EXIT_CODES, main
 from gazepipe.config import parse_config
 from gazepipe.crossvalidate import load_fold, save_fold
 from gazepipe.datasets import FixationDataset
@@ -32,6 +35,7 @@ from gazepipe.importing import import_dataset
 from gazepipe.ingest import ingest
 from gazepipe.markers.layout import load_layout
 from gazepipe.models import save_model
+from gazepipe.predict import predict
 from gazepipe.readers import read_recording, readers
 from gazepipe.recipe import Recipe
 from gazepipe.refiner import RefinerNet
@@ -136,6 +140,12 @@ def test_other_commands_are_of_this_repository(page: Path) -> None:
 def test_generated_parts_are_up_to_date() -> None:
     run = subprocess.run([sys.executable, "docs/_generate.py", "--check"], cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_every_exit_code_is_listed() -> None:
+    said = {int(n) for n in re.findall(r"(\d+) [a-z]", EXIT_CODES)}
+    for page, mark in ((DOCS / "getting-started.md", "Exit codes"), (DOCS / "troubleshooting.md", "Exit codes")):
+        assert {int(n) for n in re.findall(r"^\| (\d+) \|", sections(page)[mark], re.M)} == said, page.name
 
 
 def test_every_reader_is_listed() -> None:
@@ -397,11 +407,28 @@ def python_pages() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("found", list(python_pages()))
-def test_python_examples_run(found: list[str], study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(study.root)  # examples open store/…
+def test_python_examples_run(found: list[str], study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(study.root, tmp_path / "study")  # some enrol people
+    monkeypatch.chdir(tmp_path / "study")  # examples open store/…
     names: dict[str, Any] = {}
     for number, code in enumerate(found, 1):  # one after another, as in a notebook
         exec(compile(code, f"block {number}", "exec"), names)
+
+
+@pytest.mark.parametrize(
+    "thing", [*(n for n in gazepipe.__all__ if n != "__version__"), ingest, build_psm, enrol, predict]
+)
+def test_examples_in_docstrings_run(thing: Any, study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(study.root)
+    if isinstance(thing, str):
+        thing = getattr(gazepipe, thing)
+    found = doctest.DocTestFinder(recurse=False).find(thing, thing.__name__, globs={})
+    runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
+    told: list[str] = []
+    for example in found:
+        runner.run(example, out=told.append)
+    assert not runner.failures, "".join(told)
+    assert sum(len(example.examples) for example in found) > 1
 
 
 def test_profile_for_slurm_names_what_there_is() -> None:

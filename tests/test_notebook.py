@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gazepipe import Predictor, read
+import gazepipe
+from gazepipe import Predictor, load_gallery, read
 from gazepipe.build import build_psm
 from gazepipe.config import load_config, template
 from gazepipe.embedding import EmbeddingNet
@@ -102,6 +104,26 @@ def test_a_session_in_a_notebook(study: Study) -> None:
     scores = seen.score({name: seen.predict(study.stimuli / name) for name in names})
     assert list(scores.index) == list(names)
     assert scores.loc[:, "CC"].between(-1, 1).all()
+
+
+def test_objects_tell_what_they_are_in_a_line(study: Study) -> None:
+    gallery, predictor = load_gallery(study.root), Predictor(study.root)
+    assert repr(study).startswith("<Study: sample, recordings in ")
+    assert repr(predictor) == "<Predictor: 3 people, maps of 120 × 160 by the network>"
+    assert repr(gallery) == "<Gallery: 3 people: guest, sim01, sim02>"
+    assert [p.user for p in gallery] == ["guest", "sim01", "sim02"]
+    assert (len(gallery), "sim01" in gallery, "sim09" in gallery) == (3, True, False)
+    assert re.fullmatch(
+        r"<Enrolment: guest, enrolled, 4 image-PSM pairs, nearest sim0\d at cosine .*>", repr(gallery["guest"])
+    )
+    assert max(len(repr(thing)) for thing in (gallery, predictor, gallery["guest"])) < 100
+
+
+def test_the_package_offers_what_is_documented_and_no_more() -> None:
+    assert not {"Any", "TYPE_CHECKING", "os", "choose_kernel_cache"} & set(dir(gazepipe))
+    assert {"read", "plotting", "metrics"} <= set(dir(gazepipe))
+    assert all(getattr(gazepipe, name) is not None for name in dir(gazepipe))
+    assert gazepipe.metrics.cc(np.eye(3), np.eye(3)) == pytest.approx(1)
 
 
 def test_what_is_wrong_is_told_in_a_sentence(study: Study, small_study: Any) -> None:

@@ -289,7 +289,7 @@ def test_maps_of_many_are_written_once(folder: Path, tmp_path: Path) -> None:
     assert all((out / r["array"]).is_file() and (out / r["overlay"]).is_file() for r in rows)
     before = {p: p.stat().st_mtime_ns for p in out.glob("*/*")}
     (out / "sim02" / "scene01.png").unlink()
-    assert f"1 maps written, {2 * n - 1} up to date" in gazepipe(*ask, "--users", "sim01,sim02").stdout
+    assert f"1 map written, {2 * n - 1} up to date" in gazepipe(*ask, "--users", "sim01,sim02").stdout
     changed = [p for p in before if p.stat().st_mtime_ns != before[p]]
     assert {p.stem for p in changed} == {"scene01"}
     assert {p.parent.name for p in changed} == {"sim02"}

@@ -246,7 +246,7 @@ def test_people_are_fitted_one_by_one_as_together(corpus: Corpus, monkeypatch: p
     net = ProfileNet()
     users, few = list(range(USERS)), [np.arange(3 + u % 4) for u in range(USERS)]
     together = profiles_of(net, "leave_one_out", corpus, users, few, range(5))
-    monkeypatch.setattr(profiling, "_AT_ONCE", 1)
+    monkeypatch.setattr(profiling, "_AT_ONCE", 1)  # pairs, so one person at a time
     torch.testing.assert_close(
         profiles_of(net, "leave_one_out", corpus, users, few, range(5)), together, rtol=1e-5, atol=1e-5
     )

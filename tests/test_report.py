@@ -104,6 +104,7 @@ def test_maps_are_shown_over_images(study: Study) -> None:
 def test_the_methods_say_what_is_known_and_what_is_not(study: Study) -> None:
     text = " ".join(page_of(study.report_file).text.split())
     assert "nominally 125 Hz" in text
+    assert "blinks are losses of all eyes at once, of 50 to 1000 ms" in text
     assert "[head support: to be filled in]" in text
     assert "velocity threshold (I-VT; Olsen 2012): 30°/s" in text
     assert "EYELINK II CL v5.15 (simulated)" in text

@@ -19,6 +19,7 @@ from click.testing import CliRunner
 from gazepipe import read, store
 from gazepipe.build import build_psm
 from gazepipe.cli import main
+from gazepipe.enrol import load_gallery, take_in
 from gazepipe.errors import NothingToDoError
 from gazepipe.ingest import ingest
 from gazepipe.status import doctor, extras
@@ -51,6 +52,22 @@ def test_status_follows_a_study(looked: Any) -> None:
     assert found["train"]["next"] == "gazepipe train"
 
 
+def test_without_a_network_nobody_is_taken_in(looked: Any, tmp_path: Path) -> None:
+    """A store that holds maps of a newcomer alone is told of in a sentence, however it came about."""
+    guest = shutil.copy(looked.root / "rec" / "a.csv", tmp_path / "guest.csv")
+    words = ["enrol", "--study", str(looked.root), "--user", "guest", str(guest)]
+    done = CliRunner().invoke(main, words)
+    assert (done.exit_code, done.output.count("\n")) == (4, 1), done.output
+    assert "run `gazepipe train` first" in done.output
+    assert not looked.open().store.exists()
+    take_in(looked.open(), "guest", [Path(guest)])
+    with pytest.raises(NothingToDoError, match="holds maps of people enrolled alone; run `gazepipe ingest`"):
+        load_corpus(looked.open())
+    with pytest.raises(NothingToDoError, match=r"gallery\.h5: no such file; run `gazepipe enrol` first"):
+        load_gallery(looked.open())
+    assert rows_of(looked)["enrol"]["what"] == "nobody in a gallery"
+
+
 def test_doctor_writes_nothing_that_stays(tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["doctor", str(tmp_path), "--json"])
     assert done.exit_code == 0, done.output
@@ -66,6 +83,7 @@ def test_completion_is_a_script_of_the_shell(shell: str) -> None:
     done = CliRunner().invoke(main, ["completion", shell])
     assert done.exit_code == 0, done.output
     assert "_GAZEPIPE_COMPLETE" in done.output
+    assert 'string split ","' not in done.output
     if (program := shutil.which(shell)) is not None:
         subprocess.run([program, "-n"], input=done.output, text=True, check=True, timeout=60)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gazepipe.errors import plain
+from gazepipe.words import counted
 
 if TYPE_CHECKING:
     from gazepipe.stage_plan import StagePlan
@@ -178,7 +179,7 @@ def finish(
             click.echo(f"{'partly used' if failure.partial else 'not used'}: {plain(failure.message)}", err=True)
     if failed:
         place = f"; see {store / 'failures.jsonl'}" if kept else ""
-        click.echo(f"gazepipe: {len(failed)} inputs not used, or only partly{place}.", err=True)
+        click.echo(f"gazepipe: {counted(len(failed), 'input')} not used, or only partly{place}.", err=True)
         ctx.exit(3)
 
 
@@ -188,9 +189,8 @@ def person_row(person: Any) -> dict[str, Any]:
 
 
 def person_line(person: Any) -> str:
-    near = f"nearest {person.nearest} at cosine {person.nearest_cosine:.3f}, margin {person.margin:+.3f}"
-    near = near if person.nearest else "nobody else in the gallery yet"
-    return (
-        f"{person.user}: {person.role}, {person.n_pairs} image-PSM pairs, dispersion {person.dispersion:.3f}, "
-        f"{near}, d' {person.d_prime:.2f}"
-    )
+    near = "nobody else in the gallery yet"
+    if person.nearest:
+        near = f"nearest {person.nearest} at cosine {person.nearest_cosine:.3f}, margin {person.margin:+.3f}"
+        near += f", d' {person.d_prime:.2f}"
+    return f"{person.user}: {person.role}, {person.n_pairs} image-PSM pairs, dispersion {person.dispersion:.3f}, {near}"

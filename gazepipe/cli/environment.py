@@ -87,4 +87,6 @@ def completion(ctx: click.Context, shell: str) -> None:
     assert made is not None
     program = made(ctx.find_root().command, {}, "gazepipe", "_GAZEPIPE_COMPLETE")
     # `source` asks bash for its version, which a shell that is not there cannot tell.
-    click.echo(program.source_template % program.source_vars())
+    script = program.source_template % program.source_vars()
+    # Click's script for fish cuts what a command is for at its first comma.
+    click.echo(script.replace('(string split "," $completion)', '(string split -m 1 "," $completion)'))

@@ -25,6 +25,7 @@ from gazepipe.cli._shared import (
     tell_plans,
 )
 from gazepipe.cli.stores import verify_store
+from gazepipe.words import counted
 
 __all__ = ["enrol", "identify", "predict", "verify"]
 
@@ -74,6 +75,8 @@ def enrol(
     """
     from gazepipe import enrol as stage
     from gazepipe.enrol_report import enrol_report
+    from gazepipe.models import model_info
+    from gazepipe.person_recordings import files_of
 
     study = open_study(folder, config, to)
     if everybody:
@@ -88,7 +91,7 @@ def enrol(
         if as_json:
             print_json({"gallery": study.gallery_file, "people": [person_row(p) for p in gallery.people]})
             return
-        say(ctx, f"enrol: {len(gallery.people)} people in {study.gallery_file}.")
+        say(ctx, f"enrol: {counted(len(gallery.people), 'person', 'people')} in {study.gallery_file}.")
         return
     if user is None:
         msg = "give --user, or --all for everybody who has maps."
@@ -102,6 +105,8 @@ def enrol(
         return
     failures = []
     if recordings:
+        files_of(study, recordings)
+        model_info(study, "embedding")  # where none is trained nothing is stored
         with Show(ctx, "recording") as show:
             failures = stage.take_in(study, user, recordings, session=session, strict=strict, show=show.of("enrol"))
     if strict and not recordings:
@@ -112,7 +117,7 @@ def enrol(
         print_json(report.content())
     else:
         say(ctx, f"{person_line(report.person)}\n{report.text()}")
-        say(ctx, f"enrol: {len(gallery.people)} people in {study.gallery_file}.")
+        say(ctx, f"enrol: {counted(len(gallery.people), 'person', 'people')} in {study.gallery_file}.")
     finish(ctx, failures, study.store, [] if as_json else report.notes)
 
 
@@ -338,5 +343,6 @@ def predict(
     else:
         current = sum(p.current for p in made)
         root = out or study.predictions
-        say(ctx, f"predict: {len(made) - current} maps written, {current} up to date; see {root / 'summary.json'}.")
+        written = counted(len(made) - current, "map")
+        say(ctx, f"predict: {written} written, {current} up to date; see {root / 'summary.json'}.")
     finish(ctx, failures, study.store, kept=False)

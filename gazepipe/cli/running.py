@@ -134,6 +134,7 @@ def run(
             with hold.aside(study) as copy:
                 _plan_graph(ctx, study, request, copy, dag)
             return
+        engine.check_cluster(profile)
         with hold.held(study) as lock:
             _graph(ctx, study, request, lock, report=report, unlock=unlock)
         return
@@ -189,6 +190,8 @@ def _plan_graph(ctx: click.Context, study: Study, request: Request, copy: Path, 
         return
     nodes = engine.planned(call)
     say(ctx, f"run: {len(nodes)} nodes would run{': ' if nodes else ''}{', '.join(nodes)}. Nothing was written.")
+    if nodes:
+        say(ctx, "Nodes look at their files, and make what is not up to date; without --profile, -n tells which.")
 
 
 def _graph(

@@ -19,6 +19,7 @@ from gazepipe.cli._shared import (
     say,
     tell_plans,
 )
+from gazepipe.words import counted
 
 __all__ = ["import_", "init", "simulate"]
 
@@ -142,7 +143,7 @@ def import_(
             return
         for note in notes:
             say(ctx, f"note: {note}")
-        say(ctx, f"import: {n} recordings of {dataset} in {study.store}; next: `gazepipe run {folder}`.")
+        say(ctx, f"import: {counted(n, 'recording')} of {dataset} in {study.store}; next: `gazepipe run {folder}`.")
         finish(ctx, report.failures, study.store, report.warnings)
         return
     with Show(ctx, "user") as show:
@@ -154,7 +155,7 @@ def import_(
         return
     for note in notes:
         say(ctx, f"note: {note}")
-    say(ctx, f"import: {n} users of {dataset} in {study.store}; next: `gazepipe run {folder}`.")
+    say(ctx, f"import: {counted(n, 'user')} of {dataset} in {study.store}; next: `gazepipe run {folder}`.")
 
 
 def _table_options(

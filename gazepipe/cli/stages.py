@@ -22,6 +22,7 @@ from gazepipe.cli._shared import (
     study_options,
     tell_plans,
 )
+from gazepipe.words import counted
 
 __all__ = ["build_psm", "crossvalidate", "evaluate", "train"]
 
@@ -84,11 +85,11 @@ def build_psm(
         )
         finish(ctx, report.failures, study.store, kept=part is None)
         return
-    on = f" on {report.n_stimuli} images" if part is None else f" of shard {part}"
+    on = f" on {counted(report.n_stimuli, 'image')}" if part is None else f" of shard {part}"
     gone = f", {len(report.removed)} removed" if report.removed else ""
     say(
         ctx,
-        f"build-psm: {report.n_maps} maps{on}; {len(report.written)} users written, "
+        f"build-psm: {counted(report.n_maps, 'map')}{on}; {counted(len(report.written), 'user')} written, "
         f"{len(report.current)} up to date{gone}.",
     )
     finish(ctx, report.failures, study.store, kept=part is None)
@@ -125,7 +126,7 @@ def train(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Train the embedding network, the refiner and the universal predictor.
+    """Train the networks: embedding, refiner, viewing profile and universal predictor.
 
     A training that was interrupted goes on where it was. Several processes or GPUs:
     torchrun --nproc-per-node 2 -m gazepipe train FOLDER.

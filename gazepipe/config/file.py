@@ -25,6 +25,16 @@ CONFIG_NAME = "gazepipe.toml"
 def load_config(path: Path) -> StudyConfig:
     """Read and check a `gazepipe.toml`.
 
+    Parameters
+    ----------
+    path
+        The file.
+
+    Returns
+    -------
+    StudyConfig
+        All sections, with defaults where the file says nothing.
+
     Raises
     ------
     ConfigError
@@ -54,6 +64,16 @@ def load_config(path: Path) -> StudyConfig:
 
 def parse_config(values: dict[str, Any]) -> StudyConfig:
     """Check a nested mapping, as `tomllib` returns it.
+
+    Parameters
+    ----------
+    values
+        Section → key → value.
+
+    Returns
+    -------
+    StudyConfig
+        All sections, with defaults for what is not there.
 
     Raises
     ------

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -101,6 +103,20 @@ def check_engine(profile: str) -> Path:
         msg = f"--profile {profile}: no such profile; expected local, slurm or a folder with a config.yaml."
         raise ConfigError(msg)
     return folder
+
+
+def check_cluster(profile: str) -> None:
+    """Refuse a profile for SLURM where nothing takes its jobs, which the engine would find out node by node.
+
+    Raises
+    ------
+    ConfigError
+        If there is no `sbatch`.
+    """
+    texts = [path.read_text(encoding="utf-8") for path in check_engine(profile).glob("config*.yaml")]
+    if any(re.search(r"^executor:\s*[\"']?slurm\b", text, re.M) for text in texts) and shutil.which("sbatch") is None:
+        msg = f"--profile {profile}: there is no `sbatch` on this computer; expected one that sends jobs to SLURM. "
+        raise ConfigError(msg + "Run it on the cluster's login node, or take --profile local.")
 
 
 def pipelines() -> Path:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from gazepipe import build, enrol, evaluate, ingest, train
+from gazepipe import build, descriptors, enrol, evaluate, ingest, predicted, profile, train
 from gazepipe.backbone import installed_weights
 from gazepipe.dag import folder_of, node_names
 from gazepipe.discovery import plan, sort_out
@@ -36,7 +36,8 @@ def write_inputs(study: Study, shards: int, images: int, folder: Path | None = N
         If there are no recordings.
     """
     contents = {"build-psm": _build(study), "train": _train(study), "enrol": {"version": enrol.VERSION}}
-    contents["predict"] = {**_sections(study, "refiner", "universal"), **_predictors(study), "images": images}
+    contents["predict"] = {"version": predicted.VERSION, **_sections(study, "refiner", "universal"), "images": images}
+    contents["predict"] |= _predictors(study)
     contents["evaluate"] = {"version": evaluate.VERSION, **_sections(study, "evaluation", "refiner", "universal")}
     contents["evaluate"] |= _predictors(study)
     if not study.manifest("import"):
@@ -98,7 +99,8 @@ def _build(study: Study) -> dict[str, Any]:
 
 
 def _train(study: Study) -> dict[str, Any]:
-    found = {"version": train.VERSION, **_sections(study, "embedding", "refiner", "universal")}
+    found = {"version": train.VERSION, "profile": profile.VERSION, "descriptors": descriptors.VERSION}
+    found |= _sections(study, "embedding", "refiner", "universal")
     return found | {"backbone": installed_weights() is not None, **_predictors(study)}
 
 

@@ -165,13 +165,11 @@ def _sources(study: Study, users: Sequence[str]) -> list[Source]:
     ]
 
 
-def stored(
-    sources: Iterable[Source], report: ExportReport, only: tuple[str, ...] | None = None
-) -> Iterator[tuple[Source, Contents]]:
+def stored(sources: Iterable[Source], report: ExportReport) -> Iterator[tuple[Source, Contents]]:
     """Load one recording after another; what cannot be read becomes a failure of the report."""
     for source in sources:
         try:
-            yield source, store.load(source.path, "gazepipe.recording", only=only)
+            yield source, store.load(source.path, "gazepipe.recording")
         except StorageError:
             raise
         except GazepipeError as error:

@@ -104,8 +104,7 @@ def export(
         raise ConfigError(msg)
     write = _Writer(report, dry_run)
     images: set[str] = set()
-    only = ("blocks/", "trials/", "samples/timestamp") if dry_run else None
-    for done, (source, contents) in enumerate(stored(sources, report, only), 1):
+    for done, (source, contents) in enumerate(stored(sources, report), 1):
         if "samples/timestamp" in contents.arrays:
             _recording(study, source, labels[source.recording], contents, write, task, images, stimuli)
         else:
@@ -137,6 +136,10 @@ class _Writer:
         if not self.dry_run:
             write_atomically(self.report.out / name, data)
         self.report.files.append(name)
+
+    def table(self, name: str, columns: Sequence[Any]) -> None:
+        """Write a packed table without column names; packing is what takes time, and a dry run needs none."""
+        self(name, b"" if self.dry_run else _packed(columns))
 
 
 def _labels(sources: Sequence[Source]) -> dict[str, tuple[str, str]]:
@@ -190,8 +193,6 @@ def _recording(
     entry: dict[str, Any] = {"recording": source.recording, "user": source.user, "session": source.session}
     entry |= {"label": f"sub-{person}" + (f"_ses-{session}" if session else ""), "samples": len(time)}
     write.report.recordings.append(entry)
-    if write.dry_run:
-        return
     eyes = [eye for eye in EYES if f"samples/{eye}/x_coordinate" in contents.arrays]
     moved = clock.at(time, np.arange(time.size))
     for eye in eyes:
@@ -200,11 +201,11 @@ def _recording(
         names = ["timestamp", "x_coordinate", "y_coordinate", "pupil_size"]
         if np.isnan(columns[2]).all():
             columns, names = columns[:2], names[:3]
-        write(f"{name}_physio.tsv.gz", _packed([moved, *columns]))
+        write.table(f"{name}_physio.tsv.gz", [moved, *columns])
         write(f"{name}_physio.json", _json(sidecars.physio(contents, eye, names, task, clock.shift_ms)))
         if eye == eyes[0]:
             names, events, left_out = _events(contents, clock)
-            write(f"{name}_physioevents.tsv.gz", _packed(events))
+            write.table(f"{name}_physioevents.tsv.gz", events)
             write(f"{name}_physioevents.json", _json(sidecars.physioevents(names, task, study.config.ivt.eye)))
             write.report.notes += [f"{source.recording}: {text}" for text in left_out]
     onset = clock.at(trials["onset_ms"], trials["first_sample"])

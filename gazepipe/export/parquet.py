@@ -52,9 +52,8 @@ def export(
     except ImportError:
         msg = 'writing Parquet needs pyarrow; install it with `pip install "gazepipe[parquet]"`.'
         raise ConfigError(msg) from None
-    only = ("blocks/", "samples/timestamp", "trials/") if dry_run else None
     with _Tables(report.out, dry_run) as tables:
-        for done, (source, contents) in enumerate(stored(sources, report, only), 1):
+        for done, (source, contents) in enumerate(stored(sources, report), 1):
             counts = {}
             for name in TABLES:
                 columns = _samples(contents) if name == "samples" else contents.group(name)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import types
 from dataclasses import dataclass
 
 from gazepipe.live.source import SourceError
 
-__all__ = ["Phone", "bind_datagrams", "find_phone"]
+__all__ = ["Phone", "bind_datagrams", "find_phone", "hush"]
 
 #: After the first phone has answered, others may still.
 _OTHERS_S = 1.0
+#: What a socket keeps while this process is busy, in bytes, if the system allows it; the usual 208 kB are one second.
+_KEPT = 1 << 22
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,7 @@ def bind_datagrams(device: str, made: list[socket.socket]) -> None:
     """Let the client receive gaze on the interface that leads to the device, and on no other.
 
     It would bind to every interface, where anybody in the lab's network could send it gaze; and it leaves sockets
-    open where the neighbouring port is taken. Those that it gets are added to `made`.
+    open where the neighbouring port is taken. Those that it gets are added to `made`, and keep more than others.
     """
     from aiortsp.transport.udp import UDPTransport
 
@@ -78,6 +81,7 @@ def bind_datagrams(device: str, made: list[socket.socket]) -> None:
                 first.bind((bind_address or own, 0))
                 port = first.getsockname()[1]
                 if port % 2 == 0:
+                    first.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _KEPT)
                     second.bind((bind_address or own, port + 1))
                     made.extend((first, second))
                     return first, second
@@ -89,3 +93,15 @@ def bind_datagrams(device: str, made: list[socket.socket]) -> None:
         raise OSError(msg)
 
     UDPTransport.get_socket_pair = staticmethod(pair)
+
+
+def hush() -> None:
+    """Let the client print no tracebacks: what fails is told by its exceptions.
+
+    It prints one where an answer comes to a question that was withdrawn, as when a session ends.
+    """
+    from aiortsp.rtsp import connection
+    from aiortsp.transport import base
+
+    for module in (connection, base):
+        module.traceback = types.SimpleNamespace(print_exc=lambda: None)

@@ -24,7 +24,8 @@ BATTERY = 0.2
 DEVICE_GB = 2.0
 DISK_GB = 1.0
 ROUND_TRIP_MS = 50.0
-RATE_SHARE = 0.9
+RATE_SHARE, RATE_MOST = 0.9, 1.25
+APART_S = 1.0
 TAGS = 3
 MAPPED = 0.5
 
@@ -69,24 +70,26 @@ def preflight(recorder: Recorder, seconds: float) -> Report:
     source = recorder.source
     status = source.status()
 
-    begin = host_ns()
+    begin, before = host_ns(), recorder.writer.samples
     until = time.monotonic() + seconds
     while time.monotonic() < until and recorder.failure is None and not recorder.ended:
         time.sleep(min(0.05, seconds))
     time.sleep(0.05)  # the last samples are on their way
     host, x, _, flags = recorder.seen.between(begin, begin + round(seconds * 1e9))
+    # Samples whose times are not those of the clock that is measured are nowhere to be seen.
+    apart_s = recorder.behind_ns / 1e9 if recorder.writer.samples > before else 0.0
+    n = host.size if abs(apart_s) < APART_S else recorder.writer.samples - before
     stored = None if status.storage_bytes is None else status.storage_bytes / 1e9
     checks = [
         _at_least("battery", status.battery, BATTERY, "{:.0%}", "charge the device"),
         _at_least("storage of the device", stored, DEVICE_GB, "{:.1f} GB", "delete old recordings"),
-        _rate(host.size, seconds, source.expected(begin, begin + round(seconds * 1e9))),
+        _rate(n, seconds, source.expected(begin, begin + round(seconds * 1e9))),
     ]
     worn = float(np.mean((flags & int(SampleFlag.NOT_WORN)) == 0)) if flags.size else math.nan
-    checks.append(
-        Check("worn", None if not flags.size else worn > 0.5, f"{worn:.0%} of the samples", "put the glasses on")
-    )
+    seen = f"{worn:.0%} of the samples" if flags.size else "no samples"
+    checks.append(Check("worn", None if not flags.size else worn > 0.5, seen, "put the glasses on"))
     if source.own_clock:
-        checks.append(_clock(recorder))
+        checks.append(_clock(recorder, apart_s))
     if source.space == "scene":
         later = host > begin + round(seconds * 5e8)  # at first, the camera's pictures are still on their way
         checks.append(_tags(recorder, float(np.isfinite(x[later]).mean()) if later.any() else 0.0))
@@ -103,6 +106,8 @@ def _at_least(name: str, value: float | None, least: float, shape: str, remedy: 
 
 def _rate(n: int, seconds: float, expected: float) -> Check:
     found = f"{n / seconds:.0f} Hz of {expected / seconds:.0f}"
+    if n > RATE_MOST * expected > 0:
+        return Check("rate", False, found, "let the tracker's software tell its true rate, or give it in a script")
     ok = n >= RATE_SHARE * expected if expected else None  # a pause of a recording that is replayed
     return Check("rate", ok, found, "move nearer to the network or use a cable")
 
@@ -121,7 +126,10 @@ def _tags(recorder: Recorder, mapped: float) -> Check:
     return Check("tags", ok, found, why or remedy or "show the tags and look at the screen")
 
 
-def _clock(recorder: Recorder) -> Check:
+def _clock(recorder: Recorder, apart_s: float) -> Check:
+    if abs(apart_s) >= APART_S:
+        found = f"samples come {abs(apart_s):.0f} s {'after' if apart_s > 0 else 'before'} their times"
+        return Check("clock", False, found, "let the tracker's software time them by the clock that it answers with")
     try:
         echoes = recorder.source.clock(recorder.echoes)
     except SourceError as error:

@@ -1,6 +1,7 @@
-"""SR Research's EyeLink over its link, by `pylink`, which users install with the EyeLink Developers Kit.
+"""SR Research's EyeLink over its link, by `pylink`, which users install (``pip install sr-research-pylink``).
 
-`pylink` is SR Research's and nothing of it is part of gazepipe (the package of that name on PyPI is another thing).
+`pylink` is SR Research's, also part of the EyeLink Developers Kit, and nothing of it is part of gazepipe (the package
+``pylink`` on PyPI is another thing).
 Calibrate first, with SR's or PsychoPy's screens; give the connected tracker, or the host's address.
 
 Samples are taken from the link one by one, none is passed over. Of two eyes the mean is used, as in
@@ -30,6 +31,7 @@ _HOST = "100.1.1.1"
 _SAMPLE = 200  # pylink.SAMPLE_TYPE
 _MISSING = -32768  # pylink.MISSING_DATA
 _OK = 0
+_DUMMY = -1
 _LINK_DATA = "link_sample_data = LEFT,RIGHT,GAZE,GAZERES,AREA,STATUS"
 
 
@@ -62,13 +64,18 @@ class EyeLinkSource(Defaults):
         Raises
         ------
         SourceError
-            If `pylink` is not installed, or the tracker does not answer or does not record.
+            If `pylink` is not installed, or the tracker is not connected, or does not answer or record.
         """
         self.close()
         tracker = self._given
         try:
             if tracker is None:
                 tracker = importlib.import_module("pylink").EyeLink(self.address)
+            connected = tracker.isConnected()
+            if connected in (0, _DUMMY):
+                how = "is in dummy mode" if connected else "is not connected"
+                msg = f"{self.address}: the EyeLink {how}, and gives no gaze; connect it first."
+                raise SourceError(msg)
             width, height = self.size_px
             tracker.setOfflineMode()
             tracker.sendCommand(f"screen_pixel_coords = 0 0 {width - 1} {height - 1}")
@@ -77,7 +84,7 @@ class EyeLinkSource(Defaults):
             tracker.sendCommand(_LINK_DATA)
             problem = tracker.startRecording(1, 1, 1, 1)
         except (ImportError, AttributeError) as error:
-            msg = f"pylink cannot be used ({error}); install SR Research's, with the EyeLink Developers Kit."
+            msg = f"pylink cannot be used ({error}); install SR Research's: `pip install sr-research-pylink`."
             raise SourceError(msg) from None
         except RuntimeError as error:
             msg = f"{self.address}: the EyeLink does not answer ({error}); switch it on and check the cable."
@@ -99,7 +106,11 @@ class EyeLinkSource(Defaults):
 
     def read(self, timeout_s: float) -> SampleBatch:
         """Return the samples in the link's queue."""
-        return wait_for(self._queue, timeout_s)
+        try:
+            return wait_for(self._queue, timeout_s)
+        except RuntimeError as error:
+            msg = f"{self.address}: the link to the EyeLink broke off ({error}); check the cable."
+            raise SourceError(msg) from None
 
     def status(self) -> DeviceStatus:
         """Return the tracker's version."""
@@ -110,7 +121,15 @@ class EyeLinkSource(Defaults):
     def clock(self, n: int) -> ClockEchoes:
         """Ask for the tracker's time `n` times; `pylink` keeps in step with it."""
         tracker = self._open()
-        return echoes(n, lambda: round(float(tracker.trackerTimeUsec()) * 1e3), 1000)
+
+        def time_ns() -> int:
+            us = float(tracker.trackerTimeUsec())
+            if us < 0:
+                msg = f"{self.address}: the EyeLink tells no time; look at its screen."
+                raise SourceError(msg)
+            return round(us * 1e3)
+
+        return echoes(n, time_ns, 1000)
 
     def send_event(self, name: str, device_ns: int) -> None:
         """Write a message into the EDF file, at the time at which it gets there."""

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import numpy as np
 
 from gazepipe.live._defaults import Defaults
-from gazepipe.live._neon_network import Phone, bind_datagrams, find_phone
+from gazepipe.live._neon_network import Phone, bind_datagrams, find_phone, hush
 from gazepipe.live.source import (
     ClockEchoes,
     DeviceStatus,
@@ -113,6 +113,7 @@ class NeonSource(Defaults):
         """Find the phone, ask how it is, and begin to receive gaze."""
         # Importing the client takes a second and more, which must not count as the phone's.
         importlib.import_module("pupil_labs.realtime_api.device")
+        hush()
         self.close()
         ready = threading.Event()
         self._loop = asyncio.new_event_loop()

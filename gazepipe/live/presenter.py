@@ -86,6 +86,20 @@ def canvas(
 def open_presenter(name: str, screen_px: tuple[int, int], frame: U8 | None = None) -> Presenter:
     """Return a presenter by name: ``"tk"``, ``"opencv"``, ``"none"``, or ``"auto"``, the first of them with a window.
 
+    Parameters
+    ----------
+    name
+        Of the presenter.
+    screen_px
+        Width and height of the screen in pixels.
+    frame
+        What stands around images, markers for instance: ``(height, width)``, uint8; None: grey.
+
+    Returns
+    -------
+    Presenter
+        With its window open.
+
     Raises
     ------
     ConfigError

@@ -96,6 +96,7 @@ class Recorder:
         self.seen = Seen()
         self.tags = self.pictures = 0
         self.lost = self.reconnected = self.gaps = 0
+        self.behind_ns = 0  # by how much the latest sample arrived after its time
         self.ended = False
         self.failure: BaseException | None = None
         self.unsent: deque[tuple[int, str, int]] = deque()  # number, name, time of ours
@@ -181,6 +182,7 @@ class Recorder:
     def _take(self, batch: SampleBatch) -> None:
         batch = self._flagged(batch)
         host = self.clock.host(batch.device_ns) if self.source.own_clock else batch.device_ns
+        self.behind_ns = int(batch.received_ns[-1] - host[-1])
         x, y = batch.x_px, batch.y_px
         if self.source.space == "scene":
             if self.mapper is None:

@@ -27,6 +27,8 @@ I64 = npt.NDArray[np.int64]
 
 #: Samples follow a clock that was set with the next report of the stream.
 _REPORT_NS = 10_000_000_000
+#: Samples that came so near to a step may have overtaken others, across it.
+_REACH = 8
 #: A step this large is no network's.
 _LARGE_NS = 100_000_000
 
@@ -91,6 +93,11 @@ def time_samples(device_ns: I64, received_ns: I64, points: Sequence[Offset]) -> 
         s = cut.shift
         if s.last > s.first:
             doubts.append(Doubt(s.first, s.last, abs(s.by_ns)))
+        begin = max(s.at - _REACH, 0)
+        turned = begin + np.flatnonzero(np.diff(host[begin : s.at + _REACH]) < 0)
+        if turned.size:  # in order of arrival, so that one side's may stand on the other
+            first, last = max(int(turned[0]) - 2, 0), min(int(turned[-1]) + 4, host.size)
+            doubts.append(Doubt(first, last, abs(s.by_ns)))
     return Times(host, np.array([c.shift.at for c in cuts], np.int64), sorted(doubts, key=lambda d: d.begin), guessed)
 
 

@@ -1,7 +1,8 @@
 """Tobii's screen-based trackers, by Tobii Pro SDK for Python (`tobii_research`), which users install themselves.
 
-The SDK is free to use but not free software, and not on all platforms; nothing of it is part of gazepipe. Calibrate
-with Tobii's Eye Tracker Manager first.
+The SDK is free to use but not free software, and not on all platforms; nothing of it is part of gazepipe. It is there
+for fewer versions of Python than gazepipe (2.1.0: 3.10 only). Where this one has none, it runs in a process of another
+Python, which is named, or found (`gazepipe.live._tobii_process`). Calibrate with Tobii's Eye Tracker Manager first.
 
 Gaze comes by a callback for each eye, from 0 to 1 over the display area, which is taken for the screen. Where both eyes
 are valid it is their mean, as in `[ivt] eye = "average"`. Times are the SDK's `system_time_stamp`: microseconds of its
@@ -23,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from gazepipe.live._defaults import Defaults, echoes
+from gazepipe.live._tobii_process import VARIABLE, TobiiProcess, other_python, which_one
 from gazepipe.live.source import ClockEchoes, DeviceStatus, SampleBatch, SourceError, host_ns
 
 __all__ = ["TobiiSource"]
@@ -40,13 +42,17 @@ class TobiiSource(Defaults):
         Width and height of the screen.
     address
         Such as ``"tet-tcp://169.254.6.40"``; "": the only one that is found.
+    python
+        Executable of a Python that has the SDK, where this one has not; "": what the environment's variable
+        ``GAZEPIPE_TOBII_PYTHON`` names, else ``python3.10``.
     """
 
     name = "tobii"
     own_clock = True
 
-    def __init__(self, size_px: tuple[int, int], address: str = "") -> None:
-        self.size_px, self.address, self.rate_hz = size_px, address, 0.0
+    def __init__(self, size_px: tuple[int, int], address: str = "", *, python: str = "") -> None:
+        self.size_px, self.address, self.python, self.rate_hz = size_px, address, python, 0.0
+        self._process: TobiiProcess | None = None
         self._sdk: Any = None
         self._tracker: Any = None
         self._arrived = threading.Condition()
@@ -62,15 +68,15 @@ class TobiiSource(Defaults):
             If the SDK is not installed, or there is no tracker, or several.
         """
         self.close()
+        self._rows, self._lost = [], ""
         try:
             self._sdk = importlib.import_module("tobii_research")
         except ImportError as error:
-            msg = f"Tobii's SDK cannot be imported ({error}); install it with `pip install tobii-research`."
-            raise SourceError(msg) from None
+            self._elsewhere(error)
+            return
         try:
             tracker = self._find()
             self.rate_hz = float(tracker.get_gaze_output_frequency())
-            self._rows, self._lost = [], ""
             tracker.subscribe_to(self._sdk.EYETRACKER_GAZE_DATA, self._gaze, as_dictionary=True)
             tracker.subscribe_to(self._sdk.EYETRACKER_NOTIFICATION_CONNECTION_LOST, self._gone, as_dictionary=True)
         except SourceError:
@@ -82,6 +88,10 @@ class TobiiSource(Defaults):
 
     def close(self) -> None:
         """Unsubscribe."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.close()
+            self._lost = ""  # that it has ended
         tracker, self._tracker = self._tracker, None
         if tracker is not None:
             for stream, callback in (
@@ -99,7 +109,7 @@ class TobiiSource(Defaults):
             rows, self._rows = self._rows, []
             lost = self._lost
         if not rows:
-            if lost or self._tracker is None:
+            if lost or (self._tracker is None and self._process is None):
                 raise SourceError(lost or "the Tobii tracker is not open; call open first.")
             return SampleBatch.none()
         device, received, x, y, pupil = zip(*rows, strict=True)
@@ -110,6 +120,8 @@ class TobiiSource(Defaults):
 
     def status(self) -> DeviceStatus:
         """Return what the tracker is called."""
+        if self._process is not None:
+            return DeviceStatus(detail=self._process.detail)
         if self._tracker is None:
             return DeviceStatus()
         wanted = ("model", "serial_number", "firmware_version", "address")
@@ -117,20 +129,33 @@ class TobiiSource(Defaults):
 
     def clock(self, n: int) -> ClockEchoes:
         """Ask the SDK's clock `n` times."""
+        process = self._process
+        if process is not None:
+            return echoes(n, lambda: process.time_us() * _US, _US)
         try:
             return echoes(n, lambda: int(self._sdk.get_system_time_stamp()) * _US, _US)
         except Exception as error:
             msg = f"Tobii's clock does not answer ({error})."
             raise SourceError(msg) from None
 
+    def _elsewhere(self, error: ImportError) -> None:
+        """Use the SDK of another Python."""
+        python = other_python(self.python)
+        if not python:
+            msg = (
+                f"Tobii's SDK cannot be imported ({error}); install it with `pip install tobii-research`, "
+                f"for Python 3.10 if there is none for this one, and name that Python in {VARIABLE}."
+            )
+            raise SourceError(msg)
+        self._process = TobiiProcess(python, self.address, self._gaze, self._gone)
+        self.rate_hz = self._process.rate_hz
+
     def _find(self) -> Any:
         if self.address:
             return self._sdk.EyeTracker(self.address)
         found = self._sdk.find_all_eyetrackers()
         if len(found) != 1:
-            names = ", ".join(str(t.address) for t in found)
-            msg = f"{len(found)} Tobii trackers were found ({names}); switch one on, or name its address."
-            raise SourceError(msg)
+            raise SourceError(which_one([str(t.address) for t in found]))
         return found[0]
 
     def _gaze(self, data: dict[str, Any]) -> None:

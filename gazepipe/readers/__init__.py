@@ -49,7 +49,13 @@ _MODULES = (
 
 
 def readers() -> tuple[Reader, ...]:
-    """Return all readers, in the order in which they are asked."""
+    """Return all readers.
+
+    Returns
+    -------
+    tuple of Reader
+        In the order in which they are asked.
+    """
     found: list[Reader] = [importlib.import_module(name).READER for name in _MODULES]
     return tuple(found)
 

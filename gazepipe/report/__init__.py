@@ -20,6 +20,7 @@ from gazepipe.outside import note_outside
 from gazepipe.plotting import check_library, styled
 from gazepipe.sealing import refuse_in_the_clear
 from gazepipe.study import Study
+from gazepipe.words import counted, grouped
 
 __all__ = ["write_report"]
 
@@ -54,6 +55,11 @@ def write_report(
     show
         Called with users drawn, users, and a name.
 
+    Returns
+    -------
+    pathlib.Path
+        The file.
+
     Raises
     ------
     ConfigError
@@ -62,6 +68,13 @@ def write_report(
         If the store has no recordings.
     StorageError
         If the file cannot be written.
+
+    Examples
+    --------
+    >>> from gazepipe import Study
+    >>> from gazepipe.report import write_report
+    >>> write_report(Study.open("."), images=1)  # doctest: +SKIP
+    PosixPath('store/report.html')
     """
     for library in ("jinja2", "matplotlib"):
         check_library(library, "a report needs")
@@ -103,6 +116,7 @@ def render(**values: object) -> str:
     folder = files("gazepipe.report")
     style = (folder / "report.css").read_text(encoding="utf-8")
     made = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    made.globals |= {"counted": counted, "grouped": grouped}
     template = made.from_string((folder / "report.html.j2").read_text(encoding="utf-8"))
     # The browser takes the one style sheet whose digest this is, and no other, nor any script.
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()

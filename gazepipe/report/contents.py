@@ -15,6 +15,7 @@ from gazepipe import store
 from gazepipe.build import recordings_of_users
 from gazepipe.errors import GazepipeError, NothingToDoError
 from gazepipe.record import versions
+from gazepipe.report.recorded import KEPT, Recorded, recorded_of
 from gazepipe.study import Failure, Study
 from gazepipe.user_quality import Figures, user_quality
 from gazepipe.weights_header import header_of
@@ -50,6 +51,7 @@ class User:
     label: str
     anchor: str
     recordings: list[store.Contents]
+    recorded: list[Recorded] = field(default_factory=list)
     figures: dict[str, float] = field(default_factory=dict)
     n_trials: int = 0
     duration_ms: F64 = field(default_factory=lambda: np.zeros(0))
@@ -152,7 +154,10 @@ def gather(study: Study, *, anonymous: bool = False, device: str = "auto", threa
         for name in names[user]:
             try:
                 only = ("trials/", "fixations/", "saccades/", "blocks/")
-                found = store.load(study.recording_file(name), "gazepipe.recording", only=only)
+                path = study.recording_file(name)
+                found = store.load(path, "gazepipe.recording", only=only)
+                if found.attrs["coordinates"] != "stimulus":
+                    one.recorded.append(recorded_of(store.load(path, "gazepipe.recording", only=("blocks/", *KEPT))))
             except GazepipeError as error:
                 contents.notes.append(
                     f"A recording of {label} is left out: it is damaged." if anonymous else str(error)

@@ -102,7 +102,7 @@ def _events(contents: Contents) -> list[Drawn]:
     )
     if amplitude.size:
         axes = plotting.main_sequence(amplitude, velocity)
-        text = f"Main sequence: {amplitude.size:,} saccades; line: medians in bins of amplitude."
+        text = f"Main sequence: {amplitude.size:,} saccades; line: medians in bins of amplitude that hold enough."
         made.append(drawn(axes, "peak velocity against amplitude of saccades", text))
     return made
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,9 @@ from typing import Any
 import pytest
 from graph import with_engine
 
-from gazepipe import build, evaluate, ingest, train
+from gazepipe import build, descriptors, enrol, evaluate, ingest, predicted, profile, train
 from gazepipe.dag import folder_of, node_names
-from gazepipe.dag.engine import check_engine
+from gazepipe.dag.engine import check_cluster, check_engine
 from gazepipe.dag.inputs import write_inputs
 from gazepipe.dag.picture import parse, write_picture
 from gazepipe.errors import ConfigError
@@ -83,7 +84,16 @@ def test_a_parameter_concerns_its_stages(four: Any, section: Any, nodes: set[str
     assert changed(four) == nodes
 
 
-@pytest.mark.parametrize(("module", "nodes"), [(ingest, INGEST), (build, BUILD), (train, {"train"})])
+@pytest.mark.parametrize(
+    ("module", "nodes"),
+    [
+        (ingest, INGEST),
+        (build, BUILD),
+        *((module, {"train"}) for module in (train, profile, descriptors)),
+        (enrol, {"enrol"}),
+        (predicted, {"predict"}),
+    ],
+)
 def test_a_version_concerns_its_stage(four: Any, module: Any, nodes: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "VERSION", module.VERSION + 1)
     assert changed(four) == nodes
@@ -101,6 +111,19 @@ def test_nodes(four: Any) -> None:
 def test_no_such_profile(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such profile; expected local, slurm or a folder"):
         check_engine(str(tmp_path))
+
+
+@with_engine
+def test_slurm_where_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    profile = tmp_path / "profile"
+    shutil.copytree(check_engine("slurm"), profile)
+    for name in ("slurm", str(profile)):
+        with pytest.raises(ConfigError, match=r"there is no `sbatch` on this computer; .* or take --profile local\."):
+            check_cluster(name)
+    check_cluster("local")
+    (tmp_path / "sbatch").touch(mode=0o755)
+    check_cluster("slurm")
 
 
 def test_without_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:

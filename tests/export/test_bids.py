@@ -307,4 +307,5 @@ def test_dry_run_and_json(simulated: Study, exported: Path, tmp_path: Path) -> N
     summary = json.loads(run.stdout)
     assert len(summary["recordings"]) == len(simulated.known_recordings())
     assert summary["recordings"][0]["samples"] > 0
-    assert run.exit_code == 0
+    written = sorted(p.relative_to(exported).as_posix() for p in exported.rglob("*") if p.is_file())
+    assert sorted(export_study(simulated, tmp_path / "out", "bids", dry_run=True).files) == written

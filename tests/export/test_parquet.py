@@ -86,6 +86,7 @@ def test_dry_run_writes_nothing(study: Study, tmp_path: Path) -> None:
     report = export_study(study, tmp_path / "out", "parquet", dry_run=True)
     assert not (tmp_path / "out").exists()
     assert report.recordings[0]["trials"] == 2
+    assert report.files == export_study(study, tmp_path / "out", "parquet").files
 
 
 def test_without_pyarrow(study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -248,8 +248,16 @@ class FakeNeon:
             "protocol": "rtsp",
             "stream_error": False,
         }
-        kinds = ["gaze"] if self.scene is None else ["gaze", "world"]
-        sensors = [sensor | {"sensor": kind, "params": f"camera={kind}&audioenable=on"} for kind in kinds]
+        # A phone tells of ten: each stream directly and by websocket, whether or not anybody wants it.
+        served = ("gaze",) if self.scene is None else ("gaze", "world")
+        sensors = [
+            sensor
+            | {"sensor": kind, "params": f"camera={kind}&audioenable=on"}
+            | ({"conn_type": "WEBSOCKET", "port": self._ports["http"]} if way == "WEBSOCKET" else {})
+            | ({} if kind in served else {"connected": False, "stream_error": True})
+            for kind in ("imu", "world", "gaze", "eye_events", "eyes")
+            for way in ("WEBSOCKET", "DIRECT")
+        ]
         return [
             {"model": "Phone", "data": phone},
             {"model": "Hardware", "data": hardware},

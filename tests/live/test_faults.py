@@ -111,6 +111,20 @@ def check_complete(ran: Ran, *, all_sent: bool = True) -> None:
     np.testing.assert_allclose(at, [(ns - origin) / 1e6 for ns, _ in ran.events], atol=1e-5)
 
 
+def check_times(ran: Ran) -> tuple[float, int]:
+    """Times are within 2 ms, or said to be uncertain by no less; returns the largest error and how many are uncertain.
+
+    A computer that is so busy that nothing comes for seconds cannot know whether the phone's clock was set meanwhile.
+    """
+    off = np.abs(ran.time_error_ms)
+    for begin, end, by in ran.recording.meta.get("clock_uncertain", []):
+        there = (ran.recording.time_ms >= begin) & (ran.recording.time_ms <= end)
+        assert off[there].max() <= by + 2
+    uncertain = ran.uncertain
+    assert (off[~uncertain] < 2).all(), ran.recording.warnings
+    return float(off[~uncertain].max(initial=0)), int(uncertain.sum())
+
+
 def test_lost_and_reordered_samples(small_study: SmallStudy) -> None:
     ran = run(small_study, Faults(loss=0.2, reorder=0.1, offset_ms=777.25), 1.5)
     check_complete(ran)
@@ -166,30 +180,25 @@ def test_the_phones_clock_is_set_by_a_little(
     """Between two measurements, a minute apart: samples tell of it, and it is measured then."""
     tried = request.config.getoption("--sessions") - 1
     rng = np.random.default_rng(6)
-    worst, doubts = 0.0, 0
+    survived, worst, doubts = 0, 0.0, 0
+    problems = []
     for number in range(tried):
         by_s = [0.02, -0.1, -0.02, 0.005, 0.4, -0.005, 0.1, -0.4, 0.0, 0.0][number % 10]
         loss, reorder = float(rng.choice([0, 0.05, 0.2])), float(rng.choice([0, 0.1]))
         faults = Faults(loss=loss, reorder=reorder, step=(float(rng.uniform(1.2, 2.2)), by_s), offset_ms=40.0)
         ran = run(small_study, faults, 6.0, session=f"ses-{number}", clock_s=60.0)
-        check_complete(ran)
         known = [ns for _, ns in ran.phone.reported]
-        assert ran.warned("clock was set 1 times") == (max(known) - min(known) > 2e6), (by_s, ran.recording.warnings)
-        off = np.abs(ran.time_error_ms)
-        for begin, end, by in ran.recording.meta.get("clock_uncertain", []):
-            there = (ran.recording.time_ms >= begin) & (ran.recording.time_ms <= end)
-            assert off[there].max() <= by + 2
-            doubts += int(there.sum())
-            off[there] = 0
-        assert off.max() < 2, (by_s, ran.recording.warnings)
-        worst = max(worst, float(off.max()))
+        try:
+            check_complete(ran, all_sent=ran.session.recorder.lost == 0)
+            error, uncertain = check_times(ran)
+            assert uncertain or ran.warned("clock was set 1 times") == (max(known) - min(known) > 2e6)
+            worst, doubts, survived = max(worst, error), doubts + uncertain, survived + 1
+        except AssertionError as problem:
+            problems.append(f"{by_s} s, {faults}, {ran.recording.warnings}: {problem}")
+    words = f"small steps of the clock, times at most {worst:.2f} ms off, {doubts} samples in doubt"
     with capsys.disabled():
-        told(
-            "R11",
-            tried,
-            tried,
-            f"small steps of the clock, times at most {worst:.2f} ms off, {doubts} samples in doubt",
-        )
+        told("R11", survived, tried, words)
+    assert not problems, "\n".join(problems)
 
 
 def test_events_reach_the_phone_at_its_own_time(small_study: SmallStudy) -> None:
@@ -312,21 +321,23 @@ def drawn(n: int) -> Iterator[tuple[Faults, float]]:
 
 def test_sessions_with_several_faults(small_study: SmallStudy, request: pytest.FixtureRequest, capsys: Any) -> None:
     tried = request.config.getoption("--sessions")
-    survived, worst = 0, 0.0
+    survived, worst, doubts, away = 0, 0.0, 0, 0
     problems = []
     for number, (faults, seconds) in enumerate(drawn(tried)):
         ran = run(small_study, faults, seconds, session=f"ses-{number}")
         try:
-            check_complete(ran, all_sent=faults.disconnect[0] < 0)
-            assert ran.warned("clock was set") == ran.saw_the_clock_set
-            error = float(np.abs(ran.time_error_ms).max())
-            assert error < 2
-            worst = max(worst, error)
+            # On a computer that starves it, a session takes the phone for gone, and looks for it.
+            lost = faults.disconnect[0] < 0 and ran.session.recorder.lost > 0
+            check_complete(ran, all_sent=faults.disconnect[0] < 0 and not lost)
+            error, uncertain = check_times(ran)
+            assert uncertain or ran.warned("clock was set") == ran.saw_the_clock_set
+            worst, doubts, away = max(worst, error), doubts + uncertain, away + lost
             survived += 1
         except AssertionError as problem:
             problems.append(f"{faults}: {problem}")
     with capsys.disabled():
-        told("R11", survived, tried, f"sessions, times at most {worst:.2f} ms off")
+        words = f"sessions, times at most {worst:.2f} ms off, {doubts} samples in doubt, {away} starved"
+        told("R11", survived, tried, words)
     assert not problems, "\n".join(problems)
 
 

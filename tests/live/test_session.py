@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,10 +12,12 @@ from gazepipe import store
 from gazepipe.build import build_psm
 from gazepipe.errors import ConfigError
 from gazepipe.ingest import ingest
+from gazepipe.live._defaults import echoes
 from gazepipe.live.neon import NeonSource
 from gazepipe.live.presenter import SilentPresenter
 from gazepipe.live.session import LabSession
 from gazepipe.live.simulated import SimulatedSource
+from gazepipe.live.source import ClockEchoes, SampleBatch, host_ns
 from gazepipe.readers import read_recording
 
 if TYPE_CHECKING:
@@ -44,6 +47,44 @@ def test_from_the_wire_to_maps(small_study: SmallStudy) -> None:
     assert not build.failures
     contents = store.load(study.recording_file(next(iter(report_.recordings))), "gazepipe.recording")
     assert list(contents.arrays["trials/stimulus"]) == ["one.png", "two.png"]
+
+
+class Strange(SimulatedSource):
+    """Says a wrong rate, or times its samples by another clock than the one that it answers with."""
+
+    own_clock = True
+    ahead_ns = 0
+
+    def read(self, timeout_s: float) -> SampleBatch:
+        batch = super().read(timeout_s)
+        return replace(batch, device_ns=batch.device_ns + self.ahead_ns)
+
+    def clock(self, n: int) -> ClockEchoes:
+        return echoes(n, host_ns, 1)
+
+
+def test_samples_of_another_clock_are_told_of(small_study: SmallStudy) -> None:
+    study = small_study.open()
+    source = Strange(study.config.screen.screen())
+    source.ahead_ns = 5_000_000_000_000
+    with LabSession(study, user="u1", source=source, echoes=5) as session:
+        found = {c.name: c for c in session.check(0.5).checks}
+    assert found["clock"].ok is False
+    assert found["clock"].found == "samples come 5000 s before their times"
+    assert "time them by the clock" in found["clock"].remedy
+    assert found["worn"].found == "no samples"
+    assert found["rate"].ok is not False  # they come, only at other times
+
+
+def test_more_samples_than_the_tracker_says_are_told_of(small_study: SmallStudy) -> None:
+    study = small_study.open()
+    source = Strange(study.config.screen.screen())
+    with LabSession(study, user="u1", source=source, echoes=5) as session:
+        source.expected = lambda begin_ns, end_ns: (end_ns - begin_ns) / 1e9 * 60  # type: ignore[method-assign]
+        found = {c.name: c for c in session.check(0.5).checks}
+    assert found["rate"].ok is False
+    assert "true rate" in found["rate"].remedy
+    assert found["clock"].ok
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import importlib.util
+import inspect
+import json
 import math
 import os
 import re
+import subprocess
 import sys
 import threading
 import time
@@ -20,6 +24,8 @@ import pytest
 from alone import bring_up_loopback, run_alone, with_network_of_its_own
 
 from gazepipe.config import StudyConfig
+from gazepipe.live._tobii_process import VARIABLE, other_python
+from gazepipe.live._tobii_server import DETAIL, GAZE
 from gazepipe.live.clock import measure
 from gazepipe.live.eyelink import EyeLinkSource
 from gazepipe.live.lsl import LslSource
@@ -235,6 +241,55 @@ def test_the_lens_of_a_neon_comes_from_the_phone(data_dir: Path) -> None:
     assert found.px == (1600, 1200)
 
 
+def test_gaze_waits_for_a_busy_program() -> None:
+    """The system's usual buffer takes a second of samples, which importing a library may last."""
+    import socket
+
+    from fake_neon import FakeNeon, Trace
+
+    from gazepipe.live.neon import NeonSource
+
+    def kept(end: socket.socket) -> int:
+        return end.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as usual, socket.socket(type=socket.SOCK_DGRAM) as most:
+        most.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+        least, possible = kept(usual), kept(most)
+    if possible <= least:
+        pytest.skip(f"this system gives no socket more than its usual {least} bytes")
+    with FakeNeon(Trace.steady(2)) as phone:
+        source = NeonSource(phone.address)
+        source.open()
+        drain(source, 1)
+        assert kept(source._datagrams[0]) == possible
+        source.close()
+
+
+def test_an_answer_to_a_withdrawn_question_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """Sessions ended with a traceback of the client for each stream whose TEARDOWN was answered too late."""
+    import logging
+
+    from aiortsp.rtsp.connection import RTSPConnection
+    from fake_neon import FakeNeon, Trace
+
+    from gazepipe.live.neon import NeonSource
+
+    async def late() -> str:
+        connection = RTSPConnection("127.0.0.1", 1, logger=logging.getLogger("quiet"))
+        question = connection.active_requests[1] = asyncio.get_running_loop().create_future()
+        question.cancel()
+        connection.data_received(b"RTSP/1.0 200 OK\r\nCSeq: 1\r\n\r\n")
+        return type(connection.result.exception().__cause__).__name__
+
+    with FakeNeon(Trace.steady(1)) as phone:
+        source = NeonSource(phone.address)
+        source.open()
+        drain(source, 1)
+        source.close()
+    assert asyncio.run(late()) == "InvalidStateError"
+    assert "Traceback" not in capsys.readouterr().err
+
+
 # ---- mouse -----------------------------------------------------------------------------------------------------------
 
 
@@ -365,8 +420,120 @@ def test_which_tobii_must_be_clear(tobii: Any, monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(SourceError, match="0 Tobii trackers"):
         TobiiSource(SIZE).open()
     monkeypatch.setitem(sys.modules, "tobii_research", None)
-    with pytest.raises(SourceError, match="pip install tobii-research"):
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv(VARIABLE, raising=False)
+    with pytest.raises(SourceError, match=r"pip install tobii-research.*for Python 3\.10"):
         TobiiSource(SIZE).open()
+
+
+#: What an SDK is to the process that serves it: a tracker of 500 Hz, lost after a while.
+SDK = """
+import threading, time
+EYETRACKER_GAZE_DATA, EYETRACKER_NOTIFICATION_CONNECTION_LOST = "gaze", "lost"
+get_system_time_stamp = lambda: time.monotonic_ns() // 1000 + 7_000_000
+class EyeTracker:
+    model, serial_number, firmware_version = "Spectrum", "S1", "2.6"
+    def __init__(self, address): self.address = address
+    def get_gaze_output_frequency(self): return 500.0
+    def subscribe_to(self, what, call, as_dictionary=False):
+        if what == "lost": self.lost = call; threading.Thread(target=self.run, daemon=True).start()
+        else: self.gaze = call
+    def run(self):
+        print("a word of its own", flush=True)
+        for k in range(200):
+            time.sleep(0.002)
+            data = {"system_time_stamp": get_system_time_stamp(), "device_time_stamp": k}
+            for eye in ("left", "right"):
+                there = k % 10 > 0
+                data[eye + "_gaze_point_on_display_area"] = (k / 1000, 0.5) if there else (float("nan"),) * 2
+                data[eye + "_gaze_point_validity"] = data[eye + "_pupil_validity"] = there
+                data[eye + "_pupil_diameter"] = 3.0
+            self.gaze(data)
+        self.lost({})
+find_all_eyetrackers = lambda: TRACKERS
+"""
+
+
+@pytest.fixture
+def other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A Python that has an SDK, which this one has not; called with the trackers that are found."""
+    if sys.platform == "win32":
+        pytest.skip("the other Python is a shell script")
+    monkeypatch.setitem(sys.modules, "tobii_research", None)
+    monkeypatch.delenv(VARIABLE, raising=False)
+
+    def make(trackers: str) -> str:
+        (tmp_path / "tobii_research.py").write_text(SDK + f"TRACKERS = {trackers}\n")
+        path = tmp_path / "python"
+        path.write_text(f'#!/bin/sh\nshift\nPYTHONPATH={tmp_path} exec {sys.executable} "$@"\n')
+        path.chmod(0o755)
+        return str(path)
+
+    return make
+
+
+def test_a_tobii_through_another_python(other: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The SDK is there for fewer Pythons than gazepipe."""
+    monkeypatch.setenv(VARIABLE, other('[EyeTracker("tet-tcp://1.2.3.4")]'))
+    source = TobiiSource(SIZE)
+    source.open()
+    assert source.rate_hz == 500
+    assert source.status().detail["address"] == "tet-tcp://1.2.3.4"
+    offset = measure(source.clock(20)).offset_ns
+    assert abs(offset - (host_ns() - time.monotonic_ns() - 7e9)) < 20e6
+    found = drain(source, 200)
+    wanted = np.array([k / 1000 * 1920 if k % 10 else np.nan for k in range(200)])
+    np.testing.assert_allclose(found.x_px, wanted, rtol=1e-6)
+    assert (found.received_ns - found.device_ns - offset < 1e9).all()
+    process = source._process
+    assert process is not None
+    assert os.getpgid(process._process.pid) != os.getpgid(0)  # a Ctrl-C does not reach it
+    with pytest.raises(SourceError, match="lost; look at its cable"):
+        drain(source, 1)
+    source.close()
+    assert process._process.poll() is not None
+    with pytest.raises(SourceError, match="not open"):
+        source.read(0)
+    source.open()  # again
+    assert len(drain(source, 1))
+    source.close()
+
+
+def test_what_another_python_lacks_is_said(other: Any, tmp_path: Path) -> None:
+    for trackers, said in (
+        ("[]", "0 Tobii trackers were found; switch one on"),
+        ('[EyeTracker("a"), EyeTracker("b")]', r"2 Tobii trackers were found \(a, b\)"),
+        ("1 / 0", "cannot be used|is not there"),
+    ):
+        with pytest.raises(SourceError, match=said):
+            TobiiSource(SIZE, python=other(trackers)).open()
+    with pytest.raises(SourceError, match=f"this Python cannot be run .*correct {VARIABLE}"):
+        TobiiSource(SIZE, python=str(tmp_path / "nowhere")).open()
+    with pytest.raises(SourceError, match=r"is not there .*-m pip install tobii-research"):
+        TobiiSource(SIZE, python="/bin/true").open()
+
+
+def test_the_real_sdk_has_what_is_used() -> None:
+    python = other_python()
+    code = """
+import inspect, json, tobii_research as sdk
+print(json.dumps({
+    "subscribe": list(inspect.signature(sdk.EyeTracker.subscribe_to).parameters),
+    "unsubscribe": list(inspect.signature(sdk.EyeTracker.unsubscribe_from).parameters),
+    "names": sorted(set(dir(sdk)) | set(dir(sdk.EyeTracker))),
+    "gaze": inspect.getsource(sdk.GazeData.__init__),
+}))
+"""
+    run = subprocess.run([python, "-E", "-c", code], capture_output=True, text=True) if python else None
+    if run is None or run.returncode:
+        pytest.skip(f"no Python with Tobii's SDK ({VARIABLE})")
+    real = json.loads(run.stdout)
+    assert real["subscribe"] == ["self", "subscription_type", "callback", "as_dictionary"]
+    assert real["unsubscribe"][:3] == ["self", "subscription_type", "callback"]
+    used = {"EYETRACKER_GAZE_DATA", "EYETRACKER_NOTIFICATION_CONNECTION_LOST", "EyeTracker", "find_all_eyetrackers"}
+    used |= {"get_system_time_stamp", "get_gaze_output_frequency", *DETAIL}
+    assert used <= {*real["names"]}
+    assert [key for key in GAZE if f'data["{key}"]' not in real["gaze"]] == []
 
 
 # ---- EyeLink ---------------------------------------------------------------------------------------------------------
@@ -520,8 +687,71 @@ def test_an_eyelink_that_does_not_answer_is_told_of(eyelink: list[EyeLink], monk
         EyeLinkSource(SIZE).open()
     monkeypatch.setattr(sys.modules["pylink"], "EyeLink", None)
     monkeypatch.delattr(sys.modules["pylink"], "EyeLink")  # the other package of that name
-    with pytest.raises(SourceError, match="Developers Kit"):
+    with pytest.raises(SourceError, match="pip install sr-research-pylink"):
         EyeLinkSource(SIZE).open()
+
+
+def test_an_eyelink_that_is_not_connected_is_told_of() -> None:
+    for connected, how in ((-1, "is in dummy mode"), (0, "is not connected")):
+        tracker = EyeLink()
+        tracker.isConnected = lambda connected=connected: connected  # type: ignore[method-assign, misc]
+        with pytest.raises(SourceError, match=f"the EyeLink {how}, and gives no gaze"):
+            EyeLinkSource(SIZE, tracker=tracker).open()
+        assert not tracker.recording
+
+
+def test_an_eyelink_that_falls_away_ends_no_session(eyelink: list[EyeLink]) -> None:
+    source = EyeLinkSource(SIZE)
+    source.open()
+    tracker = eyelink[0]
+    tracker.trackerTimeUsec = lambda: -1.0  # type: ignore[method-assign]
+    with pytest.raises(SourceError, match="tells no time"):
+        source.clock(3)
+
+    def broken() -> int:
+        raise RuntimeError("link terminated")
+
+    tracker.getNextData = broken  # type: ignore[method-assign]
+    with pytest.raises(SourceError, match=r"broke off \(link terminated\)"):
+        source.read(0)
+
+
+def test_the_real_pylink_has_what_is_used() -> None:
+    """Its samples are objects of its own, made here; no tracker is there to send them."""
+    try:
+        import pylink
+
+        real = pylink.EyeLink(None)  # not connected
+    except (ImportError, AttributeError):
+        pytest.skip("SR Research's pylink is not installed")
+    stand_in = [name for name, value in vars(EyeLink).items() if callable(value) and not name.startswith("_")]
+    assert [name for name in stand_in if not callable(getattr(real, name, None))] == []
+    assert (pylink.SAMPLE_TYPE, pylink.MISSING_DATA) == (200, -32768)
+    with pytest.raises(SourceError, match="dummy mode"):
+        EyeLinkSource(SIZE, tracker=real).open()
+
+    def sample(time_ms: float, eyes: int, left: Any, right: Any) -> Any:
+        nothing: list[Any] = [(0, 0)] * 5
+        where = [left[0], right[0]], [left[1], right[1]]
+        rest = [0] * (len(inspect.signature(pylink.Sample).parameters) - 10)
+        return pylink.Sample(time_ms, 200, eyes, *nothing, *where, *rest)
+
+    gone = (-32768.0, -32768.0)
+    tracker = EyeLink()
+    tracker.queue = [
+        (200, sample(1000.0, 0xC000, (100.0, 200.0), (300.0, 400.0))),
+        (200, sample(1000.5, 0x8000, (100.0, 200.0), gone)),
+        (200, sample(1001.0, 0x4000, gone, (300.0, 400.0))),
+        (200, sample(1001.5, 0xC000, gone, (300.0, 400.0))),
+        (200, sample(1002.0, 0xC000, gone, gone)),
+    ]
+    source = EyeLinkSource(SIZE, tracker=tracker)
+    source.open()
+    found = source.read(0)
+    source.close()
+    assert found.device_ns.tolist() == [1_000_000_000 + 500_000 * k for k in range(5)]
+    np.testing.assert_array_equal(found.x_px, [200, 100, 300, 300, np.nan])
+    np.testing.assert_array_equal(found.y_px, [300, 200, 400, 400, np.nan])
 
 
 # ---- Lab Streaming Layer ---------------------------------------------------------------------------------------------
@@ -531,7 +761,7 @@ def test_lsl_in_a_network_of_its_own() -> None:
     """LSL's sender listens on all of a computer's addresses, which cannot be configured: here there is but one."""
     if importlib.util.find_spec("pylsl") is None:
         pytest.skip("pylsl is not installed")
-    run_alone(Path(__file__), "lsl_", 4)
+    run_alone(Path(__file__), "lsl_", 8)
 
 
 @pytest.fixture(scope="module")
@@ -630,3 +860,126 @@ def test_lsl_stream_that_is_not_there(lsl: Any, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "pylsl", None)
     with pytest.raises(SourceError, match=r"gazepipe\[lsl\]"):
         LslSource(SIZE).open()
+
+
+@with_network_of_its_own
+def test_lsl_stream_that_tells_no_rate(lsl: Any) -> None:
+    """As Pupil Labs' relays: the rate is found, and what came meanwhile is there."""
+    channels = [
+        {"label": "norm_pos_x", "type": "ScreenX", "eye": "both", "unit": "normalized", "coordinate_system": "world"},
+        {"label": "norm_pos_y", "type": "ScreenY", "eye": "both", "unit": "normalized", "coordinate_system": "world"},
+    ]
+    sender = outlet(lsl, "relay", channels, lsl.IRREGULAR_RATE)
+    source = LslSource(SIZE, timeout_s=10)
+    begin = lsl.local_clock()
+    due = [begin + k * 0.005 + (0.0002 if k % 3 else 0) for k in range(200)]
+
+    def send(by: Any) -> None:
+        assert by.wait_for_consumers(10)
+        for k, stamp in enumerate(due):
+            by.push_sample([k / 1000, 0.25], stamp)
+            time.sleep(0.002)
+
+    sending = threading.Thread(target=send, args=(sender,))
+    sending.start()
+    source.open()
+    assert source.rate_hz == pytest.approx(200, rel=0.05)
+    found = drain(source, 200)
+    sending.join()
+    source.close()
+    np.testing.assert_allclose(found.x_px, np.arange(200) / 1000 * 1920, rtol=1e-5)
+    np.testing.assert_allclose(found.device_ns / 1e9, due, atol=1e-6)
+    # Pupil Capture counts from below.
+    assert source.space == "scene"
+    np.testing.assert_allclose(found.y_px, 810)
+    still = outlet(lsl, "still", channels, lsl.IRREGULAR_RATE)
+    with pytest.raises(SourceError, match=r"'still' tells no rate, and 0 samples came in 1 s; .* or give rate_hz"):
+        LslSource(SIZE, "still", timeout_s=1).open()
+    told = LslSource(SIZE, "still", rate_hz=120, timeout_s=10)
+    told.open()
+    assert told.rate_hz == 120
+    told.close()
+    del sender, still
+
+
+@with_network_of_its_own
+def test_lsl_streams_of_one_name_are_told_apart(lsl: Any) -> None:
+    channels = [{"label": "x", "type": "ScreenX"}, {"label": "y", "type": "ScreenY"}]
+    info = [lsl.StreamInfo("twice", "Gaze", 2, 250, "float32", f"id-{k}") for k in range(2)]
+    senders = [lsl.StreamOutlet(one) for one in info]
+    with pytest.raises(SourceError, match=r"^2 LSL streams of name 'twice' were found .*; end all but one\.$"):
+        LslSource(SIZE, "twice", timeout_s=10).open()
+    senders += [outlet(lsl, name, channels) for name in ("one", "two")]
+    with pytest.raises(SourceError, match=r"of type 'Gaze' were found .*; name one\.$"):
+        LslSource(SIZE, timeout_s=10).open()
+
+
+def sender(clock_s: int, **options: Any) -> subprocess.Popen[str]:
+    """A sender whose clock is so far from ours; it says its time when it sends."""
+    command = [sys.executable, str(Path(__file__).with_name("lsl_sender.py")), json.dumps(options)]
+    apart = ["unshare", "--time", f"--monotonic={clock_s}", f"--boottime={clock_s}", "--fork", "--kill-child"]
+    return subprocess.Popen([*apart, *command], stdout=subprocess.PIPE, text=True)
+
+
+def without_clocks_of_their_own() -> bool:
+    return subprocess.run(["unshare", "--time", "--fork", "true"], capture_output=True).returncode != 0
+
+
+@with_network_of_its_own
+def test_lsl_sender_with_another_clock(lsl: Any, small_study: Any) -> None:
+    """Times of samples, also of a sender that ends and comes back on a computer with yet another clock."""
+    if without_clocks_of_their_own():
+        pytest.skip("this system gives no clock of its own to a process (unshare --time)")
+    options = {"name": "far", "rate_hz": 250, "told_hz": 250, "seconds": 60}
+    begun: list[float] = []
+    with contextlib.ExitStack() as all_of_them:
+
+        def begin(clock_s: int) -> subprocess.Popen[str]:
+            process = all_of_them.enter_context(sender(clock_s, **options))
+            all_of_them.callback(process.kill)
+            assert process.stdout is not None
+            begun.append(float(process.stdout.readline()) - clock_s)
+            return process
+
+        first = begin(12345)
+        study = small_study.open()
+        source = LslSource(SIZE, "far", timeout_s=10)
+        epoch = host_ns() - lsl.local_clock() * 1e9  # LSL's clock to ours
+        with LabSession(study, user="u1", source=source, clock_s=1.0, echoes=10) as session:
+            time.sleep(2.0)
+            first.kill()
+            first.wait()
+            begin(99)
+            until = time.monotonic() + 15
+            while not session.recorder.reconnected and time.monotonic() < until:
+                time.sleep(0.1)
+            time.sleep(2.0)
+    assert (session.recorder.lost, session.recorder.reconnected) == (1, 1)
+    recording = read_recording(session.folder, study.config)
+    number = np.rint(recording.eyes["cyclopean"].x_px.astype(float) / 1920 * 4000)
+    back = int(np.argmin(np.diff(number))) + 1
+    np.testing.assert_allclose(recording.eyes["cyclopean"].y_px, 540, atol=0.01)
+    at = recording.meta["time_origin_ns"] + recording.time_ms * 1e6
+    for part, start in ((slice(0, back), begun[0]), (slice(back, None), begun[1])):
+        true = start * 1e9 + number[part] * 4e6 + epoch
+        assert number[part].size > 300
+        assert np.abs(at[part] - true).max() < 2e6
+    assert (np.diff(number)[: back - 1] == 1).all()
+    assert (np.diff(number)[back:] == 1).all()
+
+
+@with_network_of_its_own
+def test_lsl_session_stays_with_its_stream(lsl: Any) -> None:
+    channels = [{"label": "x", "type": "ScreenX"}, {"label": "y", "type": "ScreenY"}]
+    mine = outlet(lsl, "mine", channels)
+    source = LslSource(SIZE, timeout_s=3)
+    source.open()
+    source.close()
+    other = outlet(lsl, "other", channels)
+    source.open()
+    assert source.status().detail["stream"] == "mine"
+    source.close()
+    del mine
+    with pytest.raises(SourceError, match="0 LSL streams of name 'mine'"):
+        source.open()
+    del other

@@ -122,6 +122,32 @@ def test_a_clock_that_was_set_when_nothing_measures_it_any_more(step_ms: float, 
         assert steps == 1 or doubts
 
 
+@pytest.mark.parametrize("step_ms", [20, -20, 100, -100])
+def test_a_sample_that_is_overtaken_across_a_step_is_uncertain(step_ms: int) -> None:
+    n, first = 4000, 2000
+    true = np.arange(n) * 5 * MS
+    device = true + 7 * SECOND
+    device[first:] += step_ms * MS
+    received = true + 3 * MS
+    received[first - 1] = received[first + 1] + 500  # set before the step, it comes after two that follow it
+    order = np.argsort(received)
+    lead = [7 * SECOND + (step_ms * MS if at >= true[first] else 0) for at in (0, 5 * SECOND, 12 * SECOND, 19 * SECOND)]
+    points = [
+        Offset(at, -ahead, MS // 2, 100)
+        for at, ahead in zip((0, 5 * SECOND, 12 * SECOND, 19 * SECOND), lead, strict=True)
+    ]
+    times = time_samples(device[order], received[order], points)
+    assert 1 <= times.steps.size <= 2  # the late one may look like a step back and again
+    error = np.abs(times.host_ns - true[order])
+    off = np.flatnonzero(error > 2 * MS)
+    assert off.size <= 3  # which is which, no clock tells
+    by = np.zeros(n)
+    for doubt in times.doubts:
+        by[doubt.begin : doubt.end] = np.maximum(by[doubt.begin : doubt.end], doubt.by_ns)
+    assert (by[off] + 2 * MS >= error[off]).all()
+    assert np.count_nonzero(by) <= 8
+
+
 def test_where_a_measured_step_is() -> None:
     """Half a second before the end a floor tells little; a measurement at the end tells the size."""
     rng = np.random.default_rng(3)

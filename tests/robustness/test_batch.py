@@ -149,7 +149,7 @@ def test_fail_fast(study: Path, jobs: int) -> None:
     result = gazepipe("ingest", study, "--fail-fast", "--jobs", jobs)
     assert result.exit_code == 3
     assert len(failures(study)) == 1
-    assert "1 inputs not used" in result.stderr
+    assert "1 input not used" in result.stderr
     # What was not reached stays in use.
     known = json.loads((study / "store" / "manifest" / "ingest.json").read_text())["recordings"]
     assert set(known) == set(GOOD)
