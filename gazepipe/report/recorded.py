@@ -121,7 +121,9 @@ class Recorded:
             return " ".join(str(self.meta[k]) for k in ("Manufacturer", "ManufacturersModelName") if self.meta.get(k))
         if self.format == "live-session":
             device = self.meta.get("device")
-            told = [str(v) for v in device.values() if v] if isinstance(device, dict) else []
+            # Phones, streams and files have names that may tell whose they are.
+            kept = ("model", "firmware_version")
+            told = [str(device[k]) for k in kept if device.get(k)] if isinstance(device, dict) else []
             return ", ".join([str(self.meta.get("source") or ""), *told]).strip(", ")
         made_by = _FORMATS.get(self.format, ("", ""))[1]
         return f"{made_by}, camera {self.meta['camera']}" if made_by and self.meta.get("camera") else made_by
