@@ -21,7 +21,7 @@ __all__ = ["VARIABLE", "TobiiProcess", "other_python", "which_one"]
 VARIABLE = "GAZEPIPE_TOBII_PYTHON"
 #: The last one for which Tobii has published it (2.1.0, of November 2024).
 _USUAL = "python3.10"
-_START_S, _ANSWER_S, _END_S = 60.0, 20.0, 3.0
+_START_S, _ANSWER_S, _END_S = 60.0, 5.0, 3.0
 
 
 def other_python(named: str = "") -> str:

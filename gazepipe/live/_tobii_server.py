@@ -11,6 +11,7 @@ its standard input.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
 
@@ -24,14 +25,15 @@ GAZE = [
 ]
 DETAIL = ("model", "serial_number", "firmware_version", "address")
 _one_at_a_time = threading.Lock()
+_lines = sys.stdout.buffer
 
 
 def tell(**what: object) -> None:
     """Send a line; of several threads one at a time."""
     line = json.dumps(what).encode() + b"\n"
     with _one_at_a_time:
-        sys.stdout.buffer.write(line)
-        sys.stdout.buffer.flush()
+        _lines.write(line)
+        _lines.flush()
 
 
 def serve(address: str) -> None:
@@ -61,4 +63,7 @@ def serve(address: str) -> None:
 
 if __name__ == "__main__":
     sys.path[:] = [folder for folder in sys.path if folder]  # what lies in the study's folder is no module
+    # What the SDK prints would stand in the midst of a line, which would then be none.
+    _lines = os.fdopen(os.dup(1), "wb")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     serve(*sys.argv[1:])
