@@ -24,6 +24,7 @@ from gazepipe.errors import ConfigError
 from gazepipe.ingest import ingest
 from gazepipe.report import write_report
 from gazepipe.report.contents import gather, outliers
+from gazepipe.report.methods import methods
 from gazepipe.report.people import chosen_images
 from gazepipe.study import Study
 
@@ -103,13 +104,42 @@ def test_maps_are_shown_over_images(study: Study) -> None:
 
 def test_the_methods_say_what_is_known_and_what_is_not(study: Study) -> None:
     text = " ".join(page_of(study.report_file).text.split())
-    assert "nominally 125 Hz" in text
-    assert "blinks are losses of all eyes at once, of 50 to 1000 ms" in text
-    assert "[head support: to be filled in]" in text
-    assert "velocity threshold (I-VT; Olsen 2012): 30°/s" in text
-    assert "EYELINK II CL v5.15 (simulated)" in text
-    assert "10.3758/s13428-023-02187-1" in text
+    for known in (
+        "nominally 125 Hz, samples an even 8 ms apart",
+        "Blinks are losses of all eyes at once, of 50 to 1000 ms",
+        "velocity threshold (I-VT; Olsen 2012): 30°/s",
+        "EYELINK II CL v5.15 (simulated)",
+        "the tracker's own calibration HV9",
+        "10.3758/s13428-023-02187-1",
+    ):
+        assert known in text, known
+    for asked in (
+        "chin rest",
+        "whether the room was dark",
+        "criterion of acceptance",
+        "latencies of tracker and screen",
+    ):
+        assert re.search(r"\[to be added: [^]]*" + asked, text), asked
     assert "Holmqvist" not in text  # retracted
+
+
+def test_every_item_of_the_guideline_is_there_by_its_number(study: Study, tmp_path: Path) -> None:
+    wanted = {*(f"A{n}" for n in (*range(1, 9), *range(10, 13))), "A9.1", "A9.2", "A9.3", "B1", "C1"}
+    items = methods(gather(study)).items
+    assert wanted <= {i.number for i in items}
+    assert all(i.text or i.add for i in items)
+
+
+def test_a_loss_of_nothing_is_remarked_on(study: Study) -> None:
+    contents = gather(study)
+    for user in contents.users:
+        user.figures["data_loss"] = 0.0
+    loss = next(i for i in methods(contents).items if i.name == "data loss")
+    assert "no file has a sample without gaze" in loss.text
+    assert loss.add
+    contents.users[0].figures["data_loss"] = 0.01
+    loss = next(i for i in methods(contents).items if i.name == "data loss")
+    assert loss.text.startswith("median 0.0 %, 0.0 to 1.0 %")
 
 
 def test_figures_of_the_page_are_those_of_the_store(study: Study) -> None:
