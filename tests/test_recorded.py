@@ -99,7 +99,7 @@ def test_files_that_tell_nothing_leave_blanks(small_study: Any) -> None:
     assert items["parameters recorded"].text.startswith("gaze in pixels on the screen")
     assert "pupil" not in items["parameters recorded"].text
     assert items["eyes recorded"].text == "one gaze, of both eyes or of an eye that is not named"
-    assert "an eye tracker of [to be added: model" in " ".join(result.paragraphs)
+    assert "an eye tracker of [to be added: manufacturer and model" in " ".join(result.paragraphs)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from gazepipe.study import Failure, Study
 from gazepipe.user_quality import Figures, user_quality
 from gazepipe.weights_header import header_of
 
-__all__ = ["FIGURES", "Contents", "Outlier", "User", "gather", "outliers"]
+__all__ = ["FIGURES", "Contents", "Outlier", "User", "gather", "outliers", "with_unit"]
 
 F64 = npt.NDArray[np.float64]
 
@@ -41,6 +41,11 @@ FIGURES = (
 _OUTLYING = 3.5
 #: … of at least so many users.
 _FEWEST = 5
+
+
+def with_unit(number: str, unit: str) -> str:
+    """A number and its unit: ``0.04°``, ``3.0 %``, ``22.2/min``."""
+    return f"{number}{unit}" if unit[:1] in ("°", "/") else f"{number} {unit}".strip()
 
 
 @dataclass(slots=True)
@@ -268,6 +273,6 @@ def outliers(contents: Contents) -> list[Outlier]:
         for user, value in known:
             far = (value - median) / spread
             if abs(far) > _OUTLYING:
-                shown, usual = (f"{v * factor:.{digits}f} {unit}".strip() for v in (value, median))
+                shown, usual = (with_unit(f"{v * factor:.{digits}f}", unit) for v in (value, median))
                 found.append(Outlier(user, name, shown, usual, far))
     return sorted(found, key=lambda o: -abs(o.far))

@@ -58,10 +58,6 @@ def guideline(contents: Contents, raw: list[User]) -> list[Item]:
     ]
 
 
-_MODEL = "model, and city and country of the manufacturer"
-_MODEL_OF_EYELINK = f"{_MODEL} (an EyeLink's files name the software of its host, not the model)"
-
-
 # ---- tracker and what it recorded ------------------------------------------------------------------------------------
 
 
@@ -71,7 +67,7 @@ def _tracker(told: list[Recorded]) -> list[Item]:
             "A1",
             "manufacturer and model",
             among(r.maker for r in told),
-            _MODEL_OF_EYELINK if any("EyeLink" in r.maker for r in told) else _MODEL,
+            _ask_maker(told),
             "Gaze was recorded with an eye tracker of {}.",
         ),
         Item(
@@ -108,6 +104,15 @@ def _tracker(told: list[Recorded]) -> list[Item]:
             "A8", "lighting", "", "whether the room was dark, moderate or light, and by which measure", "Lighting: {}."
         ),
     ]
+
+
+def _ask_maker(told: list[Recorded]) -> str:
+    if any("EyeLink" in r.maker for r in told):
+        return (
+            "model (an EyeLink's files name the software of its host, not the model), and city and country of the maker"
+        )
+    known = bool(told) and all(r.maker for r in told)
+    return f"{'' if known else 'manufacturer and '}model, and city and country of the maker"
 
 
 def _rate(told: list[Recorded]) -> str:
