@@ -41,6 +41,7 @@ __all__ = [
     "scanpath",
     "styled",
     "training_curve",
+    "training_panels",
     "values_of_users",
 ]
 
@@ -309,7 +310,8 @@ def embedding_map(
         axes.scatter(x, y, s=22, color=colour, marker=marker, alpha=0.8, linewidths=0.3, edgecolors="white", label=name)
     axes.set_xticks([])
     axes.set_yticks([])
-    axes.set_aspect("equal", adjustable="datalim")
+    axes.margins(0.04)
+    axes.set_aspect("equal", adjustable="box")
     return axes
 
 
@@ -374,29 +376,70 @@ def detection_error(
 
 
 def training_curve(
-    history: Sequence[Mapping[str, float]], *, best: float | None = None, axes: Axes | None = None
+    history: Sequence[Mapping[str, float]],
+    measures: Sequence[str] | None = None,
+    *,
+    best: float | None = None,
+    axes: Axes | None = None,
 ) -> Axes:
     """Draw what a training's validations measured, against its steps or epochs; `best` is the one that was kept.
 
-    Each measure is on a scale from its own least to its own greatest value, which the legend tells: losses and
-    correlations would not fit on one.
+    Parameters
+    ----------
+    history
+        One row a validation: ``step`` or ``epoch``, and measures.
+    measures
+        Those that are drawn, on one axis; all if None. `training_panels` says which go together.
+    best
+        Step or epoch of the weights that were kept.
+    axes
+        Where to draw.
     """
     axes = axes or new_axes()
-    time = next((name for name in ("step", "epoch") if history and name in history[0]), "")
+    time = _time_of(history)
     x = [row[time] for row in history] if time else list(range(1, len(history) + 1))
-    names = [n for n in dict.fromkeys(k for row in history for k in row) if n not in (time, "seconds")]
+    names = [name for panel in training_panels(history) for name in panel] if measures is None else list(measures)
     for k, name in enumerate(names):
         y = np.array([row.get(name, np.nan) for row in history], np.float64)
-        if not np.isfinite(y).any():
-            continue
-        low, high = float(np.nanmin(y)), float(np.nanmax(y))
-        label = f"{name.replace('_', ' ')}: {low:.3g} … {high:.3g}"
-        scaled = (y - low) / (high - low) if high > low else np.full(y.size, 0.5)
         marker = "o" if len(x) < 30 else None
-        axes.plot(x, scaled, color=COLOURS[k % len(COLOURS)], lw=1.3, marker=marker, ms=3, label=label)
+        axes.plot(x, y, color=COLOURS[k % len(COLOURS)], lw=1.3, marker=marker, ms=3, label=_measure(name))
     if best is not None:
-        axes.axvline(best, color="0.5", lw=1, ls="--", label=f"kept: {time or 'validation'} {best:g}")
+        axes.axvline(best, color="0.5", lw=1, ls="--")
     axes.set_xlabel(time or "validation")
-    axes.set_yticks([0, 1], ["least", "greatest"])
-    axes.legend(frameon=False, fontsize=7, loc="upper left", bbox_to_anchor=(0, -0.2), ncols=2)
+    if len(names) == 1:
+        axes.set_ylabel(_measure(names[0]))
+    elif names:
+        axes.legend(frameon=False, fontsize=7)
     return axes
+
+
+def training_panels(history: Sequence[Mapping[str, float]]) -> list[list[str]]:
+    """Measures of a training in groups that one axis does for: ``cc`` goes with ``cc_usm``, a loss with no other."""
+    time = _time_of(history)
+    names = [
+        n
+        for n in dict.fromkeys(k for row in history for k in row)
+        if n not in (time, "seconds") and np.isfinite([row.get(n, np.nan) for row in history]).any()
+    ]
+    heads = [n for n in names if not any(n.startswith(f"{other}_") for other in names)]
+    return [[n for n in names if n == head or n.startswith(f"{head}_")] for head in heads]
+
+
+def _time_of(history: Sequence[Mapping[str, float]]) -> str:
+    return next((name for name in ("step", "epoch") if history and name in history[0]), "")
+
+
+#: What measures of trainings are called on an axis.
+_MEASURES = {
+    "active": "active triplets",
+    "cc": "CC, validation",
+    "cc_usm": "CC of universal maps",
+    "d_prime": "d′, validation",
+    "loss": "loss, training",
+    "validation_kld": "KLD, validation",
+    "validation_loss": "loss, validation",
+}
+
+
+def _measure(name: str) -> str:
+    return _MEASURES.get(name, name.replace("_", " "))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import itertools
 import json
 import os
 import re
@@ -24,6 +25,7 @@ from gazepipe.errors import ConfigError
 from gazepipe.ingest import ingest
 from gazepipe.report import write_report
 from gazepipe.report.contents import gather, outliers
+from gazepipe.report.methods import methods
 from gazepipe.report.people import chosen_images
 from gazepipe.study import Study
 
@@ -63,6 +65,11 @@ class Page(HTMLParser):
         policy = next(m["content"] for m in self.of("meta") if m.get("http-equiv") == "Content-Security-Policy")
         assert policy.startswith("default-src 'none'; img-src data:; style-src 'sha256-")
         assert all(i["alt"] for i in self.of("img"))
+        assert all("scope" in th for th in self.of("th"))
+        levels = [int(t[1]) for t, _ in self.tags if re.fullmatch(r"h[1-6]", t)]
+        assert levels[0] == 1
+        assert all(b <= a + 1 for a, b in itertools.pairwise(levels)), levels  # no level of headings is left out
+        assert self.tags.count(("table", {})) == len([a for a in self.of("div") if a.get("role") == "region"])
 
 
 def page_of(path: Path) -> Page:
@@ -103,13 +110,42 @@ def test_maps_are_shown_over_images(study: Study) -> None:
 
 def test_the_methods_say_what_is_known_and_what_is_not(study: Study) -> None:
     text = " ".join(page_of(study.report_file).text.split())
-    assert "nominally 125 Hz" in text
-    assert "blinks are losses of all eyes at once, of 50 to 1000 ms" in text
-    assert "[head support: to be filled in]" in text
-    assert "velocity threshold (I-VT; Olsen 2012): 30°/s" in text
-    assert "EYELINK II CL v5.15 (simulated)" in text
-    assert "10.3758/s13428-023-02187-1" in text
+    for known in (
+        "nominally 125 Hz, samples an even 8 ms apart",
+        "Blinks are losses of all eyes at once, of 50 to 1000 ms",
+        "velocity threshold (I-VT; Olsen 2012): 30°/s",
+        "EYELINK II CL v5.15 (simulated)",
+        "the tracker's own calibration HV9",
+        "10.3758/s13428-023-02187-1",
+    ):
+        assert known in text, known
+    for asked in (
+        "chin rest",
+        "whether the room was dark",
+        "criterion of acceptance",
+        "latencies of tracker and screen",
+    ):
+        assert re.search(r"\[to be added: [^]]*" + asked, text), asked
     assert "Holmqvist" not in text  # retracted
+
+
+def test_every_item_of_the_guideline_is_there_by_its_number(study: Study, tmp_path: Path) -> None:
+    wanted = {*(f"A{n}" for n in (*range(1, 9), *range(10, 13))), "A9.1", "A9.2", "A9.3", "B1", "C1"}
+    items = methods(gather(study)).items
+    assert wanted <= {i.number for i in items}
+    assert all(i.text or i.add for i in items)
+
+
+def test_a_loss_of_nothing_is_remarked_on(study: Study) -> None:
+    contents = gather(study)
+    for user in contents.users:
+        user.figures["data_loss"] = 0.0
+    loss = next(i for i in methods(contents).items if i.name == "data loss")
+    assert "no file has a sample without gaze" in loss.text
+    assert loss.add
+    contents.users[0].figures["data_loss"] = 0.01
+    loss = next(i for i in methods(contents).items if i.name == "data loss")
+    assert loss.text.startswith("median 0.0 %, 0.0 to 1.0 %")
 
 
 def test_figures_of_the_page_are_those_of_the_store(study: Study) -> None:
@@ -182,8 +218,18 @@ def test_outliers_are_robust_deviations(study: Study) -> None:
     for user, value in zip(contents.users, (1.0, 2.0, 3.0, 4.0, 100.0), strict=True):
         user.figures = {"accuracy_deg": value}
     found = outliers(contents)
-    assert [(o.user.label, o.name, o.value, o.median) for o in found] == [("sim05", "accuracy", "100.00 °", "3.00 °")]
+    assert [(o.user.label, o.name, o.value, o.median) for o in found] == [("sim05", "accuracy", "100.00°", "3.00°")]
     assert found[0].far == pytest.approx(97 * 0.6745)
+
+
+def test_measures_of_a_training_are_drawn_on_their_own_scales() -> None:
+    from gazepipe import plotting
+
+    history = [{"epoch": n, "loss": 9.0 - n, "cc": n / 10, "cc_usm": 0.2, "seconds": 1.0 * n} for n in range(1, 4)]
+    assert plotting.training_panels(history) == [["loss"], ["cc", "cc_usm"]]
+    axes = plotting.training_curve(history, ["cc", "cc_usm"], best=2)
+    assert [list(line.get_ydata()) for line in axes.lines[:2]] == [[0.1, 0.2, 0.3], [0.2, 0.2, 0.2]]
+    assert plotting.training_curve(history, ["loss"]).get_ylabel() == "loss, training"
 
 
 def test_images_are_chosen_by_rule() -> None:
@@ -304,6 +350,12 @@ def test_a_browser_shows_the_page(browser: Browser, study: Study, name: str, wid
     assert browser.value("document.documentElement.scrollWidth") <= width
     assert browser.value("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
     assert browser.value("getComputedStyle(document.querySelector('nav ul')).display") == "flex"  # the style is taken
+    assert browser.value("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    browser("Emulation.setEmulatedMedia", media="", features=[{"name": "prefers-color-scheme", "value": "dark"}])
+    assert browser.value("getComputedStyle(document.body).backgroundColor") == "rgb(20, 24, 30)"
+    browser("Emulation.setEmulatedMedia", media="print", features=[{"name": "prefers-color-scheme", "value": "dark"}])
+    assert browser.value("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"  # paper is white
+    browser("Emulation.setEmulatedMedia", media="", features=[])
     wide = "[...document.querySelectorAll('main *')].filter(e => !e.closest('.scroll, pre, nav, .index') && "
     wide += f"e.getBoundingClientRect().right > {width} + 1).map(e => e.outerHTML.slice(0, 80))"
     assert browser.value(wide) == []

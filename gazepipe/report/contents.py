@@ -20,7 +20,7 @@ from gazepipe.study import Failure, Study
 from gazepipe.user_quality import Figures, user_quality
 from gazepipe.weights_header import header_of
 
-__all__ = ["FIGURES", "Contents", "Outlier", "User", "gather", "outliers"]
+__all__ = ["FIGURES", "Contents", "Outlier", "User", "gather", "outliers", "with_unit"]
 
 F64 = npt.NDArray[np.float64]
 
@@ -43,6 +43,11 @@ _OUTLYING = 3.5
 _FEWEST = 5
 
 
+def with_unit(number: str, unit: str) -> str:
+    """A number and its unit: ``0.04°``, ``3.0 %``, ``22.2/min``."""
+    return f"{number}{unit}" if unit[:1] in ("°", "/") else f"{number} {unit}".strip()
+
+
 @dataclass(slots=True)
 class User:
     """One user: name shown, anchor in the page, figures, events of all recordings together."""
@@ -57,6 +62,9 @@ class User:
     duration_ms: F64 = field(default_factory=lambda: np.zeros(0))
     amplitude_deg: F64 = field(default_factory=lambda: np.zeros(0))
     peak_velocity_deg_s: F64 = field(default_factory=lambda: np.zeros(0))
+    n_blinks: int = 0
+    blinks_s: float = 0.0
+    thresholds_deg_s: list[float] = field(default_factory=list)
     n_maps: int = 0
     role: str = ""
 
@@ -121,6 +129,12 @@ class Contents:
         """Those of `FIGURES` that at least one user has."""
         return [f for f in FIGURES if any(np.isfinite(u.figures.get(f[0], np.nan)) for u in self.users)]
 
+    @property
+    def without_loss(self) -> bool:
+        """Whether there are recordings, and not one sample without gaze in them: trackers seldom manage that."""
+        losses = [u.figures["data_loss"] for u in self.users if np.isfinite(u.figures.get("data_loss", np.nan))]
+        return bool(losses) and not any(losses)
+
     def total(self, key: str) -> float:
         """Sum of a figure over users."""
         return float(np.nansum([u.figures.get(key, np.nan) for u in self.users]))
@@ -153,7 +167,7 @@ def gather(study: Study, *, anonymous: bool = False, device: str = "auto", threa
         one = User(user, label, f"user-{number}", [], n_maps=int(built.get(user, {}).get("n_maps", 0)))
         for name in names[user]:
             try:
-                only = ("trials/", "fixations/", "saccades/", "blocks/")
+                only = ("trials/", "fixations/", "saccades/", "blocks/", "blinks/")
                 path = study.recording_file(name)
                 found = store.load(path, "gazepipe.recording", only=only)
                 if found.attrs["coordinates"] != "stimulus":
@@ -167,6 +181,7 @@ def gather(study: Study, *, anonymous: bool = False, device: str = "auto", threa
             measured = json.loads(str(found.attrs["quality"]))
             if measured:
                 quality[name] = measured
+                one.thresholds_deg_s.append(float(measured.get("velocity_threshold_deg_s") or np.nan))
         if one.recordings:
             _fill_events(one)
             users.append(one)
@@ -193,6 +208,8 @@ def _fill_events(user: User) -> None:
     user.amplitude_deg, user.peak_velocity_deg_s = (
         column(f"saccades/{k}") for k in ("amplitude_deg", "peak_velocity_deg_s")
     )
+    lost_ms = column("blinks/gap_offset_ms") - column("blinks/gap_onset_ms")
+    user.n_blinks, user.blinks_s = lost_ms.size, float(lost_ms.sum()) / 1000
     user.n_trials = sum(len(r.arrays["trials/stimulus"]) for r in user.recordings)
     inside = column("fixations/trial") >= 0
     if user.duration_ms.size:
@@ -256,6 +273,6 @@ def outliers(contents: Contents) -> list[Outlier]:
         for user, value in known:
             far = (value - median) / spread
             if abs(far) > _OUTLYING:
-                shown, usual = (f"{v * factor:.{digits}f} {unit}".strip() for v in (value, median))
+                shown, usual = (with_unit(f"{v * factor:.{digits}f}", unit) for v in (value, median))
                 found.append(Outlier(user, name, shown, usual, far))
     return sorted(found, key=lambda o: -abs(o.far))

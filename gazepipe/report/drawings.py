@@ -11,7 +11,8 @@ import numpy as np
 
 from gazepipe import plotting
 from gazepipe.errors import GazepipeError, NothingToDoError
-from gazepipe.report.contents import Contents, Outlier, outliers
+from gazepipe.report.contents import Contents, Outlier, outliers, with_unit
+from gazepipe.words import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -81,12 +82,15 @@ def _strips(contents: Contents, far: list[Outlier]) -> tuple[list[Drawn], list[s
         if sum(np.isfinite(v) for v in values.values()) < 2:
             continue
         if len(shown := {f"{v:.{digits}f}" for v in values.values() if np.isfinite(v)}) == 1:
-            equal.append(f"{name} {shown.pop()} {unit}".strip())
+            equal.append(f"{name} {with_unit(shown.pop(), unit)}")
             continue
         marked = [o.user.label for o in far if o.name == name]
         text = f"{name} ({unit})" if unit else name
         axes = plotting.values_of_users(values, text, marked=marked)
-        made.append(drawn(axes, f"{name} of each user; outliers: {', '.join(marked) or 'none'}"))
+        known = [v for v in values.values() if np.isfinite(v)]
+        low, middle, high = (f"{v:.{digits}f}" for v in (min(known), float(np.median(known)), max(known)))
+        alt = f"{name} of {counted(len(known), 'user')}: median {middle}, from {low} to {with_unit(high, unit)}"
+        made.append(drawn(axes, f"{alt}; outliers: {', '.join(marked) or 'none'}"))
     return made, equal
 
 
@@ -95,14 +99,18 @@ def _events(contents: Contents) -> list[Drawn]:
     made = []
     if durations.size:
         axes = plotting.duration_histogram(durations)
-        text = f"{durations.size:,} fixations of all users; those of a second and more are in the last bin."
-        made.append(drawn(axes, "histogram of fixation durations", text))
+        text = f"{counted(durations.size, 'fixation')} of all users; those of a second and more are in the last bin."
+        alt = f"histogram of fixation durations, median {np.nanmedian(durations):.0f} ms"
+        made.append(drawn(axes, alt, text))
     amplitude, velocity = (
         np.concatenate([getattr(u, k) for u in contents.users]) for k in ("amplitude_deg", "peak_velocity_deg_s")
     )
     if amplitude.size:
         axes = plotting.main_sequence(amplitude, velocity)
-        text = f"Main sequence: {amplitude.size:,} saccades; line: medians in bins of amplitude that hold enough."
+        text = f"Main sequence: {counted(amplitude.size, 'saccade')}; line: medians in bins that hold enough."
+        ivt = contents.study.config.ivt
+        if ivt.velocity_method == "olsen":
+            text += f" Velocities are over {ivt.velocity_window_ms:g} ms: peaks of small saccades are too low."
         made.append(drawn(axes, "peak velocity against amplitude of saccades", text))
     return made
 
@@ -133,10 +141,16 @@ def _embeddings(contents: Contents) -> list[Drawn]:
         points = np.concatenate([draw(t, m, per_user, rng) for t in tables])
         text = f"{per_user} embeddings a person, each of m = {m} pairs drawn from up to {_IMAGES} images"
     names = [labels[p.user] for p in people]
-    axes = plotting.new_axes(5.2 if len(people) <= 24 else 4.4, 4.2)
-    plotting.embedding_map(tsne(points), np.repeat(np.arange(len(people)), per_user), names, axes=axes)
+    places = tsne(points)
+    # As high as the map is for its width, so that nothing around it stays empty.
+    wide, high = np.ptp(places, axis=0)
+    legend = 1.1 if len(people) <= 24 else 0.0
+    axes = plotting.new_axes(4.2 + legend, float(np.clip(4.2 * high / wide, 1.8, 4.6)) if wide else 4.2)
+    plotting.embedding_map(places, np.repeat(np.arange(len(people)), per_user), names, axes=axes)
+    axes.spines[:].set_visible(True)
+    axes.spines[:].set_color("0.8")
     if len(people) <= 24:
-        axes.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        axes.figure.legend(*axes.get_legend_handles_labels(), frameon=False, fontsize=7, loc="outside right center")
     left = (
         f" {len(gallery.people) - len(people)} more people are not drawn." if len(gallery.people) > len(people) else ""
     )
@@ -185,7 +199,7 @@ def _identification(contents: Contents) -> list[Drawn]:
         facts = contents.evaluation["facts"]
         found = precision_intervals(contents.evaluation["precision"])
         if found:
-            axes = plotting.precision_at_one(found, PROTOCOLS, facts["chance"])
+            axes = plotting.precision_at_one(found, PROTOCOLS, facts["chance"], axes=plotting.new_axes(4.2, 3.6))
             text = (
                 f"Separation: precision at one against m, {facts['users_test']} test users, {facts['images_test']} "
                 "test images. Lines: mean over users; bars and bands: Student's 95 % interval over users."
@@ -216,11 +230,45 @@ def _training(contents: Contents) -> list[Drawn]:
         if len(history) < 2:
             continue
         best = about.get("best") or {}
-        kept = next((float(best[k]) for k in ("step", "epoch") if k in best), None)
-        axes = plotting.training_curve(history, best=kept, axes=plotting.new_axes(4.2, 3.2))
-        text = f"{name} network: {len(history)} validations in {float(about.get('seconds') or 0):.0f} s of training."
-        made.append(drawn(axes, f"training curve of the {name} network", text))
+        if "strength" in history[0]:
+            made.append(_strengths(name, history, best))
+            continue
+        kept = next(((k, float(best[k])) for k in ("step", "epoch") if k in best), None)
+        panels = plotting.training_panels(history)
+        figure = plotting.new_figure(4.2, 0.5 + 1.25 * max(len(panels), 1))
+        rows = np.atleast_1d(figure.subplots(max(len(panels), 1), sharex=True))
+        for axes, measures in zip(rows, panels, strict=False):
+            plotting.training_curve(history, measures, best=kept and kept[1], axes=axes).label_outer()
+        figure.align_ylabels()
+        told = f"; dashed: {kept[0]} {kept[1]:g}, whose weights were kept" if kept else ""
+        seconds = float(about.get("seconds") or 0)
+        text = f"{name} network: {counted(len(history), 'validation')} in {seconds:.0f} s of training{told}."
+        made.append(drawn(rows[0], f"training curves of the {name} network", text))
     return made
+
+
+def _strengths(name: str, history: list[Mapping[str, Any]], best: Mapping[str, Any]) -> Drawn:
+    """Validation loss of profiles against the strength of their prior, for both kinds of universal maps."""
+    from gazepipe.profile import SOURCES
+
+    axes = plotting.new_axes(4.2, 3.0)
+    for k, source in enumerate(dict.fromkeys(int(row["source"]) for row in history)):
+        rows = sorted((row["strength"], row["validation_loss"]) for row in history if row["source"] == source)
+        what = SOURCES[source].replace("_", " ")
+        style: Any = {"color": plotting.COLOURS[k], "marker": plotting.MARKERS[k], "ms": 4, "lw": 1.3}
+        axes.plot(*zip(*rows, strict=True), label=f"universal map: {what}", **style)
+        kept = best.get(f"strength_{SOURCES[source]}")
+        if kept is not None:
+            axes.axvline(float(kept), color=plotting.COLOURS[k], lw=1, ls="--")
+    ticks = sorted({float(row["strength"]) for row in history})
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(ticks, [f"{t:g}" for t in ticks])
+    axes.minorticks_off()
+    axes.set_xlabel("strength of the prior")
+    axes.set_ylabel("loss, validation")
+    axes.legend(frameon=False, fontsize=7)
+    text = f"{name}: loss of validation users against the strength of their prior; dashed: what was kept."
+    return drawn(axes, "validation loss against the strength of the prior", text)
 
 
 def _map_table(contents: Contents) -> dict[str, Any]:

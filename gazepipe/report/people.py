@@ -16,6 +16,7 @@ from gazepipe.report.contents import Contents, User
 from gazepipe.report.drawings import Drawn, drawn
 from gazepipe.saliency import personal_maps
 from gazepipe.stimuli import StudyImages
+from gazepipe.words import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -187,18 +188,18 @@ def chosen_images(
         Rows of `stimuli`, and the rule in words.
     """
     rows = [k for k, s in enumerate(stimuli) if s in test_images]
-    what = "test images" if len(rows) >= max(count, 1) else "images"
+    what = "test image" if len(rows) >= max(count, 1) else "image"
     rows = rows if len(rows) >= max(count, 1) else list(range(len(stimuli)))
     known = [(k, o) for k in rows if (o := others[k]) is not None and o.max() > 0]
     if known:
         alike = {k: float(cc(psm[k], o)) for k, o in known}
         rows = sorted(alike, key=lambda k: (alike[k], stimuli[k]))
-        order = f"by how much the personal map is like that of all others ({what}; least first)"
+        order = "of how much the personal map is like that of all others, least alike first"
     else:
-        order = f"by name ({what})"
+        order = "of their names"
     count = min(count, len(rows))
     chosen = [rows[p] for p in plotting.evenly(count, len(rows))]
-    return chosen, f"{count} of {len(rows)}, evenly spaced in order {order}."
+    return chosen, f"{count} of {counted(len(rows), what)}, evenly spaced in order {order}."
 
 
 def _shown(
@@ -237,7 +238,7 @@ def _shown(
         ("heat map", lambda a: plotting.saliency_map(dwell, image, axes=a)),
         ("personal map (PSM)", lambda a: plotting.saliency_map(psm, image, axes=a)),
     ]
-    facts = [f"{n} fixations", f"{n - once.sum()} of them in repeats"] if not once.all() else [f"{n} fixations"]
+    facts = [counted(n, "fixation"), *([] if once.all() else [f"{n - once.sum()} of them in repeats"])]
     if usm is not None and usm.max() > 0:
         made += _against_others(user, stimulus, psm, usm, image, facts, shared)
     kind: Any = {"kind": "webp", "dpi": 100, "pil_kwargs": {"quality": 78, "method": 3}}
@@ -328,5 +329,5 @@ def _paths_on_screen(contents: Contents, user: User, images: int) -> list[Shown]
         name = str(recording.arrays["trials/stimulus"][trial]) or f"presentation {trial + 1}"
         kind: Any = {"kind": "webp", "dpi": 100, "pil_kwargs": {"quality": 78, "method": 3}}
         panel = drawn(axes, f"scanpath of {user.label} on the screen", "scanpath on the screen", **kind)
-        made.append(Shown(name, f"{int(own.sum())} fixations", [panel]))
+        made.append(Shown(name, counted(int(own.sum()), "fixation"), [panel]))
     return made

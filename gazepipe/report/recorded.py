@@ -75,6 +75,10 @@ _SOFTWARE = {
 }
 
 
+#: What of a session's device is told.
+_DEVICE = ("manufacturer", "model", "firmware_version", "version")
+
+
 @dataclass(frozen=True, slots=True)
 class Recorded:
     """How one recording was made.
@@ -110,23 +114,18 @@ class Recorded:
     gazepipe: str
 
     @property
-    def file(self) -> str:
-        """What such files are called."""
-        return _FORMATS.get(self.format, (self.format, ""))[0]
-
-    @property
     def maker(self) -> str:
         """Who made the tracker, and its model where the file names one; empty where nothing does."""
         if self.format == "bids":
             return " ".join(str(self.meta[k]) for k in ("Manufacturer", "ManufacturersModelName") if self.meta.get(k))
         if self.format == "live-session":
+            # Not all that a device says of itself: names of phones, streams and files can be people's.
             device = self.meta.get("device")
-            # Phones, streams and files have names that may tell whose they are.
-            kept = ("model", "firmware_version")
-            told = [str(device[k]) for k in kept if device.get(k)] if isinstance(device, dict) else []
+            told = [str(device[k]) for k in _DEVICE if device.get(k)] if isinstance(device, dict) else []
             return ", ".join([str(self.meta.get("source") or ""), *told]).strip(", ")
         made_by = _FORMATS.get(self.format, ("", ""))[1]
-        return f"{made_by}, camera {self.meta['camera']}" if made_by and self.meta.get("camera") else made_by
+        camera = str(self.meta.get("camera") or "")
+        return f"{made_by}, camera {camera}" if made_by and camera not in ("", "none") else made_by
 
     @property
     def software(self) -> str:
