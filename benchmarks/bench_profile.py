@@ -76,6 +76,7 @@ def main() -> None:
     parser.add_argument("--validation", action="store_true")
     parser.add_argument("--weights", type=float, nargs="+", default=[profile.ORDER_WEIGHT])
     parser.add_argument("--against", type=Path)
+    parser.add_argument("--no-content", action="store_true", help="profiles know nothing of what is in the images")
     args = parser.parse_args()
     torch.set_num_threads(1)
     study = Study.open(args.study)
@@ -93,7 +94,15 @@ def main() -> None:
         parts = []
         for fold in cut:
             split = validation_split(fold.split, never, fold.number) if args.validation else fold.split
-            trained = profiling.train_profile(corpus, split, config.refiner, seed=config.seed, progress=lambda *_: None)
+            trained = profiling.train_profile(
+                corpus,
+                split,
+                config.refiner,
+                backbone=None if args.no_content else profiling.content_backbone(corpus, config),
+                seed=config.seed,
+                progress=lambda *_: None,
+            )
+            print(f"fold {fold.number}: {trained.best}", flush=True)
             if args.validation:  # the tested ones are known in training, and so they are in GT-USM
                 everybody = {*split.users_train, *split.users_validation}
                 kept = sorted(everybody)

@@ -29,7 +29,7 @@ from gazepipe.evaluation.report import identification_facts
 from gazepipe.evaluation.rows import Tested
 from gazepipe.evaluation.scores import Scores, from_arrays, score_rows
 from gazepipe.metrics import METRICS
-from gazepipe.profiling import train_profile
+from gazepipe.profiling import content_backbone, train_profile
 from gazepipe.readout import Features
 from gazepipe.recipe import Recipe
 from gazepipe.stage_plan import StagePlan
@@ -259,7 +259,14 @@ def _run(
             corpus, split, limited_refiner, pools, seed=seed, where=where, progress=lambda *p: tell("refiner", *p)
         )
         networks["refiner"], seconds["refiner"], best["refiner"] = made.net, made.seconds, made.best
-        own_profile = train_profile(corpus, split, refiner, seed=seed, progress=lambda *p: tell("profile", *p))
+        own_profile = train_profile(
+            corpus,
+            split,
+            refiner,
+            backbone=content_backbone(corpus, config),
+            seed=seed,
+            progress=lambda *p: tell("profile", *p),
+        )
         networks["profile"], seconds["profile"], best["profile"] = (
             own_profile.net,
             own_profile.seconds,

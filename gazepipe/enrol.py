@@ -101,10 +101,13 @@ class Gallery:
         In order of name.
     model
         Recipe of the network that their embeddings come from.
+    profile
+        Recipe of what their viewing profiles come from; empty where there are none, or it is not known.
     """
 
     people: tuple[Enrolment, ...]
     model: str
+    profile: str = ""
 
     def __repr__(self) -> str:
         more = ", …" if len(self.people) > 5 else ""
@@ -359,7 +362,7 @@ def enrol(
         recipe, members, wanted = _gallery_recipe(study, model.info, profile_info, users)
         if store.recipe_of(study.gallery_file) != recipe.digest:
             people = _embed(study, model, profile, members, show)
-            _save(study, people, model.info["recipe"], recipe)
+            _save(study, people, model.info["recipe"], "" if profile is None else profile.info["recipe"], recipe)
             audit.record(study, "enrol", users=wanted if users is not None else (), people=len(people))
     return load_gallery(study)
 
@@ -460,7 +463,7 @@ def viewing_profiles(
 _COLUMNS = ("user", "role", "n_pairs", "dispersion", "nearest", "nearest_cosine", "margin", "d_prime")
 
 
-def _save(study: Study, people: list[Enrolment], model: str, recipe: Recipe) -> None:
+def _save(study: Study, people: list[Enrolment], model: str, profile: str, recipe: Recipe) -> None:
     arrays: dict[str, Any] = {"embedding": np.stack([p.embedding for p in people])}
     profiles = [p.profile for p in people if p.profile is not None]
     if len(profiles) == len(people):
@@ -468,7 +471,9 @@ def _save(study: Study, people: list[Enrolment], model: str, recipe: Recipe) -> 
     for column in _COLUMNS:
         values = [getattr(p, column) for p in people]
         arrays[f"table/{column}"] = np.array(values, object if isinstance(values[0], str) else None)
-    store.save(study.gallery_file, "gazepipe.gallery", arrays, recipe=recipe, attrs={"model": model})
+    store.save(
+        study.gallery_file, "gazepipe.gallery", arrays, recipe=recipe, attrs={"model": model, "profile": profile}
+    )
 
 
 def load_gallery(study: Study | Path | str) -> Gallery:
@@ -510,4 +515,4 @@ def load_gallery(study: Study | Path | str) -> Gallery:
         plain = {c: v.item() if isinstance(v, np.generic) else v for c, v in values.items()}
         stored_name(str(plain["user"]))
         people.append(Enrolment(embedding=vector, profile=None if profiles is None else profiles[i], **plain))
-    return Gallery(tuple(people), str(contents.attrs["model"]))
+    return Gallery(tuple(people), str(contents.attrs["model"]), str(contents.attrs.get("profile", "")))

@@ -225,7 +225,8 @@ class Seen:
         nan, recipe = math.nan, str(model_info(self.study, "embedding")["recipe"])
         pairs = len(self.stimuli)
         me = Enrolment(_ME, "probe", self.embedding, pairs, nan, "", nan, nan, nan, profile=self.profile)
-        return Predictor(self.study, gallery=Gallery((me,), recipe))
+        known = "" if self.profile is None else str(model_info(self.study, "profile")["recipe"])
+        return Predictor(self.study, gallery=Gallery((me,), recipe, known))
 
     def predict(self, image: str | Path | npt.NDArray[Any], *, usm: str | F32 = "auto") -> F32:
         """Where this person would look on an image: map at the study's map size, not negative, ``(H, W)``.

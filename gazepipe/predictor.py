@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, overload
 
@@ -19,11 +20,12 @@ import numpy.typing as npt
 import torch
 
 from gazepipe import compute
+from gazepipe.content import ContentNet
 from gazepipe.enrol import Enrolment, Gallery, load_gallery
 from gazepipe.errors import ConfigError, NothingToDoError, StimulusError
 from gazepipe.images import read_rgb, resized_rgb
 from gazepipe.inference import FastRefiner, People
-from gazepipe.models import load_refiner, model_recipe
+from gazepipe.models import load_model, load_refiner, model_recipe
 from gazepipe.profiling import profiled
 from gazepipe.refiner import refine, scene_input
 from gazepipe.study import Study
@@ -96,6 +98,7 @@ class Predictor:
         self.refiner = None if self.method == "profile" else load_refiner(study, self.gallery.model, self.where)
         if self.refiner is not None:
             self._fast = FastRefiner(self.refiner.net)
+        self.content = self._content()
         self.size = (study.config.psm.height, study.config.psm.width)
         self._usm = usm
         self._lock = threading.Lock()
@@ -117,6 +120,20 @@ class Predictor:
         study = Study.open(where, config=config, to=to)
         return cls(study, usm=usm, device=device, threads=threads)
 
+    def _content(self) -> ContentNet | None:
+        """What tells viewing profiles of an image; None where they need nothing of it."""
+        if self.refiner is not None or not self.study.model_file("profile").is_file():
+            return None
+        model = load_model(self.study, "profile")
+        content: ContentNet | None = model.net.content
+        # Weights say nothing without the directions that they were fitted to. Older galleries know of neither.
+        if (content is not None or self.gallery.profile) and self.gallery.profile != model.info["recipe"]:
+            msg = (
+                f"{self.study.gallery_file}: its viewing profiles are of a training before; run `gazepipe enrol` again."
+            )
+            raise NothingToDoError(msg)
+        return content
+
     def __repr__(self) -> str:
         people, (height, width) = len(self.gallery.people), self.size
         return f"<Predictor: {counted(people, 'person', 'people')}, maps of {height} × {width} by the {self.method}>"
@@ -129,7 +146,9 @@ class Predictor:
     @property
     def recipe(self) -> list[str]:
         """What maps depend on beside the image, its universal map and the person's `vector`."""
-        return [self.method] if self.refiner is None else [str(self.refiner.info["recipe"]), self.combine]
+        if self.refiner is None:
+            return [self.method] if self.content is None else [self.method, self.gallery.profile]
+        return [str(self.refiner.info["recipe"]), self.combine]
 
     def vector(self, user: str) -> F32:
         """What maps of a person are made from: the embedding, or the viewing profile if the study uses profiles.
@@ -151,7 +170,7 @@ class Predictor:
         """Take in somebody who is not in the stored gallery, or has another embedding there; nothing is stored."""
         with self._lock:
             others = tuple(p for p in self.gallery.people if p.user != person.user)
-            self.gallery = Gallery((*others, person), self.gallery.model)
+            self.gallery = replace(self.gallery, people=(*others, person))
             for users in [u for u in self._kernels if person.user in u]:
                 del self._kernels[users]
 
@@ -203,7 +222,8 @@ class Predictor:
         """Maps ``(n, H, W)`` of n people of one image at map size, from its universal map; the trunk runs once."""
         if self.refiner is None:
             profiles = [torch.from_numpy(self.vector(user)) for user in users]
-            return np.stack([profiled(usm[None], profile)[0] for profile in profiles])
+            content = None if self.content is None else self.content(torch.from_numpy(small[None]))
+            return np.stack([profiled(usm[None], profile, content)[0] for profile in profiles])
         universal = torch.from_numpy(np.ascontiguousarray(usm, np.float32))[None].to(self.where)
         rgb = torch.from_numpy(small[None]).to(self.where) if self.refiner.net.channels == 4 else None
         delta = self._fast(scene_input(rgb, universal), self._kernels_of(tuple(users)))[0]  # (n, 15, 20)

@@ -1,4 +1,4 @@
-"""Viewing profiles: eleven numbers that turn a universal map into a person's, fitted to a few of the person's maps.
+"""Viewing profiles: a dozen numbers that turn a universal map into a person's, fitted to a few of the person's maps.
 
 What people differ in and what shows in any few pairs is simple: how far to a side their gaze (or its calibration) lies,
 how wide it spreads, where on the picture they dwell, how exclusively they look at what everybody looks at. A profile
@@ -6,7 +6,10 @@ how wide it spreads, where on the picture they dwell, how exclusively they look 
 G(d, σ) a blur with shift d, x and y in −1 … 1 and one cell a fortieth of the width:
 
 ``L = B + (G(θ_shift, 0.7) − G(0, 0.7))·B + θ_sharp·(G(0, 1.5) − 1)·B + θ_spread·(G(0, 4) − 1)·B``
-``P ∝ max(L, B/20)^exp(θ_power) · exp(θ_x·x + θ_y·y + θ_xx·x² + θ_yy·y² + θ_xy·x·y) + exp(θ_floor − 5)``
+``P ∝ max(L, B/20)^exp(θ_power) · exp(θ_x·x + θ_y·y + θ_xx·x² + θ_yy·y² + θ_xy·x·y + Σ θ_k·C_k) + exp(θ_floor − 5)``
+
+The maps C tell what is where in the image, along the few directions that people's looks differ in (`gazepipe.content`);
+without them a profile has eleven numbers.
 
 θ is the maximum of a posterior: the measures that count (KLD − 2·CC − SIM − 5·AUC) over the person's pairs, and a
 normal prior that training users' own profiles give. So a person with few pairs is taken to be like other people.
@@ -19,6 +22,8 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from gazepipe.content import FIT_SIZE, ContentNet
 
 __all__ = [
     "FIT_SIZE",
@@ -37,16 +42,13 @@ __all__ = [
 ]
 
 #: Raised whenever profiles change for the same data and settings.
-VERSION = 2
+VERSION = 3
 
-#: The numbers of a profile, in order.
+#: The numbers of a profile, in order; weights of content follow.
 PARAMETERS = ("x", "y", "xx", "yy", "xy", "shift_x", "shift_y", "sharp", "spread", "power", "floor")
 
 #: Universal maps that profiles start from are the mean over everybody, the person included, or over everybody else.
 SOURCES = ("mean", "leave_one_out")
-
-#: Height and width that profiles are fitted at; they act at any size.
-FIT_SIZE = (30, 40)
 
 #: What the order of cells (`order`) counts in the loss. Without it, a blur that helps the heights spoils the order.
 ORDER_WEIGHT = 5.0
@@ -95,8 +97,10 @@ def _parts(usm: Tensor) -> _Parts:
     return _Parts(base, still, sharper - base, wider - base, torch.stack([x, y, x * x, y * y, x * y]))
 
 
-def _shape(parts: _Parts, profiles: Tensor) -> Tensor:
+def _shape(parts: _Parts, profiles: Tensor, content: Tensor | None) -> Tensor:
     tilt = torch.einsum("up,phw->uhw", profiles[:, :5], parts.grid)[:, None]
+    if content is not None:
+        tilt = tilt + torch.einsum("uk,unkhw->unhw", profiles[:, len(PARAMETERS) :], content)
     sharp, spread, power, floor = (profiles[:, i, None, None, None] for i in range(7, 11))
     linear = parts.base + _blurred(parts.base, profiles[:, 5], profiles[:, 6], 0.7) - parts.still
     linear = linear + sharp * parts.sharper + spread * parts.wider
@@ -106,7 +110,7 @@ def _shape(parts: _Parts, profiles: Tensor) -> Tensor:
     return shaped / shaped.mean((2, 3), keepdim=True)
 
 
-def reshape_maps(usm: Tensor, profiles: Tensor) -> Tensor:
+def reshape_maps(usm: Tensor, profiles: Tensor, content: Tensor | None = None) -> Tensor:
     """Personal maps from universal ones.
 
     Parameters
@@ -114,14 +118,19 @@ def reshape_maps(usm: Tensor, profiles: Tensor) -> Tensor:
     usm
         Universal maps ``(users, n, H, W)``, not negative, each with some mass.
     profiles
-        ``(users, len(PARAMETERS))``.
+        ``(users, len(PARAMETERS) + k)``.
+    content
+        What is in the images, ``(users, n, k, h, w)`` of any size; None: it does not count, whatever its weights.
 
     Returns
     -------
     torch.Tensor
         ``(users, n, H, W)``, positive, mean 1.
     """
-    return _shape(_parts(usm), profiles)
+    if content is not None and content.shape[-2:] != usm.shape[-2:]:
+        larger = F.interpolate(content.flatten(0, 1), usm.shape[-2:], mode="bilinear", align_corners=False)
+        content = larger.view(*content.shape[:3], *usm.shape[-2:])
+    return _shape(_parts(usm), profiles, content)
 
 
 def map_loss(prediction: Tensor, truth: Tensor, cc_weight: float = 2.0) -> Tensor:
@@ -183,6 +192,7 @@ def fit_profiles(
     mean: Tensor,
     precision: Tensor,
     there: Tensor | None = None,
+    content: Tensor | None = None,
     *,
     steps: int = 40,
     rate: float = 0.08,
@@ -195,16 +205,18 @@ def fit_profiles(
     usm, psm
         ``(users, n, H, W)``.
     mean, precision
-        Of the prior, ``(len(PARAMETERS),)``; precision in units of the loss summed over pairs.
+        Of the prior, ``(len(PARAMETERS) + k,)``; precision in units of the loss summed over pairs.
     there
         Which pairs count, ``(users, n)`` of 0 and 1; all if None.
+    content
+        What is in the images, ``(users, n, k, *FIT_SIZE)``; None: nothing is known of it, its weights stay the mean's.
     order_weight
         See `profile_loss`.
 
     Returns
     -------
     torch.Tensor
-        ``(users, len(PARAMETERS))``.
+        ``(users, len(PARAMETERS) + k)``.
     """
     parts, truth = _parts(_small(usm)), _small(psm)
     looks = looks_of(truth)
@@ -213,7 +225,7 @@ def fit_profiles(
     for step in range(steps):
         for group in optimiser.param_groups:
             group["lr"] = rate * (1 - step / steps)
-        each = profile_loss(_shape(parts, profiles), truth, looks, order_weight)  # (users, n)
+        each = profile_loss(_shape(parts, profiles, content), truth, looks, order_weight)  # (users, n)
         loss = (each if there is None else each * there).sum()
         loss = loss + 0.5 * ((profiles - mean).square() * precision).sum()
         optimiser.zero_grad(set_to_none=True)
@@ -223,25 +235,39 @@ def fit_profiles(
 
 
 class ProfileNet(nn.Module):
-    """What training users' profiles say about people's: mean and precision of the prior.
+    """What training users' profiles say about people's: mean and precision of the prior, and what of images counts.
 
     There is one prior for each universal map in `SOURCES`: a map with the person's own in it needs another profile
     than one without.
+
+    Parameters
+    ----------
+    content
+        Directions of image content that profiles weigh, k; 0: images do not count.
     """
 
     mean: Tensor
     precision: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, content: int = 0) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.zeros(len(SOURCES), len(PARAMETERS)))
-        self.register_buffer("precision", torch.ones(len(SOURCES), len(PARAMETERS)))
+        p = len(PARAMETERS) + content
+        self.register_buffer("mean", torch.zeros(len(SOURCES), p))
+        self.register_buffer("precision", torch.ones(len(SOURCES), p))
+        self.content = ContentNet(content) if content else None
 
-    def fit(self, source: str, usm: Tensor, psm: Tensor, there: Tensor | None = None) -> Tensor:
-        """Profiles from pairs ``(users, n, H, W)``, ``(users, len(PARAMETERS))``."""
+    @property
+    def directions(self) -> int:
+        """Directions of image content that profiles weigh."""
+        return 0 if self.content is None else len(self.content.weight)
+
+    def fit(
+        self, source: str, usm: Tensor, psm: Tensor, there: Tensor | None = None, content: Tensor | None = None
+    ) -> Tensor:
+        """Profiles from pairs ``(users, n, H, W)`` and content ``(users, n, k, *FIT_SIZE)``, ``(users, 11 + k)``."""
         row = SOURCES.index(source)
-        return fit_profiles(usm, psm, self.mean[row], self.precision[row], there)
+        return fit_profiles(usm, psm, self.mean[row], self.precision[row], there, content)
 
-    def forward(self, usm: Tensor, profiles: Tensor) -> Tensor:
+    def forward(self, usm: Tensor, profiles: Tensor, content: Tensor | None = None) -> Tensor:
         """Personal maps, as `reshape_maps`."""
-        return reshape_maps(usm, profiles)
+        return reshape_maps(usm, profiles, content)

@@ -23,7 +23,7 @@ from gazepipe.corpus import Corpus, Split, draw_split
 from gazepipe.errors import ConfigError, NothingToDoError, StoreError
 from gazepipe.models import load_model, model_recipe, save_model
 from gazepipe.profile import VERSION as profile_version
-from gazepipe.profiling import train_profile
+from gazepipe.profiling import content_backbone, knows_content, train_profile
 from gazepipe.recipe import Recipe
 from gazepipe.stage_plan import StagePlan
 from gazepipe.stored_corpus import corpus_digest, load_corpus
@@ -223,8 +223,15 @@ def _train(study: Study, where: torch.device, *, preset: str | None, force: bool
         return result, sizes
 
     def profile(checkpoint: Checkpoint) -> tuple[Trained, dict[str, Any]]:
-        section = config.refiner
-        return train_profile(corpus, split, section, seed=config.seed, progress=lambda *p: tell("profile", *p)), {}
+        result = train_profile(
+            corpus,
+            split,
+            config.refiner,
+            backbone=content_backbone(corpus, config),
+            seed=config.seed,
+            progress=lambda *p: tell("profile", *p),
+        )
+        return result, {"content": result.net.directions}
 
     def universal(checkpoint: Checkpoint) -> tuple[Trained, dict[str, Any]]:
         return train_predictor(
@@ -263,12 +270,13 @@ def _recipes(study: Study, config: StudyConfig, corpus: Corpus) -> dict[str, Rec
     others = others_digests(study, config.embedding)
     found = {"embedding": Recipe("train-embedding", VERSION, {**common, "embedding": section}, data | others)}
     # How maps are made of it afterwards does not change the network.
-    section = config.refiner.model_dump(mode="json", exclude={"combine", "method", "multicnn"})
+    section = config.refiner.model_dump(mode="json", exclude={"combine", "method", "multicnn", "content"})
     inputs = {**data, "embedding": found["embedding"].digest}
     found["refiner"] = Recipe("train-refiner", VERSION, {**common, "refiner": section}, inputs)
     if config.refiner.multicnn:
         found["multicnn"] = Recipe("train-multicnn", VERSION, {**common, "refiner": section}, data)
     form = {"m": config.refiner.m, "profile": profile_version}
+    form["content"] = config.refiner.content if knows_content(corpus, config) else 0
     found["profile"] = Recipe("train-profile", VERSION, {**common, **form}, data)
     if corpus.images is not None:
         # Maps of others do not change the network; which network "auto" means depends on what is installed.

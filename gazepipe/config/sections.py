@@ -228,7 +228,10 @@ class RefinerConfig(Section):
     pool: Count = Field(100, description="embeddings made for each user")
     usm: Literal["mean", "leave_one_out"] = Field("mean", description="universal map that is refined")
     method: Literal["network", "profile"] = Field(
-        "network", description="of prediction; profile: eleven numbers fitted to the person's maps, without a network"
+        "network", description="of prediction; profile: a few numbers fitted to the person's maps, without a network"
+    )
+    content: int = Field(
+        8, ge=0, description="directions of image content that profiles weigh, made with [universal] backbone; 0: none"
     )
     combine: Literal["add", "gated"] = Field(
         "gated", description="of universal and discrepancy map; add: the paper's sum; gated: only where anybody looks"

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import torch
 
 from gazepipe.baselines import multicnn_maps
+from gazepipe.content import Scenes
 from gazepipe.corpus import Corpus, Split
 from gazepipe.predict import predict_maps
 from gazepipe.profile import SOURCES
@@ -95,6 +96,11 @@ class Tested:
         return dict.fromkeys(GROUPS, by_user["leave_one_out"]) | by_user
 
     @cached_property
+    def content(self) -> Scenes:
+        """What is in the images, as far as profiles weigh it."""
+        return Scenes(self.networks["profile"].content, self.corpus)
+
+    @cached_property
     def _mean(self) -> F32:
         return self.corpus.usm(range(len(self.corpus.users)))[0]
 
@@ -163,7 +169,9 @@ def _refined(combine: str) -> Maps:
 
 def _profile(group: str) -> Maps:
     def make(tested: Tested, user: int, seen: I64, usm: F32, embeddings: F32) -> F32 | None:
-        return profiled(usm, tested.profiles[group][user]) if "profile" in tested.networks else None
+        if "profile" not in tested.networks:
+            return None
+        return profiled(usm, tested.profiles[group][user], tested.content.of(seen))
 
     return make
 

@@ -16,6 +16,7 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ from gazepipe.build import maps_in_memory
 from gazepipe.enrol import Enrolment
 from gazepipe.errors import InputError, NothingToDoError, StimulusError
 from gazepipe.models import load_model
+from gazepipe.profile import ProfileNet
 from gazepipe.profiling import profiles_of
 from gazepipe.recording import EyeSamples, Recording
 from gazepipe.stored_corpus import load_corpus, scanpath_of
@@ -296,11 +298,17 @@ class LiveEnrolment:
             self.user, "live", self.embedding, self.n_pairs, nan, "", nan, nan, nan, profile=self._profile()
         )
 
+    @cached_property
+    def _profile_net(self) -> ProfileNet:
+        net: ProfileNet = load_model(self.study, "profile").net
+        return net
+
     def _profile(self) -> F32 | None:
         if not self.study.model_file("profile").is_file():
             return None
-        net = load_model(self.study, "profile").net
         shown = np.array(sorted(self._features), np.int64)
-        profiles: F32 = profiles_of(net, "leave_one_out", self.corpus, [self._guest], [shown], self._reference).numpy()
+        profiles: F32 = profiles_of(
+            self._profile_net, "leave_one_out", self.corpus, [self._guest], [shown], self._reference
+        ).numpy()
         own: F32 = profiles[0]
         return own
