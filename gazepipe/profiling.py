@@ -45,7 +45,7 @@ _AT_ONCE = 1600
 #: How strong the prior may be, as multiples of what the training users' scatter says.
 _STRENGTHS = (0.125, 0.25, 0.5, 1.0)
 #: The same of the weights of content, which counts in the loss by more than chance if it is to be used at all.
-_CONTENT_STRENGTHS = (0.25, 0.5, 1.0, 2.0)
+_CONTENT_STRENGTHS = (0.125, 0.25, 0.5, 1.0, 2.0)
 #: What directions of content are learned from: principal components, images that these are made from, and images,
 #: training users and pairs of each that are weighed by; and the precision of the components' weights, per pair.
 _COMPONENTS, _PICTURES, _IMAGES, _USERS, _WEIGHED, _COMPONENT_PRECISION = 48, 128, 320, 64, 320, 0.625

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,17 +11,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gazepipe import metrics
+from gazepipe import Predictor, load_gallery, metrics
 from gazepipe.backbone import CHANNELS, EfficientNetLite0, installed_weights, load_backbone
-from gazepipe.config import RefinerConfig, StudyConfig
+from gazepipe.build import build_psm
+from gazepipe.config import RefinerConfig, StudyConfig, load_config, template
 from gazepipe.content import FIT_SIZE, ContentNet, Scenes, combined, components_of, content_maps
 from gazepipe.corpus import Corpus, Split
-from gazepipe.errors import ConfigError
+from gazepipe.embedding import EmbeddingNet
+from gazepipe.enrol import enrol
+from gazepipe.errors import ConfigError, NothingToDoError
 from gazepipe.images import read_rgb
+from gazepipe.ingest import ingest
 from gazepipe.models import load_model, save_model
 from gazepipe.profile import PARAMETERS, ProfileNet, fit_profiles, reshape_maps
 from gazepipe.profiling import content_backbone, knows_content, profiled, profiles_of, train_profile
 from gazepipe.recipe import Recipe
+from gazepipe.simulate import simulate_study
 from gazepipe.study import Study
 
 P = len(PARAMETERS)
@@ -216,3 +221,63 @@ def test_where_there_is_nothing_to_know(corpus: Corpus, monkeypatch: pytest.Monk
     assert content_backbone(corpus, config("auto")) is None
     with pytest.raises(ConfigError, match=r"gazepipe\[backbone\]"):
         content_backbone(corpus, config("efficientnet-lite0"))
+
+
+# ---- from maps in a store to predictions -----------------------------------------------------------------------------
+
+
+@dataclass
+class Drawn:
+    """A network that nobody trained."""
+
+    net: ProfileNet | EmbeddingNet
+    history: list[dict[str, float]] = field(default_factory=list)
+    best: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+def keep_profile(study: Study, recipe: Recipe, names: dict[str, list[str]]) -> ProfileNet:
+    """Two random directions on a random backbone, as a stored network."""
+    torch.manual_seed(3)
+    net = ProfileNet(2)
+    assert net.content is not None
+    net.content.weight.normal_()
+    save_model(study, "profile", Drawn(net), recipe, arguments={"content": 2}, extra=names)  # type: ignore[arg-type]
+    return net.eval()
+
+
+def test_predictions_weigh_content_and_know_their_training(tmp_path: Path) -> None:
+    simulate_study(tmp_path / "s", users=3, images=4, rate_hz=125, seconds=1.0)
+    path = tmp_path / "s" / "gazepipe.toml"
+    config = load_config(path).model_dump(mode="json")
+    config["refiner"] |= {"method": "profile"}
+    path.write_text(template(**config), encoding="utf-8")
+    study = Study.open(tmp_path / "s")
+    assert not ingest(study).failures
+    assert not build_psm(study).failures
+    names: dict[str, list[str]] = {f"{k}_{p}": [] for k in ("users", "images") for p in ("train", "validation", "test")}
+    names["users_train"] = ["sim01", "sim02"]
+    embedding = Recipe("train-embedding", 1)
+    save_model(study, "embedding", Drawn(EmbeddingNet()), embedding, arguments={}, extra=names)  # type: ignore[arg-type]
+    net = keep_profile(study, Recipe("train-profile", 1), names)
+    enrol(study, threads=1)
+    person = load_gallery(study)["sim03"]
+    assert person.profile is not None
+    assert person.profile.shape == (P + 2,)
+    assert np.abs(person.profile[P:]).max() > 1e-3
+
+    image = study.stimuli / "scene02.png"
+    predictor = Predictor(study, threads=1)
+    small, theta = read_rgb(image, (160, 120)), torch.from_numpy(person.profile)
+    usm = predictor.universal(image, small)[0]
+    assert net.content is not None
+    expected = profiled(usm[None], theta, net.content(torch.from_numpy(small[None])))[0]
+    np.testing.assert_allclose(predictor(image, "sim03"), expected, atol=1e-5)
+    assert np.abs(profiled(usm[None], theta)[0] - expected).max() > 1e-3
+
+    # Trained again, directions are others: weights of the old ones would be silently wrong.
+    keep_profile(study, Recipe("train-profile", 2), names)
+    with pytest.raises(NothingToDoError, match="of a training before; run `gazepipe enrol` again"):
+        Predictor(study, threads=1)
+    enrol(study, threads=1)
+    assert Predictor(study, threads=1).recipe != predictor.recipe

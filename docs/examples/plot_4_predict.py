@@ -2,7 +2,7 @@
 Predict a personal map, and score it
 ====================================
 
-Where will a person look on an image they have not seen? A viewing profile, eleven numbers fitted to a few of their
+Where will a person look on an image they have not seen? A viewing profile, some numbers fitted to a few of their
 maps, turns the map of everybody else into theirs. The refiner network does the same job with an embedding and takes
 minutes to train; the profile takes seconds.
 """

@@ -253,14 +253,19 @@ def _strengths(name: str, history: list[Mapping[str, Any]], best: Mapping[str, A
 
     axes = plotting.new_axes(4.2, 3.0)
     for k, source in enumerate(dict.fromkeys(int(row["source"]) for row in history)):
-        rows = sorted((row["strength"], row["validation_loss"]) for row in history if row["source"] == source)
+        own = [row for row in history if row["source"] == source]
         what = SOURCES[source].replace("_", " ")
         style: Any = {"color": plotting.COLOURS[k], "marker": plotting.MARKERS[k], "ms": 4, "lw": 1.3}
+        rows = sorted((row["strength"], row["validation_loss"]) for row in own if "content" not in row)
         axes.plot(*zip(*rows, strict=True), label=f"universal map: {what}", **style)
+        rows = sorted((row["content"], row["validation_loss"]) for row in own if "content" in row)
+        if rows:
+            label = f"universal map: {what}, and content"
+            axes.plot(*zip(*rows, strict=True), label=label, **style | {"ls": ":", "mfc": "none"})
         kept = best.get(f"strength_{SOURCES[source]}")
         if kept is not None:
             axes.axvline(float(kept), color=plotting.COLOURS[k], lw=1, ls="--")
-    ticks = sorted({float(row["strength"]) for row in history})
+    ticks = sorted({float(row.get("content", row["strength"])) for row in history})
     axes.set_xscale("log", base=2)
     axes.set_xticks(ticks, [f"{t:g}" for t in ticks])
     axes.minorticks_off()
