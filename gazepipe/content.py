@@ -33,8 +33,8 @@ U8 = npt.NDArray[np.uint8]
 #: Height and width of content maps, and the size that profiles are fitted at; they act at any size.
 FIT_SIZE = (30, 40)
 
-#: Height and width at which the backbone sees images, whatever size they come in: its finest features are then 32 × 40.
-_INPUT = (256, 320)
+#: Height and width at which the backbone sees images, whatever size they come in: its finest features are then 60 × 80.
+_INPUT = (480, 640)
 #: Images that the backbone sees at a time.
 _AT_ONCE = 8
 

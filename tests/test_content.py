@@ -56,7 +56,7 @@ def photographs(data: Path, n: int) -> np.ndarray:
 
 
 def test_a_direction_is_a_channel_less_its_mean(backbone: EfficientNetLite0) -> None:
-    images = np.random.default_rng(0).integers(0, 256, (2, 256, 320, 3), np.uint8)  # as large as the backbone sees it
+    images = np.random.default_rng(0).integers(0, 256, (2, 480, 640, 3), np.uint8)  # as large as the backbone sees it
     taps = backbone(torch.from_numpy(images))
     net = ContentNet(2)
     net.backbone = backbone
