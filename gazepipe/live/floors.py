@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 __all__ = ["SMALLEST_NS", "FloorWatch", "Shift", "locate", "shifts"]
 
+F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
 
 #: A floor that moves by less is the network's.
@@ -24,10 +25,10 @@ SMALLEST_NS = 2_500_000
 _NEAR_NS, _FAR_NS = 2_000_000_000, 10_000_000_000
 #: Samples that a floor needs on each side, in time and in number; fewer where time goes back so far, and stays there.
 _ENOUGH_NS, _ENOUGH, _FEW, _BACK_NS = 1_000_000_000, 20, 5, 100_000_000
-#: Samples around the first one that is surely after a shift, among which it began.
+#: Samples before the first fast one among which a fall began that no leap tells of.
 _ZONE = 20
-#: A sample that takes so much longer than the fastest was held back.
-_HELD_NS = 10_000_000
+#: Log odds: that one sample's lateness gives, that a sample faster than the floor gives, and to be sure.
+_ONE_SAYS, _CANNOT, _SURE = 3.0, 50.0, 12.0
 _NEVER = np.iinfo(np.int64).max // 4
 
 
@@ -123,42 +124,52 @@ def _gone_back(device: I64, step: I64) -> npt.NDArray[np.bool_]:
 
 
 def _place(took: I64, step: I64, usual: int, by: int, floor: int, k: int, near: int) -> Shift | None:
-    """Where, from sample `k` on, a shift began that moves a floor by so much; None for a fall without a leap."""
+    """Where, near sample `k`, a shift began that moves a floor by so much; None for a fall without a leap."""
     if by < 0:
         for _ in range(2):  # the window has but touched what comes after: by how much is known there
             low = np.flatnonzero(took[k:] < floor + by / 2)
             if not low.size:
                 return None
-            sure = k + int(low[0])  # no sample was so fast before
-            by = min(by, int(took[sure : sure + near].min()) - floor)
-        # Samples that were held back, and came all at once, do not tell on which side they are.
-        zone = np.arange(max(1, sure - _ZONE * _ZONE), sure + 1)
-        apart = took[zone] - took[zone - 1] + step[zone] > usual / 4
-        fast = np.flatnonzero(apart & (took[zone] < floor + _HELD_NS))
-        zone = zone[int(fast[-_ZONE]) :] if fast.size >= _ZONE else zone
-        zone = zone[step[zone] > (-by - usual if -by > 3 * usual else usual - by / 2)]
-        if not zone.size:
-            return None
-        like = zone[np.abs(step[zone] - (usual - by)) < usual / 2]
-        return Shift(int((like if like.size else zone)[-1]), by, int(zone[0]), int(max(zone[-1], sure)), sure=True)
+            k = k + int(low[0])  # no sample was so fast before
+            by = min(by, int(took[k : k + near].min()) - floor)
     zone = np.arange(max(1, k - near // 2), min(k + near // 2, took.size))
-    low = np.flatnonzero(took[zone] < floor + by / 2)
-    first = int(zone[low[-1]]) + 1 if low.size else k
-    zone = np.arange(first, min(first + _ZONE * _ZONE, took.size))
     if not zone.size:
         return None
-    if by > 3 * usual:  # hardly another one goes back so far
-        far = zone[np.abs(step[zone] - (usual - by)) < usual]
-        if far.size:
-            return Shift(int(far[0]), by, int(far[0]), int(far[0]), sure=True)
-    fast = np.flatnonzero(took[zone] < floor + by + _HELD_NS)[:_ZONE]
-    zone = zone[: int(fast[-1]) + 1] if fast.size == _ZONE else zone[:_ZONE]
-    back = int(zone[step[zone].argmin()])
-    if by > 3 * usual and step[back] < -1.5 * usual:
-        return Shift(back, by, first, back, sure=True)
-    like = zone[np.abs(step[zone] - (usual - by)) < usual / 2]
-    at = int(like[0]) if like.size else first
-    return Shift(at, by, first, int((like if like.size else zone)[-1]), sure=bool(like.size))
+    odds = _odds(took, step, usual, by, floor, zone)
+    likely = zone[odds > odds.max() - _SURE]
+    if by < 0 and not (step[likely] > (-by - usual if -by > 3 * usual else usual - by / 2)).any():
+        return None
+    at = int(zone[odds.argmax()])
+    sure = by < 0 or bool(abs(step[at] - (usual - by)) < usual / 2)
+    return Shift(at, by, int(likely[0]), int(likely[-1]), sure)
+
+
+def _odds(took: I64, step: I64, usual: int, by: int, floor: int, zone: I64) -> F64:
+    """Log odds of each sample of a zone to be the first after a shift, up to a constant.
+
+    No sample is faster than the floor on its side. One that did not wait for the next is as likely on a side as those
+    beside the zone are so late; a step in time, the shift taken out of it, is as likely as it is there.
+    """
+    begin, end = int(zone[0]), int(zone[-1]) + 1
+    earlier, later = slice(max(1, 2 * begin - end), begin), slice(end, 2 * end - begin)
+    fresh = np.append(np.diff(took) + step[1:] > usual / 4, True)  # the next one arrived after a pause
+    late = np.sort(np.concatenate([took[earlier][fresh[earlier]] - floor, took[later][fresh[later]] - floor - by]))
+    steps = np.sort(np.concatenate([step[earlier], step[later]]))
+
+    def so_late(lateness: I64) -> F64:
+        found: F64 = np.log(late.size - np.searchsorted(late, lateness) + 0.5)
+        return found
+
+    def stepped(ns: I64) -> F64:
+        found: F64 = np.log(np.searchsorted(steps, ns + usual // 4) - np.searchsorted(steps, ns - usual // 4) + 0.5)
+        return found
+
+    old, new = took[zone] - floor, took[zone] - floor - by
+    older = np.where(fresh[zone], np.clip(so_late(old) - so_late(new), -_ONE_SAYS, _ONE_SAYS), 0.0)
+    slack = min(SMALLEST_NS, abs(by) // 4)
+    older += _CANNOT * (1.0 * (new < -slack) - (old < -slack))
+    out: F64 = np.cumsum(older) - older + stepped(step[zone] + by) - stepped(step[zone])
+    return out
 
 
 def locate(device_ns: I64, received_ns: I64, by_ns: float, begin: int, end: int) -> Shift | None:
