@@ -29,7 +29,7 @@ I64 = npt.NDArray[np.int64]
 #: A clock whose samples leap by this much was set.
 STEP_NS = 20_000_000
 #: What a measurement is off on a good network, and how much clocks drift apart: unless it is measured, and then.
-_OFF_NS, _DRIFT, _KNOWN_DRIFT = 2_000_000, 100e-6, 10e-6
+_OFF_NS, _DRIFT, _KNOWN_DRIFT = 1_000_000, 100e-6, 10e-6
 #: Shorter series say more about the network than about the drift.
 SPAN_S = 20.0
 _STEEPEST = 500e-6
@@ -132,13 +132,18 @@ class ClockMap:
     @staticmethod
     def tolerance_ns(old: Offset, new: Offset, drift: float = _DRIFT) -> float:
         """By how much two measurements of a clock that was not set may differ."""
-        return _OFF_NS + old.round_trip_ns + new.round_trip_ns + drift * (new.host_ns - old.host_ns)
+        return _OFF_NS + (old.round_trip_ns + new.round_trip_ns) / 2 + drift * (new.host_ns - old.host_ns)
 
     def split(self, part: int, at: int) -> None:
         """Begin another line with a measurement of a part: what came before it goes by another."""
         halves = self._parts[part][:at], self._parts[part][at:]
         self._parts[part : part + 1] = halves
         self._lines[part : part + 1] = map(_line, halves)
+
+    def divide(self, part: int, at: int) -> None:
+        """Have a part begin with measurement `at`, counted from the first of the part before it."""
+        self.join(part - 1)
+        self.split(part - 1, at)
 
     def join(self, part: int) -> None:
         """Take back that the clock was set after a part: both are one."""
@@ -166,6 +171,16 @@ class ClockMap:
             change = float(new.offset(new.begin_ns) - old.offset(new.begin_ns))
             out.append((a[-1].host_ns, b[0].host_ns, change))
         return out
+
+    def bound_ns(self, host_ns: I64, part: int) -> F64:
+        """By how much times of ours may be off: half a round trip, and what the clock may drift from the measurement."""
+        points, drift = self._parts[part], _KNOWN_DRIFT if self._lines[part].slope else _DRIFT / 2
+        at = np.array([p.host_ns for p in points])
+        half = np.array([p.round_trip_ns / 2 for p in points])
+        after = np.searchsorted(at, host_ns)
+        sides = (np.clip(after - 1, 0, at.size - 1), np.clip(after, 0, at.size - 1))
+        found: F64 = np.minimum(*(half[k] + drift * np.abs(host_ns - at[k]) for k in sides))
+        return found
 
     def device(self, host_ns: int) -> int:
         """Return what the device's clock shows at a time of ours, by the latest line."""

@@ -27,8 +27,10 @@ _NEAR_NS, _FAR_NS = 2_000_000_000, 10_000_000_000
 _ENOUGH_NS, _ENOUGH, _FEW, _BACK_NS = 1_000_000_000, 20, 5, 100_000_000
 #: Samples before the first fast one among which a fall began that no leap tells of.
 _ZONE = 20
-#: Log odds: that one sample's lateness gives, that a sample faster than the floor gives, and to be sure.
+#: Log odds: that one sample's lateness gives, that a sample faster than the floor gives, and to be sure of a place.
 _ONE_SAYS, _CANNOT, _SURE = 3.0, 50.0, 12.0
+#: Log odds from which samples' own times are said to leap.
+_LEAP = 4.0
 _NEVER = np.iinfo(np.int64).max // 4
 
 
@@ -135,17 +137,16 @@ def _place(took: I64, step: I64, usual: int, by: int, floor: int, k: int, near: 
     zone = np.arange(max(1, k - near // 2), min(k + near // 2, took.size))
     if not zone.size:
         return None
-    odds = _odds(took, step, usual, by, floor, zone)
+    odds, leap = _odds(took, step, usual, by, floor, zone)
     likely = zone[odds > odds.max() - _SURE]
     if by < 0 and not (step[likely] > (-by - usual if -by > 3 * usual else usual - by / 2)).any():
         return None
-    at = int(zone[odds.argmax()])
-    sure = by < 0 or bool(abs(step[at] - (usual - by)) < usual / 2)
-    return Shift(at, by, int(likely[0]), int(likely[-1]), sure)
+    at = int(odds.argmax())
+    return Shift(int(zone[at]), by, int(likely[0]), int(likely[-1]), by < 0 or bool(leap[at] > _LEAP))
 
 
-def _odds(took: I64, step: I64, usual: int, by: int, floor: int, zone: I64) -> F64:
-    """Log odds of each sample of a zone to be the first after a shift, up to a constant.
+def _odds(took: I64, step: I64, usual: int, by: int, floor: int, zone: I64) -> tuple[F64, F64]:
+    """Log odds of each sample of a zone to be the first after a shift, up to a constant; and what its step gives.
 
     No sample is faster than the floor on its side. One that did not wait for the next is as likely on a side as those
     beside the zone are so late; a step in time, the shift taken out of it, is as likely as it is there.
@@ -168,8 +169,8 @@ def _odds(took: I64, step: I64, usual: int, by: int, floor: int, zone: I64) -> F
     older = np.where(fresh[zone], np.clip(so_late(old) - so_late(new), -_ONE_SAYS, _ONE_SAYS), 0.0)
     slack = min(SMALLEST_NS, abs(by) // 4)
     older += _CANNOT * (1.0 * (new < -slack) - (old < -slack))
-    out: F64 = np.cumsum(older) - older + stepped(step[zone] + by) - stepped(step[zone])
-    return out
+    leap = stepped(step[zone] + by) - stepped(step[zone])
+    return np.cumsum(older) - older + leap, leap
 
 
 def locate(device_ns: I64, received_ns: I64, by_ns: float, begin: int, end: int) -> Shift | None:
@@ -191,14 +192,15 @@ def locate(device_ns: I64, received_ns: I64, by_ns: float, begin: int, end: int)
     good = np.flatnonzero(off < min(abs(by_ns) / 2, off.min() + SMALLEST_NS))
     if not good.size:
         return None
-    # A fall is seen from so far ahead as a floor looks; a rise is told by its first.
-    k = begin + int(good[0])
+    # A rise is told by its first sample; a fall is seen from so far ahead as a floor looks.
+    k = begin + int(good[0] if by_ns > 0 else good[good.size // 2])
     floor = int(took[max(low, k - near) : k].min())
-    shift = _place(took, step, usual, round(by_ns), floor, k, near)
-    if shift is None and by_ns < 0:
-        fast = np.flatnonzero(took[k:] < floor + by_ns / 2)
+    by = int(rise[good].max() if by_ns > 0 else rise[k - begin])  # floors tell better than two measurements by how much
+    shift = _place(took, step, usual, by, floor, k, near)
+    if shift is None and by < 0:
+        fast = np.flatnonzero(took[k:] < floor + by / 2)
         at = k + int(fast[0]) if fast.size else k
-        shift = Shift(at, round(by_ns), max(1, at - _ZONE), at, sure=False)
+        shift = Shift(at, by, max(1, at - _ZONE), at, sure=False)
     return shift
 
 

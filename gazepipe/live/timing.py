@@ -29,6 +29,8 @@ I64 = npt.NDArray[np.int64]
 _REPORT_NS = 10_000_000_000
 #: Samples that came so near to a step may have overtaken others, across it.
 _REACH = 8
+#: Times that may be off by less are as good as told.
+_GOOD_NS = 2_000_000
 #: A step this large is no network's.
 _LARGE_NS = 100_000_000
 
@@ -76,6 +78,9 @@ def time_samples(device_ns: I64, received_ns: I64, points: Sequence[Offset]) -> 
     clock = ClockMap(points)
     doubts: list[Doubt] = []
     cuts = _cuts(device_ns, received_ns, clock, doubts)
+    for cut in cuts:
+        if cut.part:
+            _sort(clock, cut.part, int(received_ns[cut.shift.at]))
     host = np.empty(device_ns.size, np.int64)
     guessed = not len(clock)
     bounds = list(pairwise([0, *(c.shift.at for c in cuts), device_ns.size]))
@@ -108,8 +113,11 @@ def _cuts(device: I64, received: I64, clock: ClockMap, doubts: list[Doubt]) -> l
     j = 0
     while j < len(clock.changes):
         before, after, change = clock.changes[j]
-        here = [s for s in left if before < received[s.at] < after + _REPORT_NS]
-        near = [s for s in here if abs(s.by_ns - change) < abs(change) / 2]
+        # What the measurement before the change had to do with a small one, it may not have told yet.
+        earlier = clock.parts[j][-2].host_ns if len(clock.parts[j]) > 1 else before
+        alike = [s for s in left if abs(s.by_ns - change) < abs(change) / 2]
+        spans = ((before, after + _REPORT_NS), (earlier, before))
+        near = next(filter(None, ([s for s in alike if a < received[s.at] < b] for a, b in spans)), [])
         begin = max([int(np.searchsorted(received, before, "right")), *(s.at + 1 for s in matched.values())])
         end = int(np.searchsorted(received, after + _REPORT_NS))
         shift = min(near, key=lambda s: abs(s.by_ns - change)) if near else locate(device, received, change, begin, end)
@@ -160,6 +168,32 @@ def _judge(shift: Shift, received: I64, clock: ClockMap, cuts: list[_Cut], doubt
     cuts.append(_Cut(shift, together + 1))
 
 
+def _far(host: I64, clock: ClockMap, part: int, begin: int) -> list[Doubt]:
+    """Samples, the first of which is `begin`, that no measurement of their part tells well enough."""
+    off = clock.bound_ns(host, part)
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], off > _GOOD_NS, [False]])))
+    return [Doubt(begin + i, begin + j, int(off[i:j].max())) for i, j in edges.reshape(-1, 2).tolist()]
+
+
+def _sort(clock: ClockMap, part: int, at_ns: int) -> None:
+    """Have a part begin with the first measurement that is the clock's after it was set.
+
+    Those after the samples' shift are; of those shortly before, which saw what samples had yet to follow, each that lies
+    nearer to them than to those long before.
+    """
+    points = [*clock.parts[part - 1], *clock.parts[part]]
+    first = sum(p.host_ns <= at_ns for p in points)
+    sure = sum(p.host_ns <= at_ns - _REPORT_NS for p in points)
+    if not 0 < first < len(points):
+        return
+    new = points[first].offset_ns
+    for k in range(max(sure, 1), first):
+        if abs(points[k].offset_ns - new) < abs(points[k].offset_ns - points[k - 1].offset_ns):
+            first = k
+            break
+    clock.divide(part, first)
+
+
 def _time_run(
     host: I64,
     device: I64,
@@ -188,10 +222,12 @@ def _time_run(
         if k == own or (nearest and abs(floors[k] - floors[own]) < min(nearest) / 2):
             if floors[k] >= -STEP_NS:
                 host[i:j] = received[i:j] - late[k]
+                doubts.extend(_far(host[i:j], clock, part, i))
                 continue
             # No sample arrives before it was taken: from there on the clock was another.
             first = i + int(np.argmax(late[k] < -STEP_NS))
             host[i:first] = received[i:first] - late[k][: first - i]
+            doubts.extend(_far(host[i:first], clock, part, i))
             i, floor = first, 0
         else:
             floor = max(floors[own], 0)
