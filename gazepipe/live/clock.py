@@ -173,14 +173,20 @@ class ClockMap:
         return out
 
     def bound_ns(self, host_ns: I64, part: int) -> F64:
-        """By how much times of ours may be off: half a round trip, and what the clock may drift from the measurement."""
-        points, drift = self._parts[part], _KNOWN_DRIFT if self._lines[part].slope else _DRIFT / 2
+        """By how much times of ours may be off: half a round trip, and what the clock may have drifted from there.
+
+        A mean of measurements is off by the mean of that; of a line, the nearest one tells.
+        """
+        points = self._parts[part]
         at = np.array([p.host_ns for p in points])
         half = np.array([p.round_trip_ns / 2 for p in points])
+        if not self._lines[part].slope:
+            mean: F64 = half.mean() + _DRIFT / 2 * np.mean([np.abs(host_ns - t) for t in at.tolist()], axis=0)
+            return mean
         after = np.searchsorted(at, host_ns)
-        sides = (np.clip(after - 1, 0, at.size - 1), np.clip(after, 0, at.size - 1))
-        found: F64 = np.minimum(*(half[k] + drift * np.abs(host_ns - at[k]) for k in sides))
-        return found
+        sides = [np.clip(k, 0, at.size - 1) for k in (after - 1, after)]
+        nearest: F64 = np.minimum(*(half[k] + _KNOWN_DRIFT * np.abs(host_ns - at[k]) for k in sides))
+        return nearest
 
     def device(self, host_ns: int) -> int:
         """Return what the device's clock shows at a time of ours, by the latest line."""

@@ -134,7 +134,7 @@ def _place(took: I64, step: I64, usual: int, by: int, floor: int, k: int, near: 
                 return None
             k = k + int(low[0])  # no sample was so fast before
             by = min(by, int(took[k : k + near].min()) - floor)
-    zone = np.arange(max(1, k - near // 2), min(k + near // 2, took.size))
+    zone = np.arange(max(1, k - near), min(k + near, took.size))
     if not zone.size:
         return None
     odds, leap = _odds(took, step, usual, by, floor, zone)
@@ -195,7 +195,7 @@ def locate(device_ns: I64, received_ns: I64, by_ns: float, begin: int, end: int)
     # A rise is told by its first sample; a fall is seen from so far ahead as a floor looks.
     k = begin + int(good[0] if by_ns > 0 else good[good.size // 2])
     floor = int(took[max(low, k - near) : k].min())
-    by = int(rise[good].max() if by_ns > 0 else rise[k - begin])  # floors tell better than two measurements by how much
+    by = int(np.median(rise[good]))  # floors tell better than two measurements by how much
     shift = _place(took, step, usual, by, floor, k, near)
     if shift is None and by < 0:
         fast = np.flatnonzero(took[k:] < floor + by / 2)
