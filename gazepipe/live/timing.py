@@ -27,8 +27,8 @@ I64 = npt.NDArray[np.int64]
 
 #: Samples follow a clock that was set with the next report of the stream.
 _REPORT_NS = 10_000_000_000
-#: Samples that came so near to a step may have overtaken others, across it.
-_REACH = 8
+#: Samples that came so near to a step may have overtaken others, across it; and how many tell how late others are.
+_REACH, _BESIDE = 8, 200
 #: Times that may be off by less are as good as told.
 _GOOD_NS = 2_000_000
 #: A step this large is no network's.
@@ -96,13 +96,10 @@ def time_samples(device_ns: I64, received_ns: I64, points: Sequence[Offset]) -> 
         guessed |= _time_run(host, device_ns, received_ns, clock, part, spans, cuts[run[0] : run[-1]], doubts)
     for cut in cuts:
         s = cut.shift
+        jump = int(host[s.at] - device_ns[s.at] - host[s.at - 1] + device_ns[s.at - 1])
         if s.last > s.first:
-            doubts.append(Doubt(s.first, s.last, abs(s.by_ns)))
-        begin = max(s.at - _REACH, 0)
-        turned = begin + np.flatnonzero(np.diff(host[begin : s.at + _REACH]) < 0)
-        if turned.size:  # in order of arrival, so that one side's may stand on the other
-            first, last = max(int(turned[0]) - 2, 0), min(int(turned[-1]) + 4, host.size)
-            doubts.append(Doubt(first, last, abs(s.by_ns)))
+            doubts.append(Doubt(s.first, s.last, max(abs(s.by_ns), abs(jump))))
+        doubts.extend(_overtaken(host, received_ns, s.at, jump))
     return Times(host, np.array([c.shift.at for c in cuts], np.int64), sorted(doubts, key=lambda d: d.begin), guessed)
 
 
@@ -166,6 +163,26 @@ def _judge(shift: Shift, received: I64, clock: ClockMap, cuts: list[_Cut], doubt
     clock.split(together, k + 1)
     cuts[:] = [_Cut(c.shift, c.part + (c.part > together) if c.part is not None else None) for c in cuts]
     cuts.append(_Cut(shift, together + 1))
+
+
+def _overtaken(host: I64, received: I64, at: int, jump: int) -> list[Doubt]:
+    """Samples near a step that would come more in their turn on its other side, where their times move by `jump`."""
+    low, high = max(at - _REACH, 0), min(at + _REACH, host.size)
+    fastest = int((received - host)[max(0, low - _BESIDE) : high + _BESIDE].min())
+    own, other = host[low:high], host[low:high] + np.where(np.arange(low, high) < at, jump, -jump)
+    can = received[low:high] - other >= fastest - _GOOD_NS
+    found: list[Doubt] = []
+    for k, n in ((k, n) for n in range(1, _REACH // 2) for k in range(high - low - n + 1)):
+        moved = own.copy()
+        moved[k : k + n] = other[k : k + n]
+        if can[k : k + n].all() and _disorder(moved) < _disorder(own):
+            found.append(Doubt(low + k, low + k + n, abs(jump)))
+    return found
+
+
+def _disorder(times: I64) -> int:
+    """By how much times are behind others that came before them, in all."""
+    return int((np.maximum.accumulate(times) - times).sum())
 
 
 def _far(host: I64, clock: ClockMap, part: int, begin: int) -> list[Doubt]:
