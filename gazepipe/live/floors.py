@@ -97,7 +97,7 @@ def shifts(device_ns: I64, received_ns: I64) -> list[Shift]:
         sides = np.minimum(index - start, n - index)
         falls = (rise <= -SMALLEST_NS) & (step[part] > usual - rise / 2)
         rises = (rise >= SMALLEST_NS) & (step[part] < usual / 2)
-        hidden = (after_far[part] - before >= SMALLEST_NS) & (n - index >= near)
+        hidden = (after_far[part] - before >= SMALLEST_NS) & (n - index >= enough)
         some = np.flatnonzero(
             ((sides >= enough) & (falls | rises | hidden)) | ((sides >= _FEW) & gone_back[part] & (rise > _BACK_NS / 2))
         )

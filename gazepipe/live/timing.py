@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -37,11 +37,15 @@ _LARGE_NS = 100_000_000
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """Samples from `begin` to before `end`, in order of arrival, may be off by up to `by_ns` in either direction."""
+    """Samples from `begin` to before `end`, in order of arrival, may be off by up to `by_ns` in either direction.
+
+    `far` is whether it is because they are far from any measurement, which adds to other doubts.
+    """
 
     begin: int
     end: int
     by_ns: int
+    far: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +104,9 @@ def time_samples(device_ns: I64, received_ns: I64, points: Sequence[Offset]) -> 
         if s.last > s.first:
             doubts.append(Doubt(s.first, s.last, max(abs(s.by_ns), abs(jump))))
         doubts.extend(_overtaken(host, received_ns, s.at, jump))
+    for k, a in enumerate(doubts[:]):
+        both = ((max(a.begin, b.begin), min(a.end, b.end), b) for b in doubts[k + 1 :] if a.far != b.far)
+        doubts.extend(Doubt(i, j, a.by_ns + b.by_ns) for i, j, b in both if i < j)
     return Times(host, np.array([c.shift.at for c in cuts], np.int64), sorted(doubts, key=lambda d: d.begin), guessed)
 
 
@@ -172,11 +179,11 @@ def _overtaken(host: I64, received: I64, at: int, jump: int) -> list[Doubt]:
     own, other = host[low:high], host[low:high] + np.where(np.arange(low, high) < at, jump, -jump)
     can = received[low:high] - other >= fastest - _GOOD_NS
     found: list[Doubt] = []
-    for k, n in ((k, n) for n in range(1, _REACH // 2) for k in range(high - low - n + 1)):
+    for i, j in combinations(range(high - low + 1), 2):
         moved = own.copy()
-        moved[k : k + n] = other[k : k + n]
-        if can[k : k + n].all() and _disorder(moved) < _disorder(own):
-            found.append(Doubt(low + k, low + k + n, abs(jump)))
+        moved[i:j] = other[i:j]
+        if j - i < _REACH // 2 and can[i:j].all() and _disorder(moved) < _disorder(own):
+            found.append(Doubt(low + i, low + j, abs(jump)))
     return found
 
 
@@ -189,13 +196,13 @@ def _far(host: I64, clock: ClockMap, part: int, begin: int) -> list[Doubt]:
     """Samples, the first of which is `begin`, that no measurement of their part tells well enough."""
     off = clock.bound_ns(host, part)
     edges = np.flatnonzero(np.diff(np.concatenate([[False], off > _GOOD_NS, [False]])))
-    return [Doubt(begin + i, begin + j, int(off[i:j].max())) for i, j in edges.reshape(-1, 2).tolist()]
+    return [Doubt(begin + i, begin + j, int(off[i:j].max()), far=True) for i, j in edges.reshape(-1, 2).tolist()]
 
 
 def _sort(clock: ClockMap, part: int, at_ns: int) -> None:
     """Have a part begin with the first measurement that is the clock's after it was set.
 
-    Those after the samples' shift are; of those shortly before, which saw what samples had yet to follow, each that lies
+    Those after the samples' shift are; of those shortly before, which saw what samples had yet to follow, each that is
     nearer to them than to those long before.
     """
     points = [*clock.parts[part - 1], *clock.parts[part]]
