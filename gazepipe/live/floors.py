@@ -134,9 +134,10 @@ def _place(took: I64, step: I64, usual: int, by: int, floor: int, k: int, near: 
                 return None
             k = k + int(low[0])  # no sample was so fast before
             by = min(by, int(took[k : k + near].min()) - floor)
-    zone = np.arange(max(1, k - near), min(k + near, took.size))
-    if not zone.size:
+    if k >= took.size:
         return None
+    # At an end, a part of what there is has to tell how late samples are.
+    zone = np.arange(max(1, k - near, k // 2), min(k + near, (k + took.size + 1) // 2 + 1, took.size))
     odds, leap = _odds(took, step, usual, by, floor, zone)
     likely = zone[odds > odds.max() - _SURE]
     if by < 0 and not (step[likely] > (-by - usual if -by > 3 * usual else usual - by / 2)).any():
