@@ -162,7 +162,7 @@ def _judge(shift: Shift, received: I64, clock: ClockMap, cuts: list[_Cut], doubt
     last = part.index(old)
     soon = [k for k in range(last + 1) if k == last or part[k + 1].host_ns > at - _REPORT_NS]
     changes = {k: new.offset_ns - part[k].offset_ns for k in soon}
-    k = next((k for k in reversed(soon) if abs(changes[k] - shift.by_ns) < abs(changes[k])), last)
+    k = min(reversed(soon), key=lambda k: abs(changes[k] - shift.by_ns))
     change, off, bound = abs(changes[k]), abs(changes[k] - shift.by_ns), clock.tolerance_ns(part[k], new)
     # Where both would fit, two lines are right whatever it was: each has measurements of its own.
     if off >= bound or (off >= change and change >= bound):
