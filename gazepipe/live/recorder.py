@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gazepipe.live.beside import TellsMore
 from gazepipe.live.clock import STEP_NS, ClockMap, measure
 from gazepipe.live.floors import FloorWatch
 from gazepipe.live.recording import SessionWriter
@@ -27,7 +28,7 @@ I64 = npt.NDArray[np.int64]
 #: What is kept in memory for looking at it live; all of it is on disk.
 KEEP_S = 900.0
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 5.0
-_SYNC_S = 1.0
+_SYNC_S, _BESIDE_S = 1.0, 0.1
 _TAGS_NEEDED = 3
 #: The first measurements follow each other soon, so that the drift is known; and how often a moved floor asks for one.
 _SOON_S, _ASK_S = 5.0, 2.0
@@ -149,8 +150,11 @@ class Recorder:
     # ---- samples -----------------------------------------------------------------------------------------------------
 
     def _record(self) -> None:
-        heard = time.monotonic()
+        heard = beside = time.monotonic()
         while not self._stop.is_set():
+            if time.monotonic() > beside + _BESIDE_S:
+                beside = time.monotonic()
+                self._take_beside()
             try:
                 batch = self.source.read(0.1)
             except EOFError:
@@ -172,6 +176,7 @@ class Recorder:
                 self._reconnect(f"{self.source.name}: no samples for {self.silence_s:g} s.")
                 heard = time.monotonic()
         # What came while the last batch was written.
+        self._take_beside()
         try:
             batch = self.source.read(0.0)
         except (EOFError, SourceError):
@@ -201,6 +206,15 @@ class Recorder:
         if self.listen is not None:
             self.listen(host, x, y)
 
+    def _take_beside(self) -> None:
+        """Write down what the device tells beside gaze."""
+        if not isinstance(self.source, TellsMore):
+            return
+        for name, records in self.source.beside().items():
+            if records.size:
+                records["host_ns"] = self.clock.host(records["device_ns"])
+                self.writer.put_beside(name, records)
+
     def _flagged(self, batch: SampleBatch) -> SampleBatch:
         """Flag gaps, and have the clock measured where it looks as if it had been set."""
         device, received = batch.device_ns, batch.received_ns
@@ -229,11 +243,16 @@ class Recorder:
         self.lost += 1
         self.writer.log("lost", host_ns(), why=why)
         wait = _FIRST_WAIT_S
+        renew = getattr(self.source, "renew", None)
         while not self._stop.is_set():
             with self._lock:
-                self.source.close()
+                self._take_beside()
                 try:
-                    self.source.open()
+                    if renew is None:
+                        self.source.close()
+                        self.source.open()
+                    else:
+                        renew()
                 except SourceError:
                     pass
                 else:
