@@ -29,7 +29,8 @@ I64 = npt.NDArray[np.int64]
 KEEP_S = 900.0
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 5.0
 _SYNC_S, _BESIDE_S = 1.0, 0.1
-_TAGS_NEEDED = 3
+#: Batches whose way to the disk is remembered.
+_LATENCIES = 100_000
 #: The first measurements follow each other soon, so that the drift is known; and how often a moved floor asks for one.
 _SOON_S, _ASK_S = 5.0, 2.0
 
@@ -98,6 +99,7 @@ class Recorder:
         self.tags = self.pictures = 0
         self.lost = self.reconnected = self.gaps = 0
         self.behind_ns = 0  # by how much the latest sample arrived after its time
+        self.kept_after_ns: deque[int] = deque(maxlen=_LATENCIES)  # from a sample's arrival until it is written
         self.ended = False
         self.failure: BaseException | None = None
         self.unsent: deque[tuple[int, str, int]] = deque()  # number, name, time of ours
@@ -200,6 +202,7 @@ class Recorder:
             off = (x < 0) | (y < 0) | (x >= self.screen_px[0]) | (y >= self.screen_px[1])
         batch = batch.with_gaze(batch.x_px, batch.y_px, np.where(off, SampleFlag.OFF_SCREEN, 0).astype(np.uint8))
         self.writer.put(batch, host, x, y)
+        self.kept_after_ns.append(host_ns() - int(batch.received_ns[0]))
         worn = (batch.flags & int(SampleFlag.NOT_WORN)) == 0
         x, y = (np.where(worn, v, np.float32(np.nan)).astype(np.float32) for v in (x, y))
         self.seen.add(host, x, y, batch.flags)

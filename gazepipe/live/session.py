@@ -224,6 +224,10 @@ class LabSession:
         finally:
             self.source.close()
         try:
+            kept_after = np.array(self.recorder.kept_after_ns, np.int64)
+            if kept_after.size:
+                ms = {f"p{p}_ms": round(float(np.percentile(kept_after, p)) / 1e6, 3) for p in (50, 99)}
+                self.recorder.writer.log("latency", host_ns(), of="arrival to file", **ms)
             self.recorder.writer.log(
                 "end",
                 host_ns(),

@@ -65,7 +65,8 @@ def read(path: Path, config: StudyConfig) -> Recording:
     -------
     Recording
         One eye, ``"cyclopean"``; `columns` has ``"flags"`` (`gazepipe.live.source.SampleFlag`). Messages are the
-        session's events. Where times are uncertain, `meta` has ``"clock_uncertain"``: from, to (ms), by how much (ms).
+        session's events. Where times are uncertain, `meta` has ``"clock_uncertain"``: from, to (ms), by how much (ms);
+        ``"latency_ms"`` has the median and the 99th percentile of each part of a sample's way.
 
     Raises
     ------
@@ -107,6 +108,7 @@ def read(path: Path, config: StudyConfig) -> Recording:
         np.where(there, x, np.float32(np.nan)), np.where(there, y, np.float32(np.nan)), records["pupil_mm"].copy()
     )
     meta = _meta(about, log, origin)
+    meta["latency_ms"] = _latencies(records["received_ns"] - host, log)
     if uncertain:
         meta["clock_uncertain"] = [[(a - origin) / 1e6, (b - origin) / 1e6, by / 1e6] for a, b, by in uncertain]
     if not mapped:
@@ -251,6 +253,20 @@ def _flag_gaps(
         warnings.append(
             f"about {missing} samples are missing in {after.size} gaps, the longest of {step.max() / 1e6:.0f} ms"
         )
+    return out
+
+
+def _latencies(late_ns: I64, log: list[dict[str, Any]]) -> dict[str, list[float]]:
+    """Median and 99th percentile of the way of a sample, in ms.
+
+    From its time, by the tracker's clock, until it arrived, which is known as well as the clocks are; and from there
+    until it was in the session's file, where the session came to its end.
+    """
+    out = {"tracker to arrival": np.round(np.percentile(late_ns / 1e6, [50, 99]), 3).tolist()}
+    for entry in log:
+        values = [entry.get(f"p{p}_ms") for p in (50, 99)]
+        if entry["kind"] == "latency" and all(isinstance(v, float) for v in values):
+            out[str(entry.get("of", ""))] = values
     return out
 
 
