@@ -101,6 +101,9 @@ class SessionWriter:
             part.replace(folder / SESSION)
             self._data, self._log = self._open(SAMPLES), self._open(LOG)
             self._beside: dict[str, int] = {}
+        except FileExistsError:
+            msg = f"{folder}: a session of this name is there already; begin again, or give the session another label."
+            raise StorageError(msg) from None
         except OSError as error:
             raise self._failed(error) from None
 
