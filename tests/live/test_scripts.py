@@ -75,6 +75,7 @@ def test_what_a_session_cannot_do_is_said(small_study: SmallStudy) -> None:
     result = gazepipe(*study, "--device", "fake", "--screen", "none", "--points", "0")
     assert result.exit_code == 3
     assert "broken.png" in result.output
+    (small_study.root / "img" / "broken.png").unlink()
     assert not list(small_study.root.rglob("u1_ses-*"))  # it is said before anything is recorded
     assert "needs a recording; name it with --replay" in gazepipe(*study, "--device", "replay").output
     with pytest.raises(ConfigError, match="device 'nose' is not known"):
@@ -89,12 +90,10 @@ def test_one_person_has_one_spelling_before_anything_is_ingested(small_study: Sm
     assert result.exit_code == 2
     assert "user 'P01': the study already has recordings of 'p01'" in result.output
     study = small_study.open()
-    with LabSession(
-        study, user="p01", source=SimulatedSource(study.config.screen.screen()), session="ses-1"
-    ) as session:
-        second = LabSession(study, user="p01", source=session.source, session="ses-1")
-        with pytest.raises(StorageError, match=r"a session of this name is there already"):
-            second.__enter__()
+    here = study.config.screen.screen()
+    first, second = (LabSession(study, user="p01", source=SimulatedSource(here), session="ses-1") for _ in range(2))
+    with first, pytest.raises(StorageError, match=r"a session of this name is there already"):
+        second.__enter__()
 
 
 def test_what_was_lost_is_said_when_it_was_and_at_the_end(small_study: SmallStudy) -> None:
