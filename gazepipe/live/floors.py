@@ -10,11 +10,12 @@ better or worse moves it, too, so that this is a suspicion: measurements of the 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["SMALLEST_NS", "FloorWatch", "Shift", "locate", "shifts"]
+__all__ = ["SMALLEST_NS", "FloorWatch", "Shift", "locate", "shifts", "unsteady"]
 
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
@@ -107,11 +108,11 @@ def shifts(device_ns: I64, received_ns: I64) -> list[Shift]:
         k = begin + int(some[0])
         floor = int(before[k - begin])
         by = int(after_near[k : k + near // 2].max()) - floor if rise[k - begin] > 0 else int(rise[k - begin])
-        shift = _place(took, step, usual, by, floor, k, near)
+        shift = _place(took, step, usual, by, floor, k, near, start)
         if shift is not None:
             found.append(shift)
             start = shift.at
-            begin = max(shift.last, start + _FEW) + 1
+            begin = max(begin, shift.last, start + _FEW) + 1
         else:
             begin = k + 1
     return found
@@ -125,8 +126,11 @@ def _gone_back(device: I64, step: I64) -> npt.NDArray[np.bool_]:
     return out
 
 
-def _place(took: I64, step: I64, usual: int, by: int, floor: int, k: int, near: int) -> Shift | None:
-    """Where, near sample `k`, a shift began that moves a floor by so much; None for a fall without a leap."""
+def _place(took: I64, step: I64, usual: int, by: int, floor: int, k: int, near: int, start: int = 0) -> Shift | None:
+    """Where, near sample `k` and after `start`, a shift began that moves a floor by so much.
+
+    None for a fall without a leap.
+    """
     if by < 0:
         for _ in range(2):  # the window has but touched what comes after: by how much is known there
             low = np.flatnonzero(took[k:] < floor + by / 2)
@@ -137,7 +141,7 @@ def _place(took: I64, step: I64, usual: int, by: int, floor: int, k: int, near: 
     if k >= took.size:
         return None
     # At an end, a part of what there is has to tell how late samples are.
-    zone = np.arange(max(1, k - near, k // 2), min(k + near, (k + took.size + 1) // 2 + 1, took.size))
+    zone = np.arange(max(start + 1, k - near, (start + k) // 2), min(k + near, (k + took.size + 1) // 2 + 1, took.size))
     odds, leap = _odds(took, step, usual, by, floor, zone)
     likely = zone[odds > odds.max() - _SURE]
     if by < 0 and not (step[likely] > (-by - usual if -by > 3 * usual else usual - by / 2)).any():
@@ -203,6 +207,18 @@ def locate(device_ns: I64, received_ns: I64, by_ns: float, begin: int, end: int)
         at = k + int(fast[0]) if fast.size else k
         shift = Shift(at, by, max(1, at - _ZONE), at, sure=False)
     return shift
+
+
+def unsteady(took_ns: I64, usual_ns: int, seconds: float = 2.0) -> int:
+    """By how much the floor of some seconds differs from the one before: less cannot be told from the network.
+
+    0 where samples are too few to tell.
+    """
+    size = max(_ENOUGH, round(seconds * 1e9 / usual_ns)) if usual_ns else 0
+    if not size or took_ns.size < 2 * size:
+        return 0
+    floors = [int(took_ns[k : k + size].min()) for k in range(0, took_ns.size - size + 1, size)]
+    return max(abs(b - a) for a, b in pairwise(floors))
 
 
 class FloorWatch:

@@ -31,8 +31,9 @@ _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 5.0
 _SYNC_S, _BESIDE_S = 1.0, 0.1
 #: Batches whose way to the disk is remembered.
 _LATENCIES = 100_000
-#: The first measurements follow each other soon, so that the drift is known; and how often a moved floor asks for one.
-_SOON_S, _ASK_S = 5.0, 2.0
+#: The first measurements follow each other soon, so that the drift is known; how often a moved floor asks for one; and
+#: how old the last one may be at the end.
+_SOON_S, _ASK_S, _LAST_S = 5.0, 2.0, 0.5
 
 
 class Seen:
@@ -290,7 +291,7 @@ class Recorder:
                 pace = min(2 * pace, self.clock_s)
                 next_clock = time.monotonic() + pace
             if stopping:
-                if time.monotonic() > self._measured + _SOON_S:  # so that the last samples lie between two
+                if time.monotonic() > self._measured + _LAST_S:  # so that the last samples lie between two
                     self._measure()
                 self._log_mapper()
                 return

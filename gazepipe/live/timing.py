@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gazepipe.live.clock import STEP_NS, ClockMap, Offset
-from gazepipe.live.floors import SMALLEST_NS, Shift, locate, shifts
+from gazepipe.live.floors import SMALLEST_NS, Shift, locate, shifts, unsteady
 
 __all__ = ["Doubt", "Times", "time_samples"]
 
@@ -29,6 +29,8 @@ I64 = npt.NDArray[np.int64]
 _REPORT_NS = 10_000_000_000
 #: Samples that came so near to a step may have overtaken others, across it; and how many tell how late others are.
 _REACH, _BESIDE = 8, 200
+#: Samples beside a place whose floor is looked at.
+_STEADY = 800
 #: Times that may be off by less are as good as told.
 _GOOD_NS = 2_000_000
 #: A step this large is no network's.
@@ -104,6 +106,10 @@ def time_samples(device_ns: I64, received_ns: I64, points: Sequence[Offset]) -> 
         if s.last > s.first:
             doubts.append(Doubt(s.first, s.last, max(abs(s.by_ns), abs(jump))))
         doubts.extend(_overtaken(host, received_ns, s.at, jump))
+        if cut.part:
+            doubts.extend(_hidden(received_ns - device_ns, received_ns, clock, cut))
+    if len(clock):
+        doubts.extend(_outside(received_ns - host, received_ns, clock))
     for k, a in enumerate(doubts[:]):
         both = ((max(a.begin, b.begin), min(a.end, b.end), b) for b in doubts[k + 1 :] if a.far != b.far)
         doubts.extend(Doubt(i, j, a.by_ns + b.by_ns) for i, j, b in both if i < j)
@@ -170,6 +176,37 @@ def _judge(shift: Shift, received: I64, clock: ClockMap, cuts: list[_Cut], doubt
     clock.split(together, k + 1)
     cuts[:] = [_Cut(c.shift, c.part + (c.part > together) if c.part is not None else None) for c in cuts]
     cuts.append(_Cut(shift, together + 1))
+
+
+def _hidden(took: I64, received: I64, clock: ClockMap, cut: _Cut) -> list[Doubt]:
+    """All samples about a step that measurements tell of, if the floor beside the place that was found is no steadier.
+
+    Nothing comes in time on a computer that starves; and a wrong place leaves a floor that is not even.
+    """
+    at, (before, after, change) = cut.shift.at, clock.changes[(cut.part or 1) - 1]
+    sides = took[max(0, at - _STEADY) : at], took[at : at + _STEADY]
+    if max(unsteady(side, _usual(received)) for side in sides) <= abs(change) / 2:
+        return []
+    ends = np.searchsorted(np.maximum.accumulate(received), (before, after + _REPORT_NS))
+    return [Doubt(int(ends[0]), int(ends[1]), round(abs(change)))]
+
+
+def _outside(late: I64, received: I64, clock: ClockMap) -> list[Doubt]:
+    """Samples before the first and after the last measurement, if the floor there would hide a clock that was set."""
+    points = [p for part in clock.parts for p in part]
+    order = np.maximum.accumulate(received)
+    first, last = np.searchsorted(order, points[0].host_ns), np.searchsorted(order, points[-1].host_ns, "right")
+    found = []
+    for begin, end in ((0, int(first)), (int(last), late.size)):
+        near = late[max(0, begin - _STEADY) if begin else 0 : end + (0 if begin else _STEADY)]
+        if begin < end and unsteady(near, _usual(received)) > _GOOD_NS:
+            found.append(Doubt(begin, end, 2 * unsteady(near, _usual(received), 0.5)))
+    return found
+
+
+def _usual(received: I64) -> int:
+    """Time between two samples, as they come."""
+    return int((received[-1] - received[0]) / (received.size - 1)) if received.size > 1 else 0
 
 
 def _overtaken(host: I64, received: I64, at: int, jump: int) -> list[Doubt]:
@@ -257,6 +294,8 @@ def _time_run(
             floor = max(floors[own], 0)
         guessed = True
         host[i:j] = device[i:j] + int((received[i:j] - device[i:j]).min()) - floor
-        by = [*(b for b in nearest if b < _LARGE_NS), SMALLEST_NS + floor]
-        doubts.append(Doubt(i, j, max(by)))
+        by = max([*(b for b in nearest if b < _LARGE_NS), SMALLEST_NS + floor])
+        # Where floors move by themselves, none of the shifts need be the clock's.
+        shaky = max(unsteady(received[a:b] - device[a:b], _usual(received), 0.5) for a, b in spans)
+        doubts.append(Doubt(i, j, by if shaky < _LARGE_NS / 10 else sum(nearest) + shaky + floor))
     return guessed

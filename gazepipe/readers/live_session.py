@@ -13,6 +13,7 @@ that it found are the recording's own events; `beside` returns all of it, the mo
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,9 @@ def read(path: Path, config: StudyConfig) -> Recording:
         warnings.append(f"{live.LOG}: {bad_lines} damaged lines were left out")
     doubts: list[Doubt] = []
     host, steps = to_host(records, log, own_clock=bool(about["own_clock"]), warnings=warnings, doubts=doubts)
-    uncertain = [[int(host[d.begin : d.end].min()), int(host[d.begin : d.end].max()), d.by_ns] for d in doubts]
+    off = np.zeros(host.size, np.int64)
+    for doubt in doubts:
+        off[doubt.begin : doubt.end] = np.maximum(off[doubt.begin : doubt.end], doubt.by_ns)
     told, broken = read_beside(path, EYE_EVENTS)
     if broken:
         warnings.append(f"{EYE_EVENTS}: {broken} damaged records were left out")
@@ -94,23 +97,27 @@ def read(path: Path, config: StudyConfig) -> Recording:
     order = order[np.append(True, np.diff(host[order]) > 0)]
     if order.size < records.size:
         warnings.append(f"{records.size - order.size} samples came twice and were taken once")
-    records, host = records[order], host[order]
+    records, host, off = records[order], host[order], off[order]
     if about["space"] == "scene" and not steps.size:  # pictures and samples of two clocks do not go together
         records = session_log.again(records, log, path / live.LOG, warnings)
     origin = int(host[0])
     flags = _flag_gaps(records["flags"], host, float(about["rate_hz"]), np.flatnonzero(np.isin(order, steps)), warnings)
     mapped = about["space"] == "screen" or bool(np.isfinite(records["screen_x_px"]).any())
     names = ("screen_x_px", "screen_y_px") if mapped else ("x_px", "y_px")
-    off = (flags & int(SampleFlag.NOT_WORN)) > 0
-    x, y = (np.where(off, np.float32(np.nan), records[name]).astype(np.float32) for name in names)
+    bare = (flags & int(SampleFlag.NOT_WORN)) > 0
+    x, y = (np.where(bare, np.float32(np.nan), records[name]).astype(np.float32) for name in names)
     there = np.isfinite(x) & np.isfinite(y)
     eye = EyeSamples(
         np.where(there, x, np.float32(np.nan)), np.where(there, y, np.float32(np.nan)), records["pupil_mm"].copy()
     )
     meta = _meta(about, log, origin)
     meta["latency_ms"] = _latencies(records["received_ns"] - host, log)
-    if uncertain:
-        meta["clock_uncertain"] = [[(a - origin) / 1e6, (b - origin) / 1e6, by / 1e6] for a, b, by in uncertain]
+    if off.any():
+        runs = np.flatnonzero(np.diff(off, prepend=0, append=0))
+        spans = [(a, b) for a, b in pairwise(runs.tolist()) if off[a]]
+        meta["clock_uncertain"] = [
+            [(host[a] - origin) / 1e6, (host[b - 1] - origin) / 1e6, off[a] / 1e6] for a, b in spans
+        ]
     if not mapped:
         meta["coordinates"] = "scene"
         warnings.append(SCENE_WARNING)

@@ -200,6 +200,31 @@ def test_samples_long_after_the_only_measurement_are_uncertain() -> None:
     assert not often.doubts
 
 
+@pytest.mark.parametrize("late_first", [False, True])
+@pytest.mark.parametrize("step_ms", [20, -20])
+def test_a_computer_that_starves_knows_no_place_and_says_so(step_ms: int, late_first: bool) -> None:
+    """Samples come tens to hundreds of ms late, never in time for a second, so that no floor tells of 20 ms.
+
+    Measurements tell that the clock was set, between them; or, where the first one comes too late, nothing does.
+    """
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        n, first = 2400, 900
+        true = np.arange(n) * 5 * MS
+        device = true + 7 * SECOND
+        device[first:] += step_ms * MS
+        seconds = np.interp(np.arange(n), np.arange(0, n + 100, 100), rng.uniform(10, 300, n // 100 + 1))
+        received = np.maximum.accumulate(true + ((seconds + rng.exponential(40, n)) * MS).astype(np.int64))
+        lost = rng.random(n) < 0.2
+        points = measured(int(true[first]), step_ms * MS, *((5.5, 11.9) if late_first else (0, 5.5, 11.9)))
+        times = time_samples(device[~lost], received[~lost], points)
+        allowed = np.zeros(n)
+        for doubt in times.doubts:
+            inside = np.flatnonzero(~lost)[doubt.begin : doubt.end]
+            allowed[inside] = np.maximum(allowed[inside], doubt.by_ns)
+        assert (np.abs(times.host_ns - true[~lost]) <= allowed[~lost] + 2 * MS).all(), seed
+
+
 def test_where_a_measured_step_is() -> None:
     """Half a second before the end a floor tells little; a measurement at the end tells the size."""
     rng = np.random.default_rng(3)
