@@ -324,7 +324,7 @@ class LabSession:
             try:
                 yield path, trial
             finally:
-                if trial.onset_ns and not trial.offset_ns and self._open:
+                if trial.onset_ns and not trial.offset_ns and self._open and self.recorder.failure is None:
                     trial.end()
 
     def show(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import re
 import sys
 import types
@@ -19,6 +21,7 @@ from gazepipe.errors import ConfigError, StorageError
 from gazepipe.live import neon
 from gazepipe.live.devices import open_device
 from gazepipe.live.presenter import OpenCVPresenter, SilentPresenter, canvas
+from gazepipe.live.recording import RECORD
 from gazepipe.live.session import LabSession
 from gazepipe.live.simulated import SimulatedSource
 from gazepipe.readers import read_recording
@@ -139,6 +142,26 @@ def test_a_session_that_is_broken_off_tells_where_it_is(
     result = gazepipe("session", *options)
     assert result.exit_code == 5
     assert re.search(r"session: ended early; 0 images, \d+ samples, in ", result.output)
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+def test_a_full_disk_is_said_in_one_sentence(small_study: SmallStudy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is full while the first image is there, which then has no end in the log."""
+    small_study.image("one.png")
+    real = os.write
+
+    def full(file: int, data: bytes) -> int:
+        if len(data) % RECORD.itemsize == 0 and os.fstat(file).st_size > 550 * RECORD.itemsize:
+            raise OSError(28, "No space left on device")
+        return real(file, data)
+
+    monkeypatch.setattr(os, "write", full)
+    options = ["--study", small_study.root, "--screen", "none", "--points", "0", "--user", "u1", "--device", "fake"]
+    result = gazepipe("session", *options, "--seconds", "3")
+    monkeypatch.undo()
+    gc.collect()
+    assert result.exit_code == 7
+    assert re.search(r"session: ended early; 0 images, \d+ samples, in .*\n.*No space left on device", result.output)
 
 
 def test_without_windows_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
