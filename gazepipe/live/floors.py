@@ -107,7 +107,8 @@ def shifts(device_ns: I64, received_ns: I64) -> list[Shift]:
             continue
         k = begin + int(some[0])
         floor = int(before[k - begin])
-        by = int(after_near[k : k + near // 2].max()) - floor if rise[k - begin] > 0 else int(rise[k - begin])
+        full = k + max(1, min(near, n - k) // 2)  # of the last samples alone, the fastest may be late
+        by = int(after_near[k:full].max()) - floor if rise[k - begin] > 0 else int(rise[k - begin])
         shift = _place(took, step, usual, by, floor, k, near, start)
         if shift is not None:
             found.append(shift)
@@ -172,7 +173,7 @@ def _odds(took: I64, step: I64, usual: int, by: int, floor: int, zone: I64) -> t
 
     old, new = took[zone] - floor, took[zone] - floor - by
     older = np.where(fresh[zone], np.clip(so_late(old) - so_late(new), -_ONE_SAYS, _ONE_SAYS), 0.0)
-    slack = min(SMALLEST_NS, abs(by) // 4)
+    slack = min(max(SMALLEST_NS, abs(by) // 8), abs(by) // 4)
     older += _CANNOT * (1.0 * (new < -slack) - (old < -slack))
     leap = stepped(step[zone] + by) - stepped(step[zone])
     return np.cumsum(older) - older + leap, leap
