@@ -42,7 +42,7 @@ _ALIKE, _ALIKE_NS = 3, 1_000_000
 class Offset:
     """One measurement: at `host_ns`, our clock was `offset_ns` ahead of the device's (all ns).
 
-    `round_trip_ns` is the fastest round trip, half of which bounds the error; `n` how many were made.
+    `round_trip_ns` is the mean of the fastest round trips, half of which bounds the error; `n` is how many were made.
     """
 
     host_ns: int
@@ -72,7 +72,7 @@ def measure(echoes: ClockEchoes) -> Offset:
     offset = middle - ((echoes.device_ns[best] - sent[0]) + echoes.grain_ns / 2)
     # Where the clock was set meanwhile, those afterwards count.
     same = np.abs(offset - offset[np.argmax(sent)]) <= STEP_NS
-    return Offset(int(sent[0] + middle[same].mean()), float(offset[same].mean()), int(took[best][same][0]), n)
+    return Offset(int(sent[0] + middle[same].mean()), float(offset[same].mean()), int(took[best][same].mean()), n)
 
 
 @dataclass(frozen=True, slots=True)
