@@ -100,16 +100,9 @@ def time_samples(device_ns: I64, received_ns: I64, points: Sequence[Offset]) -> 
         part = part if run[0] == 0 else cuts[run[0] - 1].part or 0
         spans = [bounds[k] for k in run]
         guessed |= _time_run(host, device_ns, received_ns, clock, part, spans, cuts[run[0] : run[-1]], doubts)
-    for cut in cuts:
-        s = cut.shift
-        jump = int(host[s.at] - device_ns[s.at] - host[s.at - 1] + device_ns[s.at - 1])
-        if s.last > s.first:
-            doubts.append(Doubt(s.first, s.last, max(abs(s.by_ns), abs(jump))))
-        doubts.extend(_overtaken(host, received_ns, s.at, jump))
-        if cut.part:
-            doubts.extend(_hidden(received_ns - device_ns, received_ns, clock, cut))
+    doubts += _beside_cuts(host, device_ns, received_ns, clock, cuts)
     if len(clock):
-        doubts.extend(_outside(received_ns - host, received_ns, clock))
+        doubts += _outside(received_ns - host, received_ns, clock)
     for k, a in enumerate(doubts[:]):
         both = ((max(a.begin, b.begin), min(a.end, b.end), b) for b in doubts[k + 1 :] if a.far != b.far)
         doubts.extend(Doubt(i, j, a.by_ns + b.by_ns) for i, j, b in both if i < j)
@@ -176,6 +169,20 @@ def _judge(shift: Shift, received: I64, clock: ClockMap, cuts: list[_Cut], doubt
     clock.split(together, k + 1)
     cuts[:] = [_Cut(c.shift, c.part + (c.part > together) if c.part is not None else None) for c in cuts]
     cuts.append(_Cut(shift, together + 1))
+
+
+def _beside_cuts(host: I64, device: I64, received: I64, clock: ClockMap, cuts: list[_Cut]) -> list[Doubt]:
+    """Samples that may be on the other side of a step than they were taken to be."""
+    found: list[Doubt] = []
+    for cut in cuts:
+        s = cut.shift
+        jump = int(host[s.at] - device[s.at] - host[s.at - 1] + device[s.at - 1])
+        if s.last > s.first:
+            found.append(Doubt(s.first, s.last, max(abs(s.by_ns), abs(jump))))
+        found.extend(_overtaken(host, received, s.at, jump))
+        if cut.part:
+            found.extend(_hidden(received - device, received, clock, cut))
+    return found
 
 
 def _hidden(took: I64, received: I64, clock: ClockMap, cut: _Cut) -> list[Doubt]:
