@@ -109,8 +109,14 @@ def check_found(study: Study, folder: Path, user: str, session: str) -> None:
     Raises
     ------
     ConfigError
-        If [ingest] user_pattern or exclude have it so.
+        If [ingest] user_pattern or exclude have it so, or a recording that is there already, ingested or not, is of a
+        user whose name differs in its spelling only.
     """
+    others = {j.user for j in jobs_below(study)[0]} if study.recordings.is_dir() else set()
+    for other in sorted(others):
+        if fold(other) == fold(user) and other != user:
+            msg = f"user {user!r}: the study already has recordings of {other!r}; use one spelling for one person."
+            raise ConfigError(msg)
     config, name = study.config.ingest, folder.relative_to(study.recordings).as_posix()
     if _matches(folder.name, config.exclude):
         why = f"[ingest] exclude {list(config.exclude)} leaves it out"

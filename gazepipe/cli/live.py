@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = ["session"]
 
+#: An image with less of its gaze is told of; so many are named at the end.
+_ENOUGH, _NAMED = 0.7, 5
+
 
 @command(
     examples=[
@@ -92,14 +95,14 @@ def session(
     """Record a person who looks at images: checks, validation, each image for some seconds.
 
     The recording is a folder in the study's folder of recordings, which `ingest` reads like any other. Escape ends the
-    session; what was recorded until then is kept, as it is after Ctrl-C.
+    session; what was recorded until then is kept, as it is after Ctrl-C or an error, and its folder is named.
     """
     import random
 
-    from gazepipe.errors import NothingToDoError
+    from gazepipe.errors import GazepipeError, NothingToDoError
     from gazepipe.live.devices import open_device
     from gazepipe.live.presenter import open_presenter
-    from gazepipe.live.session import LabSession
+    from gazepipe.live.session import LabSession, check_images
     from gazepipe.stimuli import SUFFIXES
 
     study = open_study(folder, config, to)
@@ -110,6 +113,7 @@ def session(
         raise NothingToDoError(msg)
     random.Random(seed).shuffle(files)
     files = files[:count]
+    check_images(files)
     source = open_device(device, study, address=address, replay=replay, scene=layout is not None)
     size = (study.config.screen.width_px, study.config.screen.height_px)
     mapper, frame = (None, None) if layout is None else _by_markers(layout, source)
@@ -120,6 +124,8 @@ def session(
         from gazepipe.live.enrolment import LiveEnrolment
 
         person = LiveEnrolment(study, user, files, target=stop_at or 2.0)
+    live: LabSession | None = None
+    done: list[tuple[str, float]] = []
     try:
         with LabSession(study, user=user, source=source, mapper=mapper) as live:
             report = live.check()
@@ -132,14 +138,21 @@ def session(
                 poor = f"; more than [enrol] max_accuracy_deg = {most:g}: calibrate again"
                 advice = "" if found.accuracy_deg <= most else poor
                 say(ctx, f"validation: accuracy {found.accuracy_deg:.2f}°, RMS-S2S {found.rms_s2s_deg:.2f}°{advice}.")
-            after = None if person is None else partial(_taken_in, ctx, live, person)
-            done = live.show(presenter, files, seconds, after=after)
+            live.show(presenter, files, seconds, after=partial(_after, ctx, live, person, done))
+    except KeyboardInterrupt:
+        click.echo(f"gazepipe: interrupted; {_kept(live, done)}", err=True)
+        ctx.exit(130)
+    except GazepipeError:
+        if live is not None and live.folder.is_dir():
+            say(ctx, f"session: ended early; {_kept(live, done)}")
+        raise
     finally:
         presenter.close()
         if mapper is not None:
             mapper.close()
-    recorder = live.recorder
-    say(ctx, f"session: {done} images, {recorder.writer.samples} samples, in {live.folder}.")
+    say(ctx, f"session: {_kept(live, done)}")
+    for line in _losses(live, done, len(files)):
+        say(ctx, f"note: {line}")
     if enrol:
         _into_gallery(ctx, study, live)
 
@@ -157,6 +170,49 @@ def _by_markers(path: Path, source: Any) -> tuple[LiveMapper, Any]:
     screen = load_layout(path)
     picture = frame(screen, skip_beside=True)[..., 2::-1].copy()
     return LiveMapper(screen, source.camera, background=True), picture
+
+
+def _kept(live: LabSession | None, done: list[tuple[str, float]]) -> str:
+    """What was recorded, and where it is."""
+    if live is None or not live.folder.is_dir():
+        return "nothing was recorded."
+    images = "1 image" if len(done) == 1 else f"{len(done)} images"
+    return f"{images}, {live.recorder.writer.samples} samples, in {live.folder}."
+
+
+def _losses(live: LabSession, done: list[tuple[str, float]], wanted: int) -> list[str]:
+    """What the person beside the screen has to know before the next one comes."""
+    recorder, said = live.recorder, []
+    if recorder.lost:
+        times = "once" if recorder.lost == 1 else f"{recorder.lost} times"
+        back = "and is back" if recorder.reconnected == recorder.lost else "and was away at the end"
+        said.append(f"the connection was lost {times}, {back}.")
+    poor = [f"{name} ({share:.0%})" for name, share in done if share < _ENOUGH]
+    if poor:
+        more = ", …" if len(poor) > _NAMED else ""
+        said.append(f"little gaze for {len(poor)} of {len(done)} images: {', '.join(poor[:_NAMED])}{more}.")
+    if recorder.ended and len(done) < wanted:
+        said.append(f"the recording that was replayed was over before {wanted - len(done)} of {wanted} images.")
+    return said
+
+
+def _after(
+    ctx: click.Context,
+    live: LabSession,
+    person: LiveEnrolment | None,
+    done: list[tuple[str, float]],
+    trial: Trial,
+) -> bool:
+    """Remember a presentation that is over; returns whether more are needed."""
+    figures = trial.live  # now: what is in memory is of the last minutes only
+    if live.source.space == "screen" or live.mapper is not None:
+        share = 1 - figures.loss
+    else:
+        share = figures.samples / max(live.source.expected(trial.onset_ns, trial.offset_ns), 1.0)
+    done.append((trial.image.name, share))
+    if share < _ENOUGH:
+        say(ctx, f"{trial.image.name}: only {share:.0%} of its gaze came.")
+    return True if person is None else _taken_in(ctx, live, person, trial)
 
 
 def _taken_in(ctx: click.Context, live: LabSession, person: LiveEnrolment, trial: Trial) -> bool:

@@ -29,7 +29,7 @@ I64 = npt.NDArray[np.int64]
 #: A clock whose samples leap by this much was set.
 STEP_NS = 20_000_000
 #: What a measurement is off on a good network, and how much clocks drift apart: unless it is measured, and then.
-_OFF_NS, _DRIFT, _KNOWN_DRIFT = 2_000_000, 100e-6, 10e-6
+_OFF_NS, _DRIFT, _KNOWN_DRIFT = 1_000_000, 100e-6, 10e-6
 #: Shorter series say more about the network than about the drift.
 SPAN_S = 20.0
 _STEEPEST = 500e-6
@@ -42,7 +42,7 @@ _ALIKE, _ALIKE_NS = 3, 1_000_000
 class Offset:
     """One measurement: at `host_ns`, our clock was `offset_ns` ahead of the device's (all ns).
 
-    `round_trip_ns` is the fastest round trip, half of which bounds the error; `n` how many were made.
+    `round_trip_ns` is the mean of the fastest round trips, half of which bounds the error; `n` is how many were made.
     """
 
     host_ns: int
@@ -72,7 +72,7 @@ def measure(echoes: ClockEchoes) -> Offset:
     offset = middle - ((echoes.device_ns[best] - sent[0]) + echoes.grain_ns / 2)
     # Where the clock was set meanwhile, those afterwards count.
     same = np.abs(offset - offset[np.argmax(sent)]) <= STEP_NS
-    return Offset(int(sent[0] + middle[same].mean()), float(offset[same].mean()), int(took[best][same][0]), n)
+    return Offset(int(sent[0] + middle[same].mean()), float(offset[same].mean()), int(took[best][same].mean()), n)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,13 +132,18 @@ class ClockMap:
     @staticmethod
     def tolerance_ns(old: Offset, new: Offset, drift: float = _DRIFT) -> float:
         """By how much two measurements of a clock that was not set may differ."""
-        return _OFF_NS + old.round_trip_ns + new.round_trip_ns + drift * (new.host_ns - old.host_ns)
+        return _OFF_NS + (old.round_trip_ns + new.round_trip_ns) / 2 + drift * (new.host_ns - old.host_ns)
 
     def split(self, part: int, at: int) -> None:
         """Begin another line with a measurement of a part: what came before it goes by another."""
         halves = self._parts[part][:at], self._parts[part][at:]
         self._parts[part : part + 1] = halves
         self._lines[part : part + 1] = map(_line, halves)
+
+    def divide(self, part: int, at: int) -> None:
+        """Have a part begin with measurement `at`, counted from the first of the part before it."""
+        self.join(part - 1)
+        self.split(part - 1, at)
 
     def join(self, part: int) -> None:
         """Take back that the clock was set after a part: both are one."""
@@ -166,6 +171,22 @@ class ClockMap:
             change = float(new.offset(new.begin_ns) - old.offset(new.begin_ns))
             out.append((a[-1].host_ns, b[0].host_ns, change))
         return out
+
+    def bound_ns(self, host_ns: I64, part: int) -> F64:
+        """By how much times of ours may be off: half a round trip, and what the clock may have drifted from there.
+
+        A mean of measurements is off by the mean of that; of a line, the nearest one tells.
+        """
+        points = self._parts[part]
+        at = np.array([p.host_ns for p in points])
+        half = np.array([p.round_trip_ns / 2 for p in points])
+        if not self._lines[part].slope:
+            mean: F64 = half.mean() + _DRIFT / 2 * np.mean([np.abs(host_ns - t) for t in at.tolist()], axis=0)
+            return mean
+        after = np.searchsorted(at, host_ns)
+        sides = [np.clip(k, 0, at.size - 1) for k in (after - 1, after)]
+        nearest: F64 = np.minimum(*(half[k] + _KNOWN_DRIFT * np.abs(host_ns - at[k]) for k in sides))
+        return nearest
 
     def device(self, host_ns: int) -> int:
         """Return what the device's clock shows at a time of ours, by the latest line."""

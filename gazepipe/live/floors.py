@@ -10,12 +10,14 @@ better or worse moves it, too, so that this is a suspicion: measurements of the 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["SMALLEST_NS", "FloorWatch", "Shift", "locate", "shifts"]
+__all__ = ["SMALLEST_NS", "FloorWatch", "Shift", "locate", "shifts", "unsteady"]
 
+F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
 
 #: A floor that moves by less is the network's.
@@ -24,10 +26,12 @@ SMALLEST_NS = 2_500_000
 _NEAR_NS, _FAR_NS = 2_000_000_000, 10_000_000_000
 #: Samples that a floor needs on each side, in time and in number; fewer where time goes back so far, and stays there.
 _ENOUGH_NS, _ENOUGH, _FEW, _BACK_NS = 1_000_000_000, 20, 5, 100_000_000
-#: Samples around the first one that is surely after a shift, among which it began.
+#: Samples before the first fast one among which a fall began that no leap tells of.
 _ZONE = 20
-#: A sample that takes so much longer than the fastest was held back.
-_HELD_NS = 10_000_000
+#: Log odds: that one sample's lateness gives, that a sample faster than the floor gives, and to be sure of a place.
+_ONE_SAYS, _CANNOT, _SURE = 3.0, 50.0, 12.0
+#: Log odds from which samples' own times are said to leap.
+_LEAP = 4.0
 _NEVER = np.iinfo(np.int64).max // 4
 
 
@@ -94,7 +98,7 @@ def shifts(device_ns: I64, received_ns: I64) -> list[Shift]:
         sides = np.minimum(index - start, n - index)
         falls = (rise <= -SMALLEST_NS) & (step[part] > usual - rise / 2)
         rises = (rise >= SMALLEST_NS) & (step[part] < usual / 2)
-        hidden = (after_far[part] - before >= SMALLEST_NS) & (n - index >= near)
+        hidden = (after_far[part] - before >= SMALLEST_NS) & (n - index >= enough)
         some = np.flatnonzero(
             ((sides >= enough) & (falls | rises | hidden)) | ((sides >= _FEW) & gone_back[part] & (rise > _BACK_NS / 2))
         )
@@ -103,12 +107,13 @@ def shifts(device_ns: I64, received_ns: I64) -> list[Shift]:
             continue
         k = begin + int(some[0])
         floor = int(before[k - begin])
-        by = int(after_near[k : k + near // 2].max()) - floor if rise[k - begin] > 0 else int(rise[k - begin])
-        shift = _place(took, step, usual, by, floor, k, near)
+        full = k + max(1, min(near, n - k) // 2)  # of the last samples alone, the fastest may be late
+        by = int(after_near[k:full].max()) - floor if rise[k - begin] > 0 else int(rise[k - begin])
+        shift = _place(took, step, usual, by, floor, k, near, start)
         if shift is not None:
             found.append(shift)
             start = shift.at
-            begin = max(shift.last, start + _FEW) + 1
+            begin = max(begin, shift.last, start + _FEW) + 1
         else:
             begin = k + 1
     return found
@@ -122,43 +127,56 @@ def _gone_back(device: I64, step: I64) -> npt.NDArray[np.bool_]:
     return out
 
 
-def _place(took: I64, step: I64, usual: int, by: int, floor: int, k: int, near: int) -> Shift | None:
-    """Where, from sample `k` on, a shift began that moves a floor by so much; None for a fall without a leap."""
+def _place(took: I64, step: I64, usual: int, by: int, floor: int, k: int, near: int, start: int = 0) -> Shift | None:
+    """Where, near sample `k` and after `start`, a shift began that moves a floor by so much.
+
+    None for a fall without a leap.
+    """
     if by < 0:
         for _ in range(2):  # the window has but touched what comes after: by how much is known there
             low = np.flatnonzero(took[k:] < floor + by / 2)
             if not low.size:
                 return None
-            sure = k + int(low[0])  # no sample was so fast before
-            by = min(by, int(took[sure : sure + near].min()) - floor)
-        # Samples that were held back, and came all at once, do not tell on which side they are.
-        zone = np.arange(max(1, sure - _ZONE * _ZONE), sure + 1)
-        apart = took[zone] - took[zone - 1] + step[zone] > usual / 4
-        fast = np.flatnonzero(apart & (took[zone] < floor + _HELD_NS))
-        zone = zone[int(fast[-_ZONE]) :] if fast.size >= _ZONE else zone
-        zone = zone[step[zone] > (-by - usual if -by > 3 * usual else usual - by / 2)]
-        if not zone.size:
-            return None
-        like = zone[np.abs(step[zone] - (usual - by)) < usual / 2]
-        return Shift(int((like if like.size else zone)[-1]), by, int(zone[0]), int(max(zone[-1], sure)), sure=True)
-    zone = np.arange(max(1, k - near // 2), min(k + near // 2, took.size))
-    low = np.flatnonzero(took[zone] < floor + by / 2)
-    first = int(zone[low[-1]]) + 1 if low.size else k
-    zone = np.arange(first, min(first + _ZONE * _ZONE, took.size))
-    if not zone.size:
+            k = k + int(low[0])  # no sample was so fast before
+            by = min(by, int(took[k : k + near].min()) - floor)
+    if k >= took.size:
         return None
-    if by > 3 * usual:  # hardly another one goes back so far
-        far = zone[np.abs(step[zone] - (usual - by)) < usual]
-        if far.size:
-            return Shift(int(far[0]), by, int(far[0]), int(far[0]), sure=True)
-    fast = np.flatnonzero(took[zone] < floor + by + _HELD_NS)[:_ZONE]
-    zone = zone[: int(fast[-1]) + 1] if fast.size == _ZONE else zone[:_ZONE]
-    back = int(zone[step[zone].argmin()])
-    if by > 3 * usual and step[back] < -1.5 * usual:
-        return Shift(back, by, first, back, sure=True)
-    like = zone[np.abs(step[zone] - (usual - by)) < usual / 2]
-    at = int(like[0]) if like.size else first
-    return Shift(at, by, first, int((like if like.size else zone)[-1]), sure=bool(like.size))
+    # At an end, a part of what there is has to tell how late samples are.
+    zone = np.arange(max(start + 1, k - near, (start + k) // 2), min(k + near, (k + took.size + 1) // 2 + 1, took.size))
+    odds, leap = _odds(took, step, usual, by, floor, zone)
+    likely = zone[odds > odds.max() - _SURE]
+    if by < 0 and not (step[likely] > (-by - usual if -by > 3 * usual else usual - by / 2)).any():
+        return None
+    at = int(odds.argmax())
+    return Shift(int(zone[at]), by, int(likely[0]), int(likely[-1]), by < 0 or bool(leap[at] > _LEAP))
+
+
+def _odds(took: I64, step: I64, usual: int, by: int, floor: int, zone: I64) -> tuple[F64, F64]:
+    """Log odds of each sample of a zone to be the first after a shift, up to a constant; and what its step gives.
+
+    No sample is faster than the floor on its side. One that did not wait for the next is as likely on a side as those
+    beside the zone are so late; a step in time, the shift taken out of it, is as likely as it is there.
+    """
+    begin, end = int(zone[0]), int(zone[-1]) + 1
+    earlier, later = slice(max(1, 2 * begin - end), begin), slice(end, 2 * end - begin)
+    fresh = np.append(np.diff(took) + step[1:] > usual / 4, True)  # the next one arrived after a pause
+    late = np.sort(np.concatenate([took[earlier][fresh[earlier]] - floor, took[later][fresh[later]] - floor - by]))
+    steps = np.sort(np.concatenate([step[earlier], step[later]]))
+
+    def so_late(lateness: I64) -> F64:
+        found: F64 = np.log(late.size - np.searchsorted(late, lateness) + 0.5)
+        return found
+
+    def stepped(ns: I64) -> F64:
+        found: F64 = np.log(np.searchsorted(steps, ns + usual // 4) - np.searchsorted(steps, ns - usual // 4) + 0.5)
+        return found
+
+    old, new = took[zone] - floor, took[zone] - floor - by
+    older = np.where(fresh[zone], np.clip(so_late(old) - so_late(new), -_ONE_SAYS, _ONE_SAYS), 0.0)
+    slack = min(max(SMALLEST_NS, abs(by) // 8), abs(by) // 4)
+    older += _CANNOT * (1.0 * (new < -slack) - (old < -slack))
+    leap = stepped(step[zone] + by) - stepped(step[zone])
+    return np.cumsum(older) - older + leap, leap
 
 
 def locate(device_ns: I64, received_ns: I64, by_ns: float, begin: int, end: int) -> Shift | None:
@@ -180,15 +198,28 @@ def locate(device_ns: I64, received_ns: I64, by_ns: float, begin: int, end: int)
     good = np.flatnonzero(off < min(abs(by_ns) / 2, off.min() + SMALLEST_NS))
     if not good.size:
         return None
-    # A fall is seen from so far ahead as a floor looks; a rise is told by its first.
-    k = begin + int(good[0])
+    # A rise is told by its first sample; a fall is seen from so far ahead as a floor looks.
+    k = begin + int(good[0] if by_ns > 0 else good[good.size // 2])
     floor = int(took[max(low, k - near) : k].min())
-    shift = _place(took, step, usual, round(by_ns), floor, k, near)
-    if shift is None and by_ns < 0:
-        fast = np.flatnonzero(took[k:] < floor + by_ns / 2)
+    by = int(np.median(rise[good]))  # floors tell better than two measurements by how much
+    shift = _place(took, step, usual, by, floor, k, near)
+    if shift is None and by < 0:
+        fast = np.flatnonzero(took[k:] < floor + by / 2)
         at = k + int(fast[0]) if fast.size else k
-        shift = Shift(at, round(by_ns), max(1, at - _ZONE), at, sure=False)
+        shift = Shift(at, by, max(1, at - _ZONE), at, sure=False)
     return shift
+
+
+def unsteady(took_ns: I64, usual_ns: int, seconds: float = 2.0) -> int:
+    """By how much the floor of some seconds differs from the one before: less cannot be told from the network.
+
+    0 where samples are too few to tell.
+    """
+    size = max(_ENOUGH, round(seconds * 1e9 / usual_ns)) if usual_ns else 0
+    if not size or took_ns.size < 2 * size:
+        return 0
+    floors = [int(took_ns[k : k + size].min()) for k in range(0, took_ns.size - size + 1, size)]
+    return max(abs(b - a) for a, b in pairwise(floors))
 
 
 class FloorWatch:

@@ -28,7 +28,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import numpy as np
 
 from gazepipe.live._defaults import Defaults
+from gazepipe.live._neon_beside import NeonBeside
 from gazepipe.live._neon_network import Phone, bind_datagrams, find_phone, hush
+from gazepipe.live.beside import EYE_EVENTS, IMU, Records
 from gazepipe.live.source import (
     ClockEchoes,
     DeviceStatus,
@@ -64,6 +66,8 @@ class NeonSource(Defaults):
         Of the gaze: ``"udp"`` (samples may get lost, none is late) or ``"tcp"``, for networks that block UDP.
     scene
         Whether the scene camera's pictures are wanted, too.
+    more
+        Whether what the phone tells beside gaze is, too (`gazepipe.live.beside`).
     timeout_s
         How long the phone may take to answer.
     """
@@ -78,6 +82,7 @@ class NeonSource(Defaults):
         *,
         transport: Literal["udp", "tcp"] = "udp",
         scene: bool = False,
+        more: bool = True,
         timeout_s: float = 5.0,
         rate_hz: float = 200.0,
     ) -> None:
@@ -88,12 +93,15 @@ class NeonSource(Defaults):
             timeout_s,
             rate_hz,
         )
+        self.more = more
         self.size_px = (1600, 1200)
         #: Why no picture of the scene camera comes, or "".
         self.no_pictures = ""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._stream: asyncio.Task[None] | None = None
         self._tasks: list[asyncio.Task[Any]] = []
+        self._beside = NeonBeside()
         self._device: Any = None
         self._phone: Any = None
         self._detail: dict[str, Any] = {}
@@ -126,6 +134,13 @@ class NeonSource(Defaults):
         except SourceError:
             self.close()
             raise
+
+    def renew(self) -> None:
+        """Begin to receive gaze anew; while the phone answers, its other streams go on."""
+        try:
+            self._ask(self._again(), 2 * self.timeout_s)
+        except SourceError:
+            self.open()
 
     def close(self) -> None:
         """Let go of the phone."""
@@ -197,6 +212,10 @@ class NeonSource(Defaults):
             got, self._frames = self._frames, []
         return got
 
+    def beside(self) -> dict[str, Records]:
+        """Return what the phone's other streams have told."""
+        return self._beside.taken()
+
     def camera(self) -> Camera:
         """Return the scene camera's lens, as the glasses were measured."""
         from gazepipe.markers.camera import sound_camera
@@ -207,8 +226,24 @@ class NeonSource(Defaults):
         return sound_camera(matrix, coefficients, self.size_px, f"http://{self._host}/calibration.bin")
 
     def start_recording(self) -> str:
-        """Let the phone record."""
-        return str(self._ask(self._on_device("recording_start"), self.timeout_s))
+        """Let the phone record; where its template wants answers first, the message names the questions."""
+        try:
+            return str(self._ask(self._on_device("recording_start"), self.timeout_s))
+        except SourceError as error:
+            missing = self._unanswered()
+            if not missing:
+                raise
+            msg = f"{str(error).partition(';')[0]}; fill in {', '.join(map(repr, missing))} in the Companion app."
+            raise SourceError(msg) from None
+
+    def _unanswered(self) -> list[str]:
+        """Questions of the phone's template without the answers that it requires; none where it does not say."""
+        try:
+            template = self._ask(self._on_device("get_template"), self.timeout_s)
+            answers = self._ask(self._on_device("get_template_data", "api"), self.timeout_s)
+        except SourceError:
+            return []
+        return [i.title for i in template.items if i.required and not any(answers.get(str(i.id), []))]
 
     def stop_recording(self) -> None:
         """Let the phone stop and keep its recording."""
@@ -260,18 +295,43 @@ class NeonSource(Defaults):
         except Exception:
             self._moved = True  # perhaps: it may have another address now
             raise
-        self._know(status)
-        sensor = status.direct_gaze_sensor()
-        if sensor is None or not sensor.connected or not sensor.port:
-            msg = f"{self._host}: the phone sees no glasses; plug them in and open the Companion app."
-            raise SourceError(msg)
-        self._tasks = [asyncio.ensure_future(self._follow()), asyncio.ensure_future(self._gaze(self._url(sensor)))]
+        self._receive(status)
+        self._tasks = [asyncio.ensure_future(self._follow())]
+        others = {IMU: status.direct_imu_sensor(), EYE_EVENTS: status.direct_eye_events_sensor()}
+        for name, sensor in others.items():
+            if self.more and sensor is not None and sensor.connected and sensor.port:
+                follow = self._beside.follow(name, self._url(sensor), 2 * self.timeout_s)
+                self._tasks.append(asyncio.ensure_future(follow))
         if self.scene:
             world = status.direct_world_sensor()
             if world is not None and world.connected and world.port:
                 self._tasks.append(asyncio.ensure_future(self._scene(self._url(world))))
             else:
                 self.no_pictures = f"{self._host}: the phone sees no scene camera; look at the glasses' cable."
+
+    def _receive(self, status: Any) -> None:
+        """Begin to receive gaze from the phone that tells this status."""
+        self._know(status)
+        sensor = status.direct_gaze_sensor()
+        if sensor is None or not sensor.connected or not sensor.port:
+            msg = f"{self._host}: the phone sees no glasses; plug them in and open the Companion app."
+            raise SourceError(msg)
+        bind_datagrams(self._host, self._datagrams)
+        with self._arrived:
+            self._lost = ""
+        self._stream = asyncio.ensure_future(self._gaze(self._url(sensor)))
+
+    async def _again(self) -> None:
+        """Receive gaze anew by the same connection."""
+        if self._device is None or self._stream is None:
+            msg = "the connection to the phone is closed."
+            raise SourceError(msg)
+        self._stream.cancel()
+        await asyncio.wait([self._stream], timeout=self.timeout_s / 2)
+        if not self._stream.done():
+            msg = f"{self._host}: the old stream of gaze does not end."
+            raise SourceError(msg)
+        self._receive(await self._device.get_status())
 
     def _url(self, sensor: Any) -> str:
         scheme = "rtspt" if self.transport == "tcp" else "rtsp"
@@ -314,7 +374,6 @@ class NeonSource(Defaults):
     async def _gaze(self, url: str) -> None:
         from pupil_labs.realtime_api.streaming.gaze import receive_gaze_data
 
-        bind_datagrams(self._host, self._datagrams)
         why = "the phone has ended the stream of gaze."
         try:
             async for datum in receive_gaze_data(url, run_loop=False, timeout=2 * self.timeout_s, log_level=50):
@@ -373,7 +432,7 @@ class NeonSource(Defaults):
             for task in left:
                 task.cancel()
             await asyncio.wait(left, timeout=self.timeout_s / 10)
-        self._tasks = []
+        self._tasks, self._stream = [], None
         await asyncio.get_running_loop().shutdown_default_executor()
         for end in self._datagrams:  # that were made for somebody who had gone already
             end.close()

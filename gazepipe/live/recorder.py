@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gazepipe.live.beside import TellsMore
 from gazepipe.live.clock import STEP_NS, ClockMap, measure
 from gazepipe.live.floors import FloorWatch
 from gazepipe.live.recording import SessionWriter
@@ -27,10 +28,12 @@ I64 = npt.NDArray[np.int64]
 #: What is kept in memory for looking at it live; all of it is on disk.
 KEEP_S = 900.0
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 5.0
-_SYNC_S = 1.0
-_TAGS_NEEDED = 3
-#: The first measurements follow each other soon, so that the drift is known; and how often a moved floor asks for one.
-_SOON_S, _ASK_S = 5.0, 2.0
+_SYNC_S, _BESIDE_S = 1.0, 0.1
+#: Batches whose way to the disk is remembered.
+_LATENCIES = 100_000
+#: The first measurements follow each other soon, so that the drift is known; how often a moved floor asks for one; and
+#: how old the last one may be at the end.
+_SOON_S, _ASK_S, _LAST_S = 5.0, 2.0, 0.5
 
 
 class Seen:
@@ -97,6 +100,7 @@ class Recorder:
         self.tags = self.pictures = 0
         self.lost = self.reconnected = self.gaps = 0
         self.behind_ns = 0  # by how much the latest sample arrived after its time
+        self.kept_after_ns: deque[int] = deque(maxlen=_LATENCIES)  # from a sample's arrival until it is written
         self.ended = False
         self.failure: BaseException | None = None
         self.unsent: deque[tuple[int, str, int]] = deque()  # number, name, time of ours
@@ -149,8 +153,11 @@ class Recorder:
     # ---- samples -----------------------------------------------------------------------------------------------------
 
     def _record(self) -> None:
-        heard = time.monotonic()
+        heard = beside = time.monotonic()
         while not self._stop.is_set():
+            if time.monotonic() > beside + _BESIDE_S:
+                beside = time.monotonic()
+                self._take_beside()
             try:
                 batch = self.source.read(0.1)
             except EOFError:
@@ -172,6 +179,7 @@ class Recorder:
                 self._reconnect(f"{self.source.name}: no samples for {self.silence_s:g} s.")
                 heard = time.monotonic()
         # What came while the last batch was written.
+        self._take_beside()
         try:
             batch = self.source.read(0.0)
         except (EOFError, SourceError):
@@ -195,11 +203,21 @@ class Recorder:
             off = (x < 0) | (y < 0) | (x >= self.screen_px[0]) | (y >= self.screen_px[1])
         batch = batch.with_gaze(batch.x_px, batch.y_px, np.where(off, SampleFlag.OFF_SCREEN, 0).astype(np.uint8))
         self.writer.put(batch, host, x, y)
+        self.kept_after_ns.append(host_ns() - int(batch.received_ns[0]))
         worn = (batch.flags & int(SampleFlag.NOT_WORN)) == 0
         x, y = (np.where(worn, v, np.float32(np.nan)).astype(np.float32) for v in (x, y))
         self.seen.add(host, x, y, batch.flags)
         if self.listen is not None:
             self.listen(host, x, y)
+
+    def _take_beside(self) -> None:
+        """Write down what the device tells beside gaze."""
+        if not isinstance(self.source, TellsMore):
+            return
+        for name, records in self.source.beside().items():
+            if records.size:
+                records["host_ns"] = self.clock.host(records["device_ns"])
+                self.writer.put_beside(name, records)
 
     def _flagged(self, batch: SampleBatch) -> SampleBatch:
         """Flag gaps, and have the clock measured where it looks as if it had been set."""
@@ -229,11 +247,16 @@ class Recorder:
         self.lost += 1
         self.writer.log("lost", host_ns(), why=why)
         wait = _FIRST_WAIT_S
+        renew = getattr(self.source, "renew", None)
         while not self._stop.is_set():
             with self._lock:
-                self.source.close()
+                self._take_beside()
                 try:
-                    self.source.open()
+                    if renew is None:
+                        self.source.close()
+                        self.source.open()
+                    else:
+                        renew()
                 except SourceError:
                     pass
                 else:
@@ -268,7 +291,7 @@ class Recorder:
                 pace = min(2 * pace, self.clock_s)
                 next_clock = time.monotonic() + pace
             if stopping:
-                if time.monotonic() > self._measured + _SOON_S:  # so that the last samples lie between two
+                if time.monotonic() > self._measured + _LAST_S:  # so that the last samples lie between two
                     self._measure()
                 self._log_mapper()
                 return

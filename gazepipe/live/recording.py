@@ -4,6 +4,8 @@
     Who, with what, on which screen; written first and whole.
 ``samples.bin``
     One record of `RECORD` after another, with a checksum each; only ever appended to.
+``imu.bin``, ``eye_events.bin``
+    What the device tells beside gaze (`gazepipe.live.beside`), written in the same way.
 ``session.jsonl``
     One JSON object a line, for everything else: events, measurements of the device's clock, connections lost and found
     again, checks, validations, the end. Only ever appended to.
@@ -28,7 +30,18 @@ import numpy.typing as npt
 from gazepipe.errors import RecordingError, StorageError
 from gazepipe.live.source import SampleBatch
 
-__all__ = ["FORMAT", "LOG", "RECORD", "SAMPLES", "SESSION", "SessionWriter", "checked", "read_log", "read_samples"]
+__all__ = [
+    "FORMAT",
+    "LOG",
+    "RECORD",
+    "SAMPLES",
+    "SESSION",
+    "SessionWriter",
+    "checked",
+    "read_log",
+    "read_records",
+    "read_samples",
+]
 
 F32 = npt.NDArray[np.float32]
 I64 = npt.NDArray[np.int64]
@@ -54,14 +67,14 @@ RECORD = np.dtype(
         ("check", "<u2"),
     ]
 )
-_WORDS = RECORD.itemsize // 2 - 1
-_WEIGHTS = 2 * np.arange(_WORDS, dtype=np.uint64) + 3
 
 
 def _checksums(records: npt.NDArray[Any]) -> npt.NDArray[np.uint16]:
     """A weighted sum of each record's words; never that of a record of zeros, which lost pages of a disk are."""
-    words = records.view("<u2").reshape(-1, _WORDS + 1)[:, :_WORDS].astype(np.uint64)
-    return ((words @ _WEIGHTS + np.uint64(0xA5)) % np.uint64(65521)).astype(np.uint16)
+    size = records.dtype.itemsize // 2
+    words = records.view("<u2").reshape(-1, size)[:, :-1].astype(np.uint64)
+    weights = 2 * np.arange(size - 1, dtype=np.uint64) + 3
+    return ((words @ weights + np.uint64(0xA5)) % np.uint64(65521)).astype(np.uint16)
 
 
 class SessionWriter:
@@ -86,11 +99,16 @@ class SessionWriter:
                 file.flush()
                 os.fsync(file.fileno())
             part.replace(folder / SESSION)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
-            self._data = os.open(folder / SAMPLES, flags, 0o666)
-            self._log = os.open(folder / LOG, flags, 0o666)
+            self._data, self._log = self._open(SAMPLES), self._open(LOG)
+            self._beside: dict[str, int] = {}
+        except FileExistsError:
+            msg = f"{folder}: a session of this name is there already; begin again, or give the session another label."
+            raise StorageError(msg) from None
         except OSError as error:
             raise self._failed(error) from None
+
+    def _open(self, name: str) -> int:
+        return os.open(self.folder / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o666)
 
     def _failed(self, error: OSError) -> StorageError:
         msg = f"{self.folder}: writing failed ({error.strerror or error}); free some space or choose another disk."
@@ -116,6 +134,16 @@ class SessionWriter:
         self._append(self._data, records.tobytes())
         self.samples += len(batch)
 
+    def put_beside(self, name: str, records: npt.NDArray[Any]) -> None:
+        """Append records to a file of `gazepipe.live.beside.FILES`, which is made with the first of them."""
+        if name not in self._beside:
+            try:
+                self._beside[name] = self._open(name)
+            except OSError as error:
+                raise self._failed(error) from None
+        records["check"] = _checksums(records)
+        self._append(self._beside[name], records.tobytes())
+
     def log(self, kind: str, host_ns: int, **values: Any) -> None:
         """Append a line."""
         line = json.dumps({"kind": kind, "host_ns": host_ns, **values}, ensure_ascii=False, separators=(",", ":"))
@@ -126,39 +154,44 @@ class SessionWriter:
         try:
             os.fsync(self._log)
             if samples:
-                os.fsync(self._data)
+                for file in (self._data, *self._beside.values()):
+                    os.fsync(file)
         except OSError as error:
             raise self._failed(error) from None
 
     def close(self) -> None:
         """End; nothing can be written afterwards."""
         self.sync(samples=True)
-        os.close(self._data)
-        os.close(self._log)
+        for file in (self._data, self._log, *self._beside.values()):
+            os.close(file)
 
 
-def checked(data: bytes) -> tuple[npt.NDArray[Any], int]:
-    """Return the records in `samples.bin` whose checksums are right, and how many others there are."""
-    whole = len(data) // RECORD.itemsize
-    records = np.frombuffer(data[: whole * RECORD.itemsize], RECORD)
+def checked(data: bytes, layout: np.dtype[Any] = RECORD) -> tuple[npt.NDArray[Any], int]:
+    """Return the records whose checksums are right, and how many others there are."""
+    whole = len(data) // layout.itemsize
+    records = np.frombuffer(data[: whole * layout.itemsize], layout)
     good = _checksums(records) == records["check"] if whole else np.zeros(0, np.bool_)
-    return records[good], int(np.count_nonzero(~good)) + bool(len(data) % RECORD.itemsize)
+    return records[good], int(np.count_nonzero(~good)) + bool(len(data) % layout.itemsize)
 
 
-def read_samples(folder: Path) -> tuple[npt.NDArray[Any], int]:
-    """Read a session's samples in order of arrival, and how many records are damaged or cut short.
+def read_records(path: Path, layout: np.dtype[Any]) -> tuple[npt.NDArray[Any], int]:
+    """Read a file of records in order of arrival, and how many of them are damaged or cut short.
 
     Raises
     ------
     RecordingError
         If the file cannot be read.
     """
-    path = folder / SAMPLES
     try:
-        return checked(path.read_bytes())
+        return checked(path.read_bytes(), layout)
     except OSError as error:
         found = f"the file cannot be read ({error.strerror or error})"
-        raise RecordingError(path, found, expected="the samples of a live session", remedy="copy it again") from None
+        raise RecordingError(path, found, expected="records of a live session", remedy="copy it again") from None
+
+
+def read_samples(folder: Path) -> tuple[npt.NDArray[Any], int]:
+    """Read a session's samples as `read_records` does."""
+    return read_records(folder / SAMPLES, RECORD)
 
 
 def read_log(folder: Path) -> tuple[list[dict[str, Any]], int]:

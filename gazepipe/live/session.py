@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from gazepipe.live.presenter import Presenter
     from gazepipe.live.stream import StreamingFixations
 
-__all__ = ["LabSession", "LiveFigures", "Trial", "Validation"]
+__all__ = ["LabSession", "LiveFigures", "Trial", "Validation", "check_images"]
 
 _SETTLE_S = 0.5
 
@@ -224,6 +224,10 @@ class LabSession:
         finally:
             self.source.close()
         try:
+            kept_after = np.array(self.recorder.kept_after_ns, np.int64)
+            if kept_after.size:
+                ms = {f"p{p}_ms": round(float(np.percentile(kept_after, p)) / 1e6, 3) for p in (50, 99)}
+                self.recorder.writer.log("latency", host_ns(), of="arrival to file", **ms)
             self.recorder.writer.log(
                 "end",
                 host_ns(),
@@ -274,6 +278,7 @@ class LabSession:
     def check(self, seconds: float = 2.0) -> Report:
         """Look whether everything is ready, over so many seconds of gaze."""
         report = preflight(self.recorder, seconds)
+        self.recorder.raise_failure()
         rows = [{"name": c.name, "ok": c.ok, "found": c.found} for c in report.checks]
         self.recorder.writer.log("check", host_ns(), ok=report.ok, checks=rows)
         return report
@@ -303,26 +308,23 @@ class LabSession:
 
         Raises
         ------
-        ConfigError
-            If an image's name has a space, which event messages cannot have.
+        ConfigError, StimulusError
+            See `check_images`; before the first one is shown.
         """
         paths = [Path(p) for p in images]
-        for path in paths:
-            if any(c.isspace() for c in path.name):
-                msg = f"{path}: the name has a space, which tells events apart; rename the file."
-                raise ConfigError(msg)
+        sizes = check_images(paths)
         if seed is not None:
             random.Random(seed).shuffle(paths)
         how = self.study.config.trials.placement
         for number, path in enumerate(paths, 1):
-            size = image_size(path)
+            size = sizes[path]
             place = Placement.on_screen(size, self.screen_px, how)
             rect = [place.origin_x_px, place.origin_y_px, size[0] * place.scale_x, size[1] * place.scale_y]
             trial = Trial(self, path, number, rect)
             try:
                 yield path, trial
             finally:
-                if trial.onset_ns and not trial.offset_ns and self._open:
+                if trial.onset_ns and not trial.offset_ns and self._open and self.recorder.failure is None:
                     trial.end()
 
     def show(
@@ -335,7 +337,8 @@ class LabSession:
     ) -> int:
         """Show images by a presenter, each for so long; returns how many were shown before the person stopped.
 
-        `after` is called with each presentation when it is over, and tells whether to go on.
+        `after` is called with each presentation when it is over, and tells whether to go on. Where a replay is over,
+        nothing more is shown.
         """
         done = 0
         for image, trial in self.trials(images, seed):
@@ -347,7 +350,7 @@ class LabSession:
                 going_on &= presenter.wait(_SETTLE_S)
             if after is not None:
                 going_on &= after(trial)
-            if not going_on:
+            if not going_on or self.recorder.ended:
                 break
         return done
 
@@ -404,6 +407,23 @@ class LabSession:
         rows = [{k: (v if math.isfinite(v) else None) for k, v in r.items()} for r in table.to_dict("records")]
         self.recorder.writer.log("validation", host_ns(), **figures, targets=rows)
         return found
+
+
+def check_images(images: Sequence[Path]) -> dict[Path, tuple[int, int]]:
+    """Look whether images can be shown, and return the width and height of each.
+
+    Raises
+    ------
+    ConfigError
+        If an image's name has a space, which event messages cannot have.
+    StimulusError
+        If one cannot be read.
+    """
+    for path in images:
+        if any(c.isspace() for c in path.name):
+            msg = f"{path}: the name has a space, which tells events apart; rename the file."
+            raise ConfigError(msg)
+    return {path: image_size(path) for path in images}
 
 
 def _known(table: pd.DataFrame, name: str, how: Any) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 
 from gazepipe.geometry import Screen
 from gazepipe.live._defaults import Defaults
-from gazepipe.live.source import DeviceStatus, SampleBatch, host_ns
+from gazepipe.live.source import DeviceStatus, SampleBatch, SourceError, host_ns
 
 __all__ = ["SimulatedSource"]
 
@@ -47,6 +47,9 @@ class SimulatedSource(Defaults):
 
     def read(self, timeout_s: float) -> SampleBatch:
         """Return the samples since the last call."""
+        if not self._next_ns:
+            msg = "nobody looks at the screen; call open first."
+            raise SourceError(msg)
         step = round(1e9 / self.rate_hz)
         now = host_ns()
         if self._next_ns > now:

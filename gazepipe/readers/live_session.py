@@ -5,11 +5,15 @@ by all measurements of the device's clock together (`gazepipe.live.clock`), bett
 
 Where the device's clock was set, samples before and after go by measurements of their own (`gazepipe.live.timing`).
 Samples come in order of their times, each once; where some are missing, there are none.
+
+What the device told beside gaze goes by the clock of the gaze that arrived with it: the saccades, fixations and blinks
+that it found are the recording's own events; `beside` returns all of it, the movements of the head, too.
 """
 
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +23,18 @@ import numpy.typing as npt
 from gazepipe.config import StudyConfig
 from gazepipe.errors import RecordingError
 from gazepipe.live import recording as live
+from gazepipe.live.beside import EYE_EVENTS, KINDS, on_our_clock, read_beside
 from gazepipe.live.clock import Offset
 from gazepipe.live.source import SampleFlag
 from gazepipe.live.timing import Doubt, time_samples
 from gazepipe.markers import session_log
-from gazepipe.readers._pupil_labs import SCENE_WARNING
+from gazepipe.readers._pupil_labs import SCENE_WARNING, Events, event_table, join_events
 from gazepipe.readers.source import Reader, read_bytes
 from gazepipe.recording import EyeSamples, Message, Recording
 
-__all__ = ["READER", "files", "read", "sniff", "to_host"]
+__all__ = ["READER", "beside", "files", "read", "sniff", "to_host"]
 
+F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
 _FORMAT = "live-session"
 #: A step this many times the usual one is a gap.
@@ -42,7 +48,8 @@ def sniff(head: bytes, path: Path) -> bool:
 
 def files(path: Path) -> list[Path]:
     """The files that are read."""
-    return [p for p in (path / n for n in (live.SESSION, live.SAMPLES, live.LOG)) if p.is_file()]
+    names = (live.SESSION, live.SAMPLES, live.LOG, EYE_EVENTS)
+    return [p for p in (path / n for n in names) if p.is_file()]
 
 
 def read(path: Path, config: StudyConfig) -> Recording:
@@ -59,7 +66,8 @@ def read(path: Path, config: StudyConfig) -> Recording:
     -------
     Recording
         One eye, ``"cyclopean"``; `columns` has ``"flags"`` (`gazepipe.live.source.SampleFlag`). Messages are the
-        session's events. Where times are uncertain, `meta` has ``"clock_uncertain"``: from, to (ms), by how much (ms).
+        session's events. Where times are uncertain, `meta` has ``"clock_uncertain"``: from, to (ms), by how much (ms);
+        ``"latency_ms"`` has the median and the 99th percentile of each part of a sample's way.
 
     Raises
     ------
@@ -78,27 +86,38 @@ def read(path: Path, config: StudyConfig) -> Recording:
         warnings.append(f"{live.LOG}: {bad_lines} damaged lines were left out")
     doubts: list[Doubt] = []
     host, steps = to_host(records, log, own_clock=bool(about["own_clock"]), warnings=warnings, doubts=doubts)
-    uncertain = [[int(host[d.begin : d.end].min()), int(host[d.begin : d.end].max()), d.by_ns] for d in doubts]
+    off = np.zeros(host.size, np.int64)
+    for doubt in doubts:
+        off[doubt.begin : doubt.end] = np.maximum(off[doubt.begin : doubt.end], doubt.by_ns)
+    told, broken = read_beside(path, EYE_EVENTS)
+    if broken:
+        warnings.append(f"{EYE_EVENTS}: {broken} damaged records were left out")
+    ends = [on_our_clock(told[end], told["received_ns"], records, host) for end in ("start_ns", "end_ns")]
     order = np.argsort(host, kind="stable")
     order = order[np.append(True, np.diff(host[order]) > 0)]
     if order.size < records.size:
         warnings.append(f"{records.size - order.size} samples came twice and were taken once")
-    records, host = records[order], host[order]
+    records, host, off = records[order], host[order], off[order]
     if about["space"] == "scene" and not steps.size:  # pictures and samples of two clocks do not go together
         records = session_log.again(records, log, path / live.LOG, warnings)
     origin = int(host[0])
     flags = _flag_gaps(records["flags"], host, float(about["rate_hz"]), np.flatnonzero(np.isin(order, steps)), warnings)
     mapped = about["space"] == "screen" or bool(np.isfinite(records["screen_x_px"]).any())
     names = ("screen_x_px", "screen_y_px") if mapped else ("x_px", "y_px")
-    off = (flags & int(SampleFlag.NOT_WORN)) > 0
-    x, y = (np.where(off, np.float32(np.nan), records[name]).astype(np.float32) for name in names)
+    bare = (flags & int(SampleFlag.NOT_WORN)) > 0
+    x, y = (np.where(bare, np.float32(np.nan), records[name]).astype(np.float32) for name in names)
     there = np.isfinite(x) & np.isfinite(y)
     eye = EyeSamples(
         np.where(there, x, np.float32(np.nan)), np.where(there, y, np.float32(np.nan)), records["pupil_mm"].copy()
     )
     meta = _meta(about, log, origin)
-    if uncertain:
-        meta["clock_uncertain"] = [[(a - origin) / 1e6, (b - origin) / 1e6, by / 1e6] for a, b, by in uncertain]
+    meta["latency_ms"] = _latencies(records["received_ns"] - host, log)
+    if off.any():
+        runs = np.flatnonzero(np.diff(off, prepend=0, append=0))
+        spans = [(a, b) for a, b in pairwise(runs.tolist()) if off[a]]
+        meta["clock_uncertain"] = [
+            [(host[a] - origin) / 1e6, (host[b - 1] - origin) / 1e6, off[a] / 1e6] for a, b in spans
+        ]
     if not mapped:
         meta["coordinates"] = "scene"
         warnings.append(SCENE_WARNING)
@@ -113,10 +132,58 @@ def read(path: Path, config: StudyConfig) -> Recording:
         sampling_rate_hz=np.array([float(about["rate_hz"])]),
         messages=[Message((e["host_ns"] - origin) / 1e6, str(e.get("name", ""))) for e in log if e["kind"] == "event"],
         columns={"flags": flags},
+        native_events=_device_events(told, *((end - origin) / 1e6 for end in ends), in_scene=not mapped),
         display_px=(int(about["screen"]["width_px"]), int(about["screen"]["height_px"])) if mapped else None,
         meta=meta,
         warnings=warnings,
     )
+
+
+def beside(path: Path, name: str) -> dict[str, npt.NDArray[Any]]:
+    """Read what the device told beside gaze.
+
+    Parameters
+    ----------
+    path
+        The session's folder.
+    name
+        One of `gazepipe.live.beside.FILES`.
+
+    Returns
+    -------
+    dict
+        The record's columns, each of shape ``(n,)``, in order of arrival, and ``"time_ms"`` by the recording's clock
+        (as `read` has it); of events ``"start_ms"`` and ``"end_ms"`` as well. Empty where there is no such file.
+
+    Raises
+    ------
+    RecordingError
+        If the description or a file is damaged.
+    """
+    path = Path(path)
+    about, (records, _), (log, _) = _about(path / live.SESSION), live.read_samples(path), live.read_log(path)
+    told, _ = read_beside(path, name)
+    if not told.size:
+        return {}
+    host, _ = to_host(records, log, own_clock=bool(about["own_clock"]), warnings=[])
+    names = [n for n in told.dtype.names or () if n not in ("spare", "check")]
+    out = {n: told[n].copy() for n in names}
+    for to, of in (("time_ms", "device_ns"), ("start_ms", "start_ns"), ("end_ms", "end_ns")):
+        if of in out:
+            moved = on_our_clock(told[of], told["received_ns"], records, host)
+            out[to] = (moved - (int(host.min()) if host.size else 0)) / 1e6
+    return out
+
+
+def _device_events(told: npt.NDArray[Any], onset_ms: F64, offset_ms: F64, *, in_scene: bool) -> Events:
+    """The device's events that are over; where they were, if gaze is in the same pixels."""
+    parts = []
+    for kind, place in (("saccade", "end"), ("fixation", "mean"), ("blink", None)):
+        some = (told["kind"] == KINDS.index(kind)) & (offset_ms >= onset_ms)
+        x, y = (told[f"{place}_{axis}_px"][some].astype(np.float64) if place and in_scene else None for axis in "xy")
+        size = told["amplitude_deg"][some].astype(np.float64) if kind == "saccade" else None
+        parts.append(event_table(kind, onset_ms[some], offset_ms[some], x, y, size))
+    return join_events(parts)
 
 
 def _about(path: Path) -> dict[str, Any]:
@@ -193,6 +260,20 @@ def _flag_gaps(
         warnings.append(
             f"about {missing} samples are missing in {after.size} gaps, the longest of {step.max() / 1e6:.0f} ms"
         )
+    return out
+
+
+def _latencies(late_ns: I64, log: list[dict[str, Any]]) -> dict[str, list[float]]:
+    """Median and 99th percentile of the way of a sample, in ms.
+
+    From its time, by the tracker's clock, until it arrived, which is known as well as the clocks are; and from there
+    until it was in the session's file, where the session came to its end.
+    """
+    out = {"tracker to arrival": np.round(np.percentile(late_ns / 1e6, [50, 99]), 3).tolist()}
+    for entry in log:
+        values = [entry.get(f"p{p}_ms") for p in (50, 99)]
+        if entry["kind"] == "latency" and all(isinstance(v, float) for v in values):
+            out[str(entry.get("of", ""))] = values
     return out
 
 

@@ -1,8 +1,9 @@
 """A Neon on this computer's loopback: what the phone's app serves, as far as the official client asks for it.
 
 One HTTP port with the status (also as a websocket), recordings, events and the template; RTSP with RTP and RTCP for the
-gaze and the scene camera; the time echo; with a name, it announces itself (mDNS). Gaze is a `Trace`, played in real
-time from the moment a stream starts. Everything that can go wrong in a lab is a field of `Faults`.
+gaze, the scene camera, the inertial unit and the events that the app finds; the time echo; with a name, it announces
+itself (mDNS). Gaze is a `Trace`, the other two are `Packet`s, played in real time from the moment a stream starts.
+Everything that can go wrong in a lab is a field of `Faults`.
 
 The phone's clock is `FakeNeon.clock_ns` of this computer's: an offset, a drift and a step.
 """
@@ -16,8 +17,9 @@ import socket
 import struct
 import threading
 import uuid
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +67,62 @@ class Trace:
         return cls((times - times[0]) / 1e9, gaze[:, 0], gaze[:, 1], worn, eyes[:, 0], eyes[:, 7])
 
 
+#: From seconds after the start of the gaze to ns of the phone's clock.
+Clock = Callable[[float], int]
+
+
+@dataclass(frozen=True)
+class Packet:
+    """What is sent so many seconds after the start of the gaze; its payload has the phone's times."""
+
+    time_s: float
+    payload: Callable[[Clock], bytes]
+
+
+def imu_packets(folder: Path) -> list[Packet]:
+    """The inertial unit of a native recording, as protobuf messages with times of their own."""
+    begin = int(np.fromfile(folder / "gaze_200hz.time", "<i8")[0])
+    layout = [("ns", "<i8"), ("gyro", "<f4", 3), ("accel", "<f4", 3), ("turned", "<f4", 4)]
+    records = np.fromfile(folder / "imu ps1.raw", layout)
+    at = [(ns - begin) / 1e9 for ns in records["ns"].tolist()]
+    return [Packet(t, partial(_imu_payload, t, r)) for t, r in zip(at, records, strict=True) if t >= 0]
+
+
+def _imu_payload(at_s: float, record: np.void, clock: Clock) -> bytes:
+    from pupil_labs.neon_recording.timeseries.imu.imu_pb2 import ImuPacket
+
+    packet = ImuPacket(tsNs=clock(at_s))
+    parts = (
+        (packet.gyroData, "xyz", "gyro"),
+        (packet.accelData, "xyz", "accel"),
+        (packet.rotVecData, "wxyz", "turned"),
+    )
+    for part, axes, name in parts:
+        for axis, value in zip(axes, record[name].tolist(), strict=True):
+            setattr(part, axis, value)
+    return bytes(packet.SerializeToString())
+
+
+def eye_packets(folder: Path) -> list[Packet]:
+    """Onsets, saccades, fixations and blinks of a native recording, each when it is known, and signs of life."""
+    begin = int(np.fromfile(folder / "gaze_200hz.time", "<i8")[0])
+    ends = [("kind", "<i4"), ("start", "<i8"), ("end", "<i8")]
+    looks = np.fromfile(folder / "fixations ps1.raw", [*ends, ("values", "<f4", 10)]).tolist()
+    blinks = [(4, a, b, []) for _, a, b in np.fromfile(folder / "blinks ps1.raw", ends).tolist()]
+    out = [Packet(t + 0.5, lambda _: struct.pack("!i", 5)) for t in range(60)]
+    for kind, a, b, values in [*looks, *blinks]:
+        start, end = (a - begin) / 1e9, (b - begin) / 1e9
+        if kind < 4:
+            out.append(Packet(start + 0.03, partial(_event_payload, "!iq", kind + 2, (start,), ())))
+        shape = f"!iqq{len(values)}f"
+        out.append(Packet(end + 0.06, partial(_event_payload, shape, kind, (start, end), values)))
+    return sorted((p for p in out if p.time_s >= 0), key=lambda p: p.time_s)
+
+
+def _event_payload(shape: str, kind: int, times_s: Sequence[float], values: Sequence[float], clock: Clock) -> bytes:
+    return struct.pack(shape, kind, *map(clock, times_s), *values)
+
+
 @dataclass
 class Faults:
     """What goes wrong, and when (seconds after the stream has first started)."""
@@ -77,6 +135,8 @@ class Faults:
     disconnect: tuple[float, float] = (-1.0, 0.0)  # from, for: connections fall and none is taken
     refused: dict[str, int] = field(default_factory=dict)  # path → how many requests are answered with 500
     strange_payload_at_s: float = -1.0  # one packet of a length nobody knows
+    others_silence: tuple[float, float] = (-1.0, 0.0)  # from, for: what is beside gaze is lost
+    strange_event_at_s: float = -1.0  # one eye event of a kind nobody knows
     battery: int = 97
     storage: int = 100_000_000_000
     worn: bool = True
@@ -96,9 +156,13 @@ class FakeNeon:
         layout: str = "eyestate",
         seed: int = 0,
         scene: SceneVideo | None = None,
+        others: Mapping[str, list[Packet]] | None = None,
+        template: dict[str, Any] | None = None,
         name: str = "",
     ) -> None:
         self.trace, self.faults, self.layout, self.scene, self.name = trace, faults or Faults(), layout, scene, name
+        self.others = dict(others or {})  # "imu", "eye_events"
+        self.template, self.answers = template, {i["id"]: [""] for i in (template or {}).get("items", [])}
         self.rng = np.random.default_rng(seed)
         self.sent: list[int] = []
         self.left_ns = np.zeros(len(trace.time_s), np.int64)  # host time at which each sample left
@@ -165,9 +229,12 @@ class FakeNeon:
             "/api/recording:stop_and_save": self._end,
             "/api/recording:cancel": self._end,
             "/api/event": self._event,
+            "/api/template_data": self._answer,
         }
         app.router.add_get("/api/status", self._status)
         app.router.add_get("/calibration.bin", self._calibration)
+        app.router.add_get("/api/template_def", self._template)
+        app.router.add_get("/api/template_data", self._template)
         for path, handler in post.items():
             app.router.add_post(path, handler)
         runner = web.AppRunner(app, shutdown_timeout=0.1)
@@ -249,7 +316,7 @@ class FakeNeon:
             "stream_error": False,
         }
         # A phone tells of ten: each stream directly and by websocket, whether or not anybody wants it.
-        served = ("gaze",) if self.scene is None else ("gaze", "world")
+        served = ("gaze", *self.others) if self.scene is None else ("gaze", "world", *self.others)
         sensors = [
             sensor
             | {"sensor": kind, "params": f"camera={kind}&audioenable=on"}
@@ -304,6 +371,9 @@ class FakeNeon:
             return refused
         if self.recording:
             return web.json_response({MESSAGE: "Already recording!", "result": None}, status=500)
+        items = (self.template or {}).get("items", [])
+        if any(i["required"] and not any(self.answers[i["id"]]) for i in items):
+            return web.json_response({MESSAGE: "Template has required fields", "result": None}, status=500)
         self.recording = str(uuid.uuid4())
         return web.json_response({MESSAGE: "Started recording", "result": {"id": self.recording}})
 
@@ -322,6 +392,16 @@ class FakeNeon:
         stamp = body.get("timestamp", self.clock_ns())
         self.events.append({"name": body["name"], "timestamp": stamp})
         return web.json_response({MESSAGE: "Success", "result": {"timestamp": stamp, "recording_id": self.recording}})
+
+    async def _template(self, request: web.Request) -> web.Response:
+        if self.template is None:
+            return web.json_response({MESSAGE: "No template", "result": None}, status=404)
+        result = self.template if request.path.endswith("def") else self.answers
+        return web.json_response({MESSAGE: "Success", "result": result})
+
+    async def _answer(self, request: web.Request) -> web.Response:
+        self.answers |= await request.json()
+        return web.json_response({MESSAGE: "Success", "result": self.answers})
 
     # ---- time echo ---------------------------------------------------------------------------------------------------
 
@@ -371,8 +451,12 @@ class FakeNeon:
                     transport, send = await self._transport(headers["transport"], writer)
                     answer += [f"Transport: {transport}"]
                 elif method == "PLAY":
-                    play = self._show if "camera=world" in url else self._play
-                    player = asyncio.create_task(play(send))
+                    kind = url.partition("camera=")[2].partition("&")[0].rstrip("/")
+                    if kind in self.others:
+                        player = asyncio.create_task(self._tell(kind, send))
+                    else:
+                        play = self._show if kind == "world" else self._play
+                        player = asyncio.create_task(play(send))
                 head = "\r\n".join([f"RTSP/1.0 200 OK\r\nCSeq: {headers['cseq']}", *answer])
                 writer.write(f"{head}\r\n\r\n{body}".encode())
                 await writer.drain()
@@ -443,6 +527,31 @@ class FakeNeon:
                 number += 1
                 if number % 16 == 0:
                     await asyncio.sleep(0)
+        await asyncio.sleep(3600)
+
+    async def _tell(self, kind: str, send: Callable[[int, bytes], None]) -> None:
+        """Send what is beside gaze, each packet when its time has come; a second stream goes on where one would be."""
+        self.started_ns = self.started_ns or host_ns()
+        report_s = begun = self.elapsed_s()
+
+        def clock(seconds: float) -> int:
+            at = self.started_ns + round(seconds * 1e9)
+            return at + round(self.offset_ns(at))
+
+        for number, packet in enumerate(self.others[kind]):
+            if packet.time_s < begun - 0.02:
+                continue
+            await asyncio.sleep(packet.time_s - self.elapsed_s())
+            now = self.elapsed_s()
+            if now >= report_s:
+                report_s = now + 1.0
+                send(1, self._report())
+            payload, f = packet.payload(clock), self.faults
+            if kind == "eye_events" and 0 <= f.strange_event_at_s <= now:
+                payload, f.strange_event_at_s = struct.pack("!i", 77), -1.0
+            if not self._within(f.others_silence):
+                stamp = round(packet.time_s * RTP_HZ * (1 + f.drift_ppm * 1e-6)) & 0xFFFFFFFF
+                send(0, struct.pack("!BBHII", 0x80, 99, number & 0xFFFF, stamp, 9) + payload)
         await asyncio.sleep(3600)
 
     async def _play(self, send: Callable[[int, bytes], None]) -> None:

@@ -72,6 +72,14 @@ def test_a_halt_and_losses_are_no_clock_that_was_set() -> None:
     np.testing.assert_array_equal(host, true[keep])
 
 
+def test_half_of_what_is_told_of_round_trips_bounds_the_error() -> None:
+    """On a computer that is busy all of the fastest wait somewhere, here on the way back."""
+    sent = np.arange(40) * 20 * MS
+    took = np.where(np.arange(40) < 3, np.array([4, 11, 12] + [0] * 37), 15) * MS
+    found = measure(ClockEchoes(sent, sent + MS, sent + took))
+    assert found.round_trip_ns / 2 >= abs(found.offset_ns - 0) > 2 * MS
+
+
 def test_a_clock_that_is_set_while_it_is_measured() -> None:
     """Two of the four fastest round trips see the new time; a mean over old and new would be neither."""
     sent = np.arange(40) * 5 * MS

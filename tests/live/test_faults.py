@@ -74,12 +74,12 @@ class Ran:
         return any(text in w for w in self.recording.warnings)
 
 
-def run(study: SmallStudy, faults: Faults, seconds: float, **options: Any) -> Ran:
-    """Record for some seconds with an event every fifth of a second."""
+def run(study: SmallStudy, faults: Faults, seconds: float, timeout_s: float = 1.0, **options: Any) -> Ran:
+    """Record for some seconds with an event every fifth of a second; the phone has so long to answer."""
     opened = study.open()
     told = []
     with FakeNeon(Trace.steady(seconds + 3), faults) as phone:
-        source = NeonSource(phone.address, timeout_s=1.0)
+        source = NeonSource(phone.address, timeout_s=timeout_s)
         settings = {"echoes": 40, "clock_s": 0.5, "silence_s": 1.0, **options}
         with LabSession(opened, user="u1", source=source, mapper=HalfSize(), **settings) as session:
             until = time.monotonic() + seconds
@@ -186,7 +186,7 @@ def test_the_phones_clock_is_set_by_a_little(
         by_s = [0.02, -0.1, -0.02, 0.005, 0.4, -0.005, 0.1, -0.4, 0.0, 0.0][number % 10]
         loss, reorder = float(rng.choice([0, 0.05, 0.2])), float(rng.choice([0, 0.1]))
         faults = Faults(loss=loss, reorder=reorder, step=(float(rng.uniform(1.2, 2.2)), by_s), offset_ms=40.0)
-        ran = run(small_study, faults, 6.0, session=f"ses-{number}", clock_s=60.0)
+        ran = run(small_study, faults, 6.0, timeout_s=5.0, session=f"ses-{number}", clock_s=60.0)
         known = [ns for _, ns in ran.phone.reported]
         try:
             check_complete(ran, all_sent=ran.session.recorder.lost == 0)
@@ -324,7 +324,7 @@ def test_sessions_with_several_faults(small_study: SmallStudy, request: pytest.F
     survived, worst, doubts, away = 0, 0.0, 0, 0
     problems = []
     for number, (faults, seconds) in enumerate(drawn(tried)):
-        ran = run(small_study, faults, seconds, session=f"ses-{number}")
+        ran = run(small_study, faults, seconds, timeout_s=5.0, session=f"ses-{number}")
         try:
             # On a computer that starves it, a session takes the phone for gone, and looks for it.
             lost = faults.disconnect[0] < 0 and ran.session.recorder.lost > 0

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from fake_neon import FakeNeon, Faults, Trace
+from fake_neon import FakeNeon, Faults, Trace, eye_packets, imu_packets
 from fake_scene import SceneVideo, calibration
 
 from gazepipe.config import StudyConfig
+from gazepipe.live.beside import EYE_EVENTS, IMU, KINDS
 from gazepipe.live.neon import NeonSource
 from gazepipe.live.presenter import SilentPresenter
 from gazepipe.live.recording import read_samples
@@ -23,6 +24,7 @@ from gazepipe.markers.layout import MarkerScreen
 from gazepipe.markers.live import LATEST_MS, LiveMapper
 from gazepipe.markers.mapping import LONGEST_GAP_MS
 from gazepipe.readers import read_recording
+from gazepipe.readers.live_session import beside
 
 if TYPE_CHECKING:
     from conftest import SmallStudy
@@ -40,7 +42,8 @@ def test_a_real_recording_over_the_wire_is_the_recording(small_study: SmallStudy
     if not folder.is_dir():
         pytest.skip(f"no native recording in {folder}")
     trace = Trace.of_recording(folder)
-    with FakeNeon(trace, Faults(offset_ms=321.5)) as phone:
+    others = {"imu": imu_packets(folder), "eye_events": eye_packets(folder)}
+    with FakeNeon(trace, Faults(offset_ms=321.5), others=others) as phone:
         phone.calibration = (folder / "calibration.bin").read_bytes()
         with LabSession(small_study.open(), user="u1", source=NeonSource(phone.address), echoes=40) as session:
             assert session.source.camera().calibrated
@@ -63,7 +66,31 @@ def test_a_real_recording_over_the_wire_is_the_recording(small_study: SmallStudy
     np.testing.assert_array_equal(ours.x_px, theirs.x_px)
     np.testing.assert_array_equal(ours.y_px, theirs.y_px)
     assert np.abs(np.diff(got.time_ms) - np.diff(native.time_ms)).max() < 0.05
-    assert np.abs(got.time_ms + (got.meta["time_origin_ns"] - began) / 1e6 - trace.time_s * 1000).max() < 2
+    later = (got.meta["time_origin_ns"] - began) / 1e6
+    assert np.abs(got.time_ms + later - trace.time_s * 1000).max() < 2
+
+    # The head's movements and the app's own events: every value, by the same clock.
+    imu = beside(session.folder, IMU)
+    raw_imu = np.fromfile(folder / "imu ps1.raw", [("ns", "<i8"), ("values", "<f4", 10)])
+    raw_imu = raw_imu[raw_imu["ns"] >= np.fromfile(folder / "gaze_200hz.time", "<i8")[0]][-imu["time_ms"].size :]
+    assert imu["time_ms"].size > 900
+    names = [f"{what}_{axis}" for what in ("gyro", "accel") for axis in "xyz"] + [f"quaternion_{a}" for a in "wxyz"]
+    np.testing.assert_array_equal(np.column_stack([imu[name] for name in names]), raw_imu["values"])
+    true = (raw_imu["ns"] - np.fromfile(folder / "gaze_200hz.time", "<i8")[0]) / 1e6
+    assert np.abs(imu["time_ms"] + later - true).max() < 2
+    ours, theirs = got.native_events, native.native_events
+    first = np.searchsorted(theirs["onset_ms"], ours["onset_ms"][0] + later - 2)  # before it, nobody listened
+    theirs = {name: values[first:] for name, values in theirs.items()}
+    assert sorted(set(ours["kind"])) == ["blink", "fixation", "saccade"]
+    for name in ("kind", "x_px", "y_px", "amplitude_deg"):
+        np.testing.assert_array_equal(ours[name], theirs[name])
+    for name in ("onset_ms", "offset_ms"):
+        assert np.abs(ours[name] + later - theirs[name]).max() < 2
+    told = beside(session.folder, EYE_EVENTS)
+    assert {KINDS[k] for k in told["kind"]} == set(KINDS)
+    onsets = np.isin(told["kind"], [KINDS.index("saccade onset"), KINDS.index("fixation onset")])
+    assert (told["end_ns"] == told["start_ns"])[onsets].all()
+    assert (told["received_ns"] - told["device_ns"] > -321.5e6 - 2e6).all()
 
 
 # ---- gaze mapped by markers ------------------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import re
 import sys
 import types
@@ -15,10 +17,13 @@ from click.testing import CliRunner
 from fake_neon import FakeNeon, Faults, Trace
 
 from gazepipe.cli import main
-from gazepipe.errors import ConfigError
+from gazepipe.errors import ConfigError, StorageError
 from gazepipe.live import neon
 from gazepipe.live.devices import open_device
-from gazepipe.live.presenter import OpenCVPresenter, canvas
+from gazepipe.live.presenter import OpenCVPresenter, SilentPresenter, canvas
+from gazepipe.live.recording import RECORD
+from gazepipe.live.session import LabSession
+from gazepipe.live.simulated import SimulatedSource
 from gazepipe.readers import read_recording
 
 if TYPE_CHECKING:
@@ -68,9 +73,95 @@ def test_what_a_session_cannot_do_is_said(small_study: SmallStudy) -> None:
     result = gazepipe(*study, "--device", "fake", "--screen", "none", "--points", "0")
     assert result.exit_code == 2
     assert "the name has a space" in result.output
+    (small_study.root / "img" / "a b.png").rename(small_study.root / "img" / "ab.png")
+    (small_study.root / "img" / "broken.png").write_bytes(b"no picture")
+    result = gazepipe(*study, "--device", "fake", "--screen", "none", "--points", "0")
+    assert result.exit_code == 3
+    assert "broken.png" in result.output
+    (small_study.root / "img" / "broken.png").unlink()
+    assert not list(small_study.root.rglob("u1_ses-*"))  # it is said before anything is recorded
     assert "needs a recording; name it with --replay" in gazepipe(*study, "--device", "replay").output
     with pytest.raises(ConfigError, match="device 'nose' is not known"):
         open_device("nose", small_study.open())
+
+
+def test_one_person_has_one_spelling_before_anything_is_ingested(small_study: SmallStudy) -> None:
+    small_study.image("one.png")
+    options = ["--study", small_study.root, "--device", "fake", "--screen", "none", "--points", "0", "--seconds", "0.2"]
+    assert gazepipe("session", "--user", "p01", *options).exit_code == 0
+    result = gazepipe("session", "--user", "P01", *options)
+    assert result.exit_code == 2
+    assert "user 'P01': the study already has recordings of 'p01'" in result.output
+    study = small_study.open()
+    here = study.config.screen.screen()
+    first, second = (LabSession(study, user="p01", source=SimulatedSource(here), session="ses-1") for _ in range(2))
+    with first, pytest.raises(StorageError, match=r"a session of this name is there already"):
+        second.__enter__()
+
+
+def test_what_was_lost_is_said_when_it_was_and_at_the_end(small_study: SmallStudy) -> None:
+    for k in range(4):
+        small_study.image(f"{k}.png")
+    options = ["--study", small_study.root, "--screen", "none", "--points", "0", "--user", "u1"]
+    short = small_study.recording("short.csv", [("0.png", [(400.0, 300.0, 3500.0)])])
+    result = gazepipe("session", *options, "--device", "replay", "--replay", short, "--seconds", "0.8")
+    assert result.exit_code == 0, result.output
+    assert re.search(r"note: the recording that was replayed was over before \d of 4 images", result.output)
+    with FakeNeon(Trace.steady(20), Faults(disconnect=(2.6, 60))) as phone:
+        device = ["--device", "neon", "--address", phone.address, "--count", "2", "--seconds", "0.8", "--force"]
+        result = gazepipe("session", *options, *device)
+    assert result.exit_code == 0, result.output
+    assert re.search(r"^\d.png: only \d+% of its gaze came", result.output, re.M)
+    assert "note: the connection was lost once, and was away at the end." in result.output
+    assert "note: little gaze for" in result.output
+
+
+def test_a_session_that_is_broken_off_tells_where_it_is(
+    small_study: SmallStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By Ctrl-C while the second image is there; by a check that fails."""
+    for k in range(3):
+        small_study.image(f"{k}.png")
+    waits = iter([True, True, False])
+
+    def wait(self: SilentPresenter, seconds: float) -> bool:
+        if not next(waits):
+            raise KeyboardInterrupt
+        return True
+
+    options = ["--study", small_study.root, "--screen", "none", "--points", "0", "--user", "u1", "--device", "fake"]
+    with monkeypatch.context() as patched:
+        patched.setattr(SilentPresenter, "wait", wait)
+        result = gazepipe("session", *options)
+    assert result.exit_code == 130
+    said = re.search(r"gazepipe: interrupted; 1 image, \d+ samples, in (.*)\.$", result.output, re.M)
+    assert said
+    recording = read_recording(Path(said[1]), small_study.open().config)
+    assert [m.text.split()[0] for m in recording.messages] == ["IMAGE_ONSET", "IMAGE_OFFSET"] * 2
+    monkeypatch.setattr("gazepipe.live.checks.DISK_GB", 1e9)
+    result = gazepipe("session", *options)
+    assert result.exit_code == 5
+    assert re.search(r"session: ended early; 0 images, \d+ samples, in ", result.output)
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+def test_a_full_disk_is_said_in_one_sentence(small_study: SmallStudy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is full while the first image is there, which then has no end in the log."""
+    small_study.image("one.png")
+    real = os.write
+
+    def full(file: int, data: bytes) -> int:
+        if len(data) % RECORD.itemsize == 0 and os.fstat(file).st_size > 550 * RECORD.itemsize:
+            raise OSError(28, "No space left on device")
+        return real(file, data)
+
+    monkeypatch.setattr(os, "write", full)
+    options = ["--study", small_study.root, "--screen", "none", "--points", "0", "--user", "u1", "--device", "fake"]
+    result = gazepipe("session", *options, "--seconds", "3")
+    monkeypatch.undo()
+    gc.collect()
+    assert result.exit_code == 7
+    assert re.search(r"session: ended early; 0 images, \d+ samples, in .*\n.*No space left on device", result.output)
 
 
 def test_without_windows_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

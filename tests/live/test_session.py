@@ -15,6 +15,7 @@ from gazepipe.ingest import ingest
 from gazepipe.live._defaults import echoes
 from gazepipe.live.neon import NeonSource
 from gazepipe.live.presenter import SilentPresenter
+from gazepipe.live.recording import read_samples
 from gazepipe.live.session import LabSession
 from gazepipe.live.simulated import SimulatedSource
 from gazepipe.live.source import ClockEchoes, SampleBatch, host_ns
@@ -41,6 +42,10 @@ def test_from_the_wire_to_maps(small_study: SmallStudy) -> None:
     assert (np.diff(number) == 1).all()
     true_ms = (began - recording.meta["time_origin_ns"]) / 1e6 + number * 5.0
     assert np.abs(recording.time_ms - true_ms).max() < 2
+    way, raw = recording.meta["latency_ms"], read_samples(session.folder)[0]
+    late = (raw["received_ns"] - began) / 1e6 - np.rint(raw["x_px"] * 4) * 5.0
+    np.testing.assert_allclose(way["tracker to arrival"], np.percentile(late, [50, 99]), atol=2)
+    assert 0 < way["arrival to file"][0] <= way["arrival to file"][1] < 1000
     report_ = ingest(study, jobs=1)
     assert not report_.failures
     build = build_psm(study)

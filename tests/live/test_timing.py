@@ -148,6 +148,83 @@ def test_a_sample_that_is_overtaken_across_a_step_is_uncertain(step_ms: int) -> 
     assert np.count_nonzero(by) <= 8
 
 
+def measured(set_ns: int, step_ns: int, *times_s: float) -> list[Offset]:
+    """Good measurements of a clock that is 7 s ahead and was set at a time, at some times."""
+    times = [round(t * SECOND) for t in times_s]
+    return [Offset(t, -(7 * SECOND + (step_ns if t >= set_ns else 0)), MS // 2, 100) for t in times]
+
+
+def test_one_sample_out_of_its_turn_does_not_hide_where_the_clock_was_set() -> None:
+    """Losses hide the leap of −20 ms, to sample 400; a later one, that others overtook, leaps by −15 ms."""
+    n, first = 4000, 400
+    true = np.arange(n) * 5 * MS
+    device = true + 7 * SECOND
+    device[first:] -= 20 * MS
+    received = true + np.random.default_rng(2).integers(1, 5, n) * MS
+    received[451] = received[454] + 100_000
+    order = np.delete(np.argsort(received, kind="stable"), [398, 399, 452, 453])
+    order = np.concatenate([order[:398][order[:398] < first], order[order >= first]])
+    times = time_samples(device[order], received[order], measured(int(true[first]), -20 * MS, 0, 3, 8, 19.9))
+    assert order[times.steps].tolist() == [first]
+    assert np.abs(times.host_ns - true[order]).max() < 2 * MS
+    assert sum(d.end - d.begin for d in times.doubts) <= 5
+
+
+def test_measurements_go_with_the_samples_on_their_side_of_a_small_step() -> None:
+    """Half of their round trips bounds what they may be off, so that the first one after it tells."""
+    rng = np.random.default_rng(4)
+    n, first, drift = 5000, 2922, -50e-6
+    true = np.arange(n) * 5 * MS
+    device = true + 7 * SECOND + (drift * true).astype(np.int64)
+    device[first:] -= 5 * MS
+    received = true + rng.integers(1, 5, n) * MS
+    points = []
+    for at_s, off_ms, trip_ms in ((0, 0.2, 1.1), (5, 0.1, 2.9), (15, 0.1, 0.5), (15.9, -0.2, 0.6), (24.9, 1.0, 2.7)):
+        lead = 7 * SECOND + drift * at_s * SECOND - (5 * MS if at_s > 14 else 0)
+        points.append(Offset(round(at_s * SECOND), -lead + off_ms * MS, round(trip_ms * MS), 100))
+    times = time_samples(device, received, points)
+    assert times.steps.tolist() == [first]
+    assert np.abs(times.host_ns - true).max() < 2 * MS
+
+
+def test_samples_long_after_the_only_measurement_are_uncertain() -> None:
+    """A clock that drifts by 50 ppm is off by 3 ms after a minute, if nobody asks it."""
+    true = np.arange(12_000) * 5 * MS
+    device = true + 7 * SECOND + (50e-6 * true).astype(np.int64)
+    times = time_samples(device, true + MS, measured(true[-1], 0, 0))
+    sure = min(d.begin for d in times.doubts)
+    assert np.abs(times.host_ns - true)[:sure].max() < 2 * MS
+    assert [(d.end, d.by_ns >= 3 * MS) for d in times.doubts] == [(12_000, True)]
+    assert 30 * SECOND < true[sure] < 40 * SECOND
+    often = time_samples(device, true + MS, [Offset(t, -7e9 - 50e-6 * t, MS, 99) for t in true[::3000].tolist()])
+    assert not often.doubts
+
+
+@pytest.mark.parametrize("late_first", [False, True])
+@pytest.mark.parametrize("step_ms", [20, -20])
+def test_a_computer_that_starves_knows_no_place_and_says_so(step_ms: int, late_first: bool) -> None:
+    """Samples come tens to hundreds of ms late, never in time for a second, so that no floor tells of 20 ms.
+
+    Measurements tell that the clock was set, between them; or, where the first one comes too late, nothing does.
+    """
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        n, first = 2400, 900
+        true = np.arange(n) * 5 * MS
+        device = true + 7 * SECOND
+        device[first:] += step_ms * MS
+        seconds = np.interp(np.arange(n), np.arange(0, n + 100, 100), rng.uniform(10, 300, n // 100 + 1))
+        received = np.maximum.accumulate(true + ((seconds + rng.exponential(40, n)) * MS).astype(np.int64))
+        lost = rng.random(n) < 0.2
+        points = measured(int(true[first]), step_ms * MS, *((5.5, 11.9) if late_first else (0, 5.5, 11.9)))
+        times = time_samples(device[~lost], received[~lost], points)
+        allowed = np.zeros(n)
+        for doubt in times.doubts:
+            inside = np.flatnonzero(~lost)[doubt.begin : doubt.end]
+            allowed[inside] = np.maximum(allowed[inside], doubt.by_ns)
+        assert (np.abs(times.host_ns - true[~lost]) <= allowed[~lost] + 2 * MS).all(), seed
+
+
 def test_where_a_measured_step_is() -> None:
     """Half a second before the end a floor tells little; a measurement at the end tells the size."""
     rng = np.random.default_rng(3)

@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 from scipy.io import loadmat, savemat
 
+from gazepipe.live.beside import EYE_EVENT, EYE_EVENTS
 from gazepipe.live.recording import SessionWriter
 from gazepipe.live.source import SampleBatch
 
@@ -303,11 +304,15 @@ def _live_session() -> Sample:
         writer.log("start", int(time[0]))
         writer.log("clock", int(time[0]), offset_ns=5_000_000, round_trip_ns=300_000, n=10)
         writer.put(batch, time, x, y)
+        told = np.zeros(3, EYE_EVENT)
+        told["device_ns"], told["received_ns"] = time[[30, 60, 90]] + 5_000_000, time[[30, 60, 90]] + 9_000_000
+        told["start_ns"], told["end_ns"], told["kind"] = told["device_ns"] - 90_000_000, told["device_ns"], [0, 1, 4]
+        writer.put_beside(EYE_EVENTS, told)
         writer.log("event", int(time[9]), name="IMAGE_ON a.jpg", stimulus="a.jpg", place=[0, 0, 800, 600])
         writer.log("end", int(time[-1]))
         writer.close()
         files = {p.name: p.read_bytes() for p in sorted((Path(folder) / "session").iterdir())}
-    return Sample(files, ".", ("samples.bin", "session.json", "session.jsonl"))
+    return Sample(files, ".", ("eye_events.bin", "samples.bin", "session.json", "session.jsonl"))
 
 
 def _pupil_cloud(names: str, scale: tuple[float, float]) -> bytes:
