@@ -59,7 +59,9 @@ def read(path: Path, config: StudyConfig) -> Recording:
     -------
     Recording
         One eye, ``"cyclopean"``; `columns` has ``"flags"`` (`gazepipe.live.source.SampleFlag`). Messages are the
-        session's events. Where times are uncertain, `meta` has ``"clock_uncertain"``: from, to (ms), by how much (ms).
+        session's events. Where times are uncertain, `meta` has ``"clock_uncertain"``: from, to (ms), by how much (ms);
+        where the device has a clock of its own that was measured, ``"transfer_ms"``, the median time from a sample's
+        time to its arrival.
 
     Raises
     ------
@@ -97,6 +99,8 @@ def read(path: Path, config: StudyConfig) -> Recording:
         np.where(there, x, np.float32(np.nan)), np.where(there, y, np.float32(np.nan)), records["pupil_mm"].copy()
     )
     meta = _meta(about, log, origin)
+    if meta["own_clock"] and meta["clock_offsets"]:
+        meta["transfer_ms"] = round(float(np.median(records["received_ns"] - host)) / 1e6, 3)
     if uncertain:
         meta["clock_uncertain"] = [[(a - origin) / 1e6, (b - origin) / 1e6, by / 1e6] for a, b, by in uncertain]
     if not mapped:
@@ -198,6 +202,7 @@ def _flag_gaps(
 
 def _meta(about: dict[str, Any], log: list[dict[str, Any]], origin: int) -> dict[str, Any]:
     meta: dict[str, Any] = {k: about[k] for k in ("source", "started", "screen", "device", "software") if k in about}
+    meta["own_clock"] = bool(about["own_clock"])
     meta["time_origin_ns"] = origin
     places = {e["stimulus"]: e["place"] for e in log if e["kind"] == "event" and "place" in e and "stimulus" in e}
     if places:

@@ -15,7 +15,7 @@ from gazepipe import store
 from gazepipe.build import recordings_of_users
 from gazepipe.errors import GazepipeError, NothingToDoError
 from gazepipe.record import versions
-from gazepipe.report.recorded import KEPT, Recorded, recorded_of
+from gazepipe.report.recorded import LOOKED_THROUGH, Recorded, recorded_of
 from gazepipe.study import Failure, Study
 from gazepipe.user_quality import Figures, user_quality
 from gazepipe.weights_header import header_of
@@ -167,17 +167,14 @@ def gather(study: Study, *, anonymous: bool = False, device: str = "auto", threa
         one = User(user, label, f"user-{number}", [], n_maps=int(built.get(user, {}).get("n_maps", 0)))
         for name in names[user]:
             try:
-                only = ("trials/", "fixations/", "saccades/", "blocks/", "blinks/")
-                path = study.recording_file(name)
-                found = store.load(path, "gazepipe.recording", only=only)
-                if found.attrs["coordinates"] != "stimulus":
-                    one.recorded.append(recorded_of(store.load(path, "gazepipe.recording", only=("blocks/", *KEPT))))
+                found, recorded = _one_recording(study, name)
             except GazepipeError as error:
                 contents.notes.append(
                     f"A recording of {label} is left out: it is damaged." if anonymous else str(error)
                 )
                 continue
             one.recordings.append(found)
+            one.recorded += recorded
             measured = json.loads(str(found.attrs["quality"]))
             if measured:
                 quality[name] = measured
@@ -197,6 +194,19 @@ def gather(study: Study, *, anonymous: bool = False, device: str = "auto", threa
         one.role = "known" if len(parts) > 1 else (parts[0] if parts else "enrolled" if roles else "")
     contents.config = "" if anonymous else _configuration(study)
     return contents
+
+
+#: What is kept of each recording: events, and no samples.
+_KEPT = ("trials/", "fixations/", "saccades/", "blocks/", "blinks/")
+
+
+def _one_recording(study: Study, name: str) -> tuple[store.Contents, list[Recorded]]:
+    """Events of a stored recording, and how it was made where it has samples; these are let go of again."""
+    path = study.recording_file(name)
+    whole = store.load(path, "gazepipe.recording", only=(*_KEPT, *LOOKED_THROUGH))
+    recorded = [recorded_of(whole)] if whole.attrs["coordinates"] != "stimulus" else []
+    kept = {key: values for key, values in whole.arrays.items() if key.startswith(_KEPT)}
+    return store.Contents(path, kept, whole.attrs), recorded
 
 
 def _fill_events(user: User) -> None:
