@@ -124,7 +124,7 @@ def train(
     force
         Train all networks anew, whatever is there.
     show
-        Called with a network's name, steps done, all steps, and what to show.
+        Called with a network's name, steps done, all steps, and what to show; with 0 of 0 as a network's turn comes.
 
     Returns
     -------
@@ -170,6 +170,7 @@ def _train(study: Study, where: torch.device, *, preset: str | None, force: bool
             report.current.append(name)
             report.best[name] = load_model(study, name).info["best"]
             return
+        tell(name, 0, 0, "")  # what comes before its first step takes long, too
         checkpoint = Checkpoint(study.checkpoint_file(name), recipe.digest, writes=first)
         if force:
             checkpoint.remove()

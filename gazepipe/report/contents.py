@@ -50,7 +50,10 @@ def with_unit(number: str, unit: str) -> str:
 
 @dataclass(slots=True)
 class User:
-    """One user: name shown, anchor in the page, figures, events of all recordings together."""
+    """One user: name shown, anchor in the page, figures, events of all recordings together.
+
+    Durations are of whole fixations during presentations: an image's onset cuts one that is under way.
+    """
 
     user: str
     label: str
@@ -214,17 +217,18 @@ def _fill_events(user: User) -> None:
         parts = [np.asarray(r.arrays[name], np.float64) for r in user.recordings if name in r.arrays]
         return np.concatenate(parts) if parts else np.zeros(0)
 
-    user.duration_ms = column("fixations/duration_ms")
+    user.n_trials = sum(len(r.arrays["trials/stimulus"]) for r in user.recordings)
+    duration_ms, trial = column("fixations/duration_ms"), column("fixations/trial")
+    inside = trial >= 0 if user.n_trials else np.ones(duration_ms.size, bool)
+    user.duration_ms = duration_ms[inside & (column("fixations/at_onset") == 0)]
     user.amplitude_deg, user.peak_velocity_deg_s = (
         column(f"saccades/{k}") for k in ("amplitude_deg", "peak_velocity_deg_s")
     )
     lost_ms = column("blinks/gap_offset_ms") - column("blinks/gap_onset_ms")
     user.n_blinks, user.blinks_s = lost_ms.size, float(lost_ms.sum()) / 1000
-    user.n_trials = sum(len(r.arrays["trials/stimulus"]) for r in user.recordings)
-    inside = column("fixations/trial") >= 0
     if user.duration_ms.size:
         user.figures["median_fixation_ms"] = float(np.nanmedian(user.duration_ms))
-    user.figures["n_fixations"] = float(user.duration_ms.size)
+    user.figures["n_fixations"] = float(inside.sum())
     if user.n_trials:
         user.figures["fixations_per_trial"] = float(inside.sum()) / user.n_trials
 
@@ -236,7 +240,7 @@ def _fill_quality(
     found: dict[str, Figures] = user_quality(whose, quality)
     for one in contents.users:
         known = {k: v for k, v in found.get(one.user, {}).items() if v is not None}
-        one.figures |= known
+        one.figures = known | one.figures  # of fixations, those of presentations count here
         if known.get("duration_s"):
             one.figures["gaps_per_minute"] = known["n_gaps"] / known["duration_s"] * 60
 

@@ -99,7 +99,10 @@ def _events(contents: Contents) -> list[Drawn]:
     made = []
     if durations.size:
         axes = plotting.duration_histogram(durations)
-        text = f"{counted(durations.size, 'fixation')} of all users; those of a second and more are in the last bin."
+        text = (
+            f"{counted(durations.size, 'fixation')} of all users: whole ones during presentations, none that an "
+            "image's onset cuts. Those of a second and more are in the last bin."
+        )
         alt = f"histogram of fixation durations, median {np.nanmedian(durations):.0f} ms"
         made.append(drawn(axes, alt, text))
     amplitude, velocity = (
@@ -112,6 +115,9 @@ def _events(contents: Contents) -> list[Drawn]:
         if ivt.velocity_method == "olsen":
             text += f" Velocities are over {ivt.velocity_window_ms:g} ms: peaks of small saccades are too low."
         made.append(drawn(axes, "peak velocity against amplitude of saccades", text))
+        text = f"{counted(amplitude.size, 'saccade')} of all users; the largest hundredth may be in the last bin."
+        alt = f"histogram of saccade amplitudes, median {np.nanmedian(amplitude):.1f}°"
+        made.append(drawn(plotting.amplitude_histogram(amplitude), alt, text))
     return made
 
 
@@ -142,24 +148,24 @@ def _embeddings(contents: Contents) -> list[Drawn]:
         text = f"{per_user} embeddings a person, each of m = {m} pairs drawn from up to {_IMAGES} images"
     names = [labels[p.user] for p in people]
     places = tsne(points)
-    # As high as the map is for its width, so that nothing around it stays empty.
+    # As high as the map is for its width, so that nothing around it stays empty; names below it, four in a row.
     wide, high = np.ptp(places, axis=0)
-    legend = 1.1 if len(people) <= 24 else 0.0
-    axes = plotting.new_axes(4.2 + legend, float(np.clip(4.2 * high / wide, 1.8, 4.6)) if wide else 4.2)
+    rows = -(-len(people) // 4) if len(people) <= 24 else 0
+    axes = plotting.new_axes(4.2, 0.2 * rows + (float(np.clip(4.2 * high / wide, 1.8, 4.6)) if wide else 4.2))
     plotting.embedding_map(places, np.repeat(np.arange(len(people)), per_user), names, axes=axes)
     axes.spines[:].set_visible(True)
     axes.spines[:].set_color("0.8")
-    if len(people) <= 24:
-        axes.figure.legend(*axes.get_legend_handles_labels(), frameon=False, fontsize=7, loc="outside right center")
+    if rows:
+        style: Any = {"frameon": False, "fontsize": 8, "ncols": 4, "columnspacing": 1.2, "handletextpad": 0.2}
+        axes.figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", **style)
     left = (
         f" {len(gallery.people) - len(people)} more people are not drawn." if len(gallery.people) > len(people) else ""
     )
     caption = (
-        f"Embedding map (t-SNE): {text}. Embeddings of a person share pairs, so that clusters look tighter than they "
-        f"are; "
-        f"distances between clusters mean nothing.{left}"
+        f"Embedding map (t-SNE) of {counted(len(people), 'person', 'people')}: {text}. Embeddings of a person share "
+        f"pairs, so that clusters look tighter than they are; distances between clusters mean nothing.{left}"
     )
-    return [drawn(axes, f"embedding map of {len(people)} people", caption)]
+    return [drawn(axes, f"embedding map of {counted(len(people), 'person', 'people')}", caption)]
 
 
 def _tables(contents: Contents, model: str, users: list[str]) -> tuple[list[Any] | None, int]:
@@ -244,7 +250,7 @@ def _training(contents: Contents) -> list[Drawn]:
         seconds = float(about.get("seconds") or 0)
         text = f"{name} network: {counted(len(history), 'validation')} in {seconds:.0f} s of training{told}."
         made.append(drawn(rows[0], f"training curves of the {name} network", text))
-    return made
+    return sorted(made, key=lambda d: -d.height)
 
 
 def _strengths(name: str, history: list[Mapping[str, Any]], best: Mapping[str, Any]) -> Drawn:

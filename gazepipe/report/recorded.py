@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from gazepipe import store
 from gazepipe.words import counted, grouped
@@ -190,6 +191,12 @@ class Recorded:
         if self.meta.get("own_clock"):
             return f"{text}, gaze by when samples arrived, for the tracker's clock was not measured"
         return text
+
+    @property
+    def clock_offsets_ms(self) -> npt.NDArray[np.float64]:
+        """Time in the session (s) and offset of the tracker's clock then (ms), a row a measurement, ``(n, 2)``."""
+        measured = [[float(t) / 1e9, float(offset) / 1e6] for t, offset, _ in self.meta.get("clock_offsets", ())]
+        return np.array(measured, np.float64).reshape(-1, 2)
 
     @property
     def transfer_ms(self) -> float | None:
