@@ -17,6 +17,7 @@ from gazepipe.metrics import METRICS, cc
 from gazepipe.stored_corpus import stored_usm
 from gazepipe.study import Study
 from gazepipe.tables import text_table
+from gazepipe.words import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -113,7 +114,7 @@ def compare_users(study: Study, first: str, second: str) -> Compared:
         alike = [[float(cc(m[s], others[s])) for s in known] for m in maps]
         found.rows.append(_difference("CC with everybody else's map", *alike))
     between = interval([float(cc(maps[0][s], maps[1][s])) for s in shared])
-    found.notes.append(f"CC of the maps of {first} and {second}: {between}, mean over {between.n} images.")
+    found.notes.append(f"CC of the maps of {first} and {second}: {between}, mean over {counted(between.n, 'image')}.")
     return found
 
 

@@ -42,10 +42,13 @@ def study_status(study: Study) -> list[dict[str, Any]]:
     def row(stage: str, done: bool, what: str, command: str) -> None:
         rows.append({"stage": stage, "done": done, "what": what, "next": "" if done else command})
 
-    row("ingest", bool(known), f"{len(known)} recordings of {len(users)} users", "gazepipe ingest")
+    row(
+        "ingest", bool(known), f"{counted(len(known), 'recording')} of {counted(len(users), 'user')}", "gazepipe ingest"
+    )
     missing = len(users - built.keys())
     maps = sum(int(r["n_maps"]) for r in built.values())
-    text = f"{maps} maps of {len(built)} users" + (f"; {missing} users have none" if missing and built else "")
+    none = f"; {counted(missing, 'user')} without" if missing and built else ""
+    text = f"{counted(maps, 'map')} of {counted(len(built), 'user')}{none}"
     row("build-psm", bool(built) and not missing, text, "gazepipe build-psm")
     there = [n for n in ("embedding", "refiner", "profile", "universal") if study.model_file(n).is_file()]
     broken_off = sorted(p.stem for p in (study.store / "models").glob("*.checkpoint"))
@@ -59,7 +62,12 @@ def study_status(study: Study) -> list[dict[str, Any]]:
         row("enrol", False, "nobody in a gallery" if nobody else str(error), "gazepipe run")
     try:
         facts = study.evaluation()["facts"]
-        row("evaluate", True, f"{facts['users_test']} test users, {facts['images_test']} test images", "")
+        row(
+            "evaluate",
+            True,
+            f"{counted(facts['users_test'], 'test user')}, {counted(facts['images_test'], 'test image')}",
+            "",
+        )
     except (GazepipeError, KeyError):
         row("evaluate", False, "not evaluated", "gazepipe evaluate")
     n = len(study.failures())

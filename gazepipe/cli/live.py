@@ -17,6 +17,7 @@ from gazepipe.cli._shared import (
     say,
     study_options,
 )
+from gazepipe.words import counted
 
 if TYPE_CHECKING:
     from gazepipe.live.enrolment import LiveEnrolment
@@ -139,7 +140,7 @@ def session(
         if mapper is not None:
             mapper.close()
     recorder = live.recorder
-    say(ctx, f"session: {done} images, {recorder.writer.samples} samples, in {live.folder}.")
+    say(ctx, f"session: {counted(done, 'image')}, {counted(recorder.writer.samples, 'sample')}, in {live.folder}.")
     if enrol:
         _into_gallery(ctx, study, live)
 
@@ -162,8 +163,8 @@ def _by_markers(path: Path, source: Any) -> tuple[LiveMapper, Any]:
 def _taken_in(ctx: click.Context, live: LabSession, person: LiveEnrolment, trial: Trial) -> bool:
     """Tell what a presentation adds to the embedding; returns whether more are needed."""
     update = person.add(live, trial)
-    so_far = "1 image" if update.n_pairs == 1 else f"{update.n_pairs} images"
-    said = update.problem or f"{update.fixations} fixations; {so_far} so far"
+    so_far = counted(update.n_pairs, "image")
+    said = update.problem or f"{counted(update.fixations, 'fixation')}; {so_far} so far"
     if update.n_pairs > 1:
         said += f", expected cosine {update.expected_cosine:.3f}"
     say(ctx, f"{trial.image.name}: {said}")

@@ -26,6 +26,7 @@ from gazepipe.markers import session_log
 from gazepipe.readers._pupil_labs import SCENE_WARNING
 from gazepipe.readers.source import Reader, read_bytes
 from gazepipe.recording import EyeSamples, Message, Recording
+from gazepipe.words import counted, form
 
 __all__ = ["READER", "files", "read", "sniff", "to_host"]
 
@@ -75,16 +76,16 @@ def read(path: Path, config: StudyConfig) -> Recording:
     if not records.size:
         found, remedy = "it has no samples", "nothing was recorded; leave the folder out"
         raise RecordingError(path / live.SAMPLES, found, expected="gaze", remedy=remedy)
-    warnings = [f"{live.SAMPLES}: {damaged} damaged records were left out"] if damaged else []
+    warnings = [f"{live.SAMPLES}: {counted(damaged, 'damaged record')} left out"] if damaged else []
     if bad_lines:
-        warnings.append(f"{live.LOG}: {bad_lines} damaged lines were left out")
+        warnings.append(f"{live.LOG}: {counted(bad_lines, 'damaged line')} left out")
     doubts: list[Doubt] = []
     host, steps = to_host(records, log, own_clock=bool(about["own_clock"]), warnings=warnings, doubts=doubts)
     uncertain = [[int(host[d.begin : d.end].min()), int(host[d.begin : d.end].max()), d.by_ns] for d in doubts]
     order = np.argsort(host, kind="stable")
     order = order[np.append(True, np.diff(host[order]) > 0)]
     if order.size < records.size:
-        warnings.append(f"{records.size - order.size} samples came twice and were taken once")
+        warnings.append(f"{counted(records.size - order.size, 'sample')} came twice: taken once")
     records, host = records[order], host[order]
     if about["space"] == "scene" and not steps.size:  # pictures and samples of two clocks do not go together
         records = session_log.again(records, log, path / live.LOG, warnings)
@@ -169,14 +170,17 @@ def to_host(
             "makes them late by the fastest transfer"
         )
     if times.steps.size:
-        warnings.append(f"the device's clock was set {times.steps.size} times while it recorded; samples follow it")
+        often = form(times.steps.size, "once", f"{times.steps.size} times")
+        warnings.append(f"the device's clock was set {often} while it recorded; samples follow it")
     if times.doubts:
         uncertain = np.zeros(device.size, bool)
         for doubt in times.doubts:
             uncertain[doubt.begin : doubt.end] = True
         n = int(np.count_nonzero(uncertain))
         most = max(d.by_ns for d in times.doubts) / 1e6
-        warnings.append(f"the times of {n} samples are uncertain, by up to {most:.1f} ms (see clock_uncertain)")
+        warnings.append(
+            f"the times of {counted(n, 'sample')} are uncertain, by up to {most:.1f} ms (see clock_uncertain)"
+        )
         if doubts is not None:
             doubts.extend(times.doubts)
     return times.host_ns, times.steps
@@ -195,7 +199,8 @@ def _flag_gaps(
     if after.size:
         missing = int(np.rint(step[after] * rate_hz / 1e9 - 1).sum())
         warnings.append(
-            f"about {missing} samples are missing in {after.size} gaps, the longest of {step.max() / 1e6:.0f} ms"
+            f"about {counted(missing, 'missing sample')} in {counted(after.size, 'gap')}, the longest of "
+            f"{step.max() / 1e6:.0f} ms"
         )
     return out
 

@@ -145,7 +145,7 @@ def _embeddings(contents: Contents) -> list[Drawn]:
 
         rng = np.random.default_rng(0)
         points = np.concatenate([draw(t, m, per_user, rng) for t in tables])
-        text = f"{per_user} embeddings a person, each of m = {m} pairs drawn from up to {_IMAGES} images"
+        text = f"{per_user} embeddings a person, each of m = {counted(m, 'pair')} drawn from up to {_IMAGES} images"
     names = [labels[p.user] for p in people]
     places = tsne(points)
     # As high as the map is for its width, so that nothing around it stays empty; names below it, four in a row.
@@ -159,7 +159,9 @@ def _embeddings(contents: Contents) -> list[Drawn]:
         style: Any = {"frameon": False, "fontsize": 8, "ncols": 4, "columnspacing": 1.2, "handletextpad": 0.2}
         axes.figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", **style)
     left = (
-        f" {len(gallery.people) - len(people)} more people are not drawn." if len(gallery.people) > len(people) else ""
+        f" Not drawn: {counted(len(gallery.people) - len(people), 'person', 'people')} more."
+        if len(gallery.people) > len(people)
+        else ""
     )
     caption = (
         f"Embedding map (t-SNE) of {counted(len(people), 'person', 'people')}: {text}. Embeddings of a person share "
@@ -207,8 +209,9 @@ def _identification(contents: Contents) -> list[Drawn]:
         if found:
             axes = plotting.precision_at_one(found, PROTOCOLS, facts["chance"], axes=plotting.new_axes(4.2, 3.6))
             text = (
-                f"Separation: precision at one against m, {facts['users_test']} test users, {facts['images_test']} "
-                "test images. Lines: mean over users; bars and bands: Student's 95 % interval over users."
+                f"Separation: precision at one against m, {counted(facts['users_test'], 'test user')}, "
+                f"{counted(facts['images_test'], 'test image')}. Lines: mean over users; bars and bands: Student's "
+                "95 % interval over users."
             )
             made.append(drawn(axes, "precision at one against the number of pairs m", text))
     if "embedding" in contents.networks:
@@ -222,7 +225,8 @@ def _identification(contents: Contents) -> list[Drawn]:
         step = max(1, -(-len(curves) // 5))
         axes = plotting.detection_error(dict(list(curves.items())[::step]))
         text = (
-            f"Verification: false rejections against false acceptances, {known.users} people unknown to the network, "
+            f"Verification: false rejections against false acceptances, "
+            f"{counted(known.users, 'person', 'people')} unknown to the network, "
             "as the store's calibration has them (read off its quantiles)."
         )
         made.append(drawn(axes, "detection error trade-off of verification", text))
