@@ -235,6 +235,7 @@ def _histogram(axes: Axes, values: npt.ArrayLike, step: float, end: float, shape
     known = known[np.isfinite(known)]
     edges = np.arange(0, end + step / 2, step)
     axes.hist(np.minimum(known, end - step / 2), bins=edges.tolist(), color=COLOURS[0], alpha=0.85)
+    axes.locator_params(axis="y", integer=True)
     if known.size:
         median = float(np.median(known))
         axes.axvline(median, color=COLOURS[1], lw=1.2, label=f"median {shape.format(median)}")

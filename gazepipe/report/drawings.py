@@ -57,6 +57,11 @@ def group_figures(contents: Contents) -> dict[str, Any]:
     }
     for name, make in (("embedding", _embeddings), ("identification", _identification), ("training", _training)):
         found[name] = _or_note(contents, make)
+    found["uncurved"] = [
+        f"{name} ({counted(len(history), 'validation')})"
+        for name, about in contents.networks.items()
+        if len(history := _history(about)) < 2
+    ]
     found["maps"] = _map_table(contents)
     return found
 
@@ -151,7 +156,7 @@ def _embeddings(contents: Contents) -> list[Drawn]:
     # As high as the map is for its width, so that nothing around it stays empty; names below it, four in a row.
     wide, high = np.ptp(places, axis=0)
     rows = -(-len(people) // 4) if len(people) <= 24 else 0
-    axes = plotting.new_axes(4.2, 0.2 * rows + (float(np.clip(4.2 * high / wide, 1.8, 4.6)) if wide else 4.2))
+    axes = plotting.new_axes(4.2, 0.2 * rows + (float(np.clip(4.2 * high / wide, 1.8, 3.6)) if wide else 3.6))
     plotting.embedding_map(places, np.repeat(np.arange(len(people)), per_user), names, axes=axes)
     axes.spines[:].set_visible(True)
     axes.spines[:].set_color("0.8")
@@ -233,10 +238,15 @@ def _identification(contents: Contents) -> list[Drawn]:
     return made
 
 
+def _history(about: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """What a network's validations measured."""
+    return [row for row in about.get("history", ()) if isinstance(row, Mapping)]
+
+
 def _training(contents: Contents) -> list[Drawn]:
     made = []
     for name, about in contents.networks.items():
-        history = [row for row in about.get("history", ()) if isinstance(row, Mapping)]
+        history = _history(about)
         if len(history) < 2:
             continue
         best = about.get("best") or {}

@@ -43,6 +43,8 @@ _FORMATS = {
     "live-session": ("gazepipe session", ""),
 }
 _VIDEO = {"SR Research (EyeLink)", "Tobii", "SensoMotoric Instruments (SMI)"}
+#: Readers of formats that give pupils in mm.
+_IN_MM = ("live-session", "marker-mapper", "neon-")
 _MODES = {"CR": "pupil and corneal reflection", "P": "pupil alone"}
 #: EyeLink's names of mounts (``ELCLCFG``): where the camera is, and how the head is.
 _MOUNTS = {
@@ -174,6 +176,8 @@ class Recorded:
     @property
     def pupil_kind(self) -> str:
         """How the pupil is measured, where the file says it."""
+        if self.format.startswith(_IN_MM):
+            return "pupil diameter in mm"
         kind = str(self.meta.get("pupil") or self.meta.get("PupilFitMethod") or "")
         return f"pupil size ({kind.lower()})" if kind else "pupil size in the tracker's unit"
 

@@ -166,7 +166,7 @@ def test_the_phones_clock_is_set(small_study: SmallStudy, by_s: float) -> None:
     ran = run(small_study, Faults(step=(0.9, by_s), offset_ms=40.0), 2.8)
     check_complete(ran)
     assert [w for w in ran.recording.warnings if "clock" in w] == [
-        "the device's clock was set 1 times while it recorded; samples follow it"
+        "the device's clock was set once while it recorded; samples follow it"
     ]
     stepped = np.flatnonzero(ran.recording.columns["flags"] & int(SampleFlag.CLOCK_STEP))
     assert len(stepped) == 1
@@ -191,7 +191,7 @@ def test_the_phones_clock_is_set_by_a_little(
         try:
             check_complete(ran, all_sent=ran.session.recorder.lost == 0)
             error, uncertain = check_times(ran)
-            assert uncertain or ran.warned("clock was set 1 times") == (max(known) - min(known) > 2e6)
+            assert uncertain or ran.warned("clock was set once") == (max(known) - min(known) > 2e6)
             worst, doubts, survived = max(worst, error), doubts + uncertain, survived + 1
         except AssertionError as problem:
             problems.append(f"{by_s} s, {faults}, {ran.recording.warnings}: {problem}")
