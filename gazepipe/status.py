@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from gazepipe import compute
+from gazepipe import compute, store
 from gazepipe.errors import GazepipeError, NothingToDoError
 from gazepipe.record import versions
 from gazepipe.study import Study
@@ -32,8 +32,6 @@ def study_status(study: Study) -> list[dict[str, Any]]:
 
     Whether a stage is up to date only the stage itself finds out; `gazepipe ingest --dry-run` does for recordings.
     """
-    from gazepipe.enrol import load_gallery
-
     known = study.known_recordings()
     users = {str(row["user"]) for row in known.values()}
     built = study.manifest("build-psm").get("users", {})
@@ -56,7 +54,8 @@ def study_status(study: Study) -> list[dict[str, Any]]:
     text += f"; interrupted: {', '.join(broken_off)}" if broken_off else ""
     row("train", "embedding" in there and not broken_off, text, "gazepipe train")
     try:
-        row("enrol", True, f"{counted(len(load_gallery(study).people), 'person', 'people')} in the gallery", "")
+        gallery = store.load(study.gallery_file, "gazepipe.gallery", only=("table/user",))
+        row("enrol", True, f"{counted(len(gallery.arrays['table/user']), 'person', 'people')} in the gallery", "")
     except GazepipeError as error:
         nobody = isinstance(error, NothingToDoError)
         row("enrol", False, "nobody in a gallery" if nobody else str(error), "gazepipe run")
