@@ -28,6 +28,7 @@ from gazepipe.stage_plan import StagePlan
 from gazepipe.stimuli import StudyImages
 from gazepipe.stored_corpus import stored_usm
 from gazepipe.study import Failure, Study
+from gazepipe.words import counted
 
 __all__ = [
     "GEOMETRY",
@@ -134,7 +135,7 @@ def plan_build(study: Study, *, force: bool = False) -> StagePlan:
             found.add(f"maps of {user}", "impossible", str(error))
             continue
         stimuli = {str(s) for s in fixations["stimulus"]}
-        why = f"{len(stimuli)} maps" + (" again: --force" if force else "")
+        why = counted(len(stimuli), "map") + (" again: --force" if force else "")
         found.make(f"maps of {user}", not force and store.recipe_of(study.psm_file(user)) == recipe.digest, why)
         found.notes += problems
         enrolled = all(recordings[n]["origin"] == "enrol" for n in names)

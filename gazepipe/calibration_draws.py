@@ -20,6 +20,7 @@ from gazepipe.embedding import DescriptorNet
 from gazepipe.errors import ConfigError
 from gazepipe.recalibration import expected_offsets, mean_scatter
 from gazepipe.training import Encoder
+from gazepipe.words import counted
 
 if TYPE_CHECKING:
     from gazepipe.config import EmbeddingConfig
@@ -96,7 +97,7 @@ def observe(
             same.append(cosines[at, ..., row])
             different.append(np.delete(cosines[at], row, axis=-1))
         if progress:
-            progress(done, len(views), f"{len(same)} people")
+            progress(done, len(views), counted(len(same), "person", "people"))
     # Two large sets of one person's pairs share some, so that what is known of the largest disjoint ones stands in.
     largest = np.minimum(np.arange(len(m)), disjoint - 1)
     own = np.moveaxis(np.stack(same), (2, 3), (0, 1))[largest][:, largest]
@@ -139,8 +140,8 @@ def _people(encoder: Encoder, split: Split, images: I64) -> tuple[list[int], lis
     kept = [k for k, i in enumerate(usable) if len(i) >= enough]
     if len(kept) < 2 or not any(users[k] in split.users_validation for k in kept):
         msg = (
-            f"[split] leaves {len(kept)} training and validation users with {enough} images and more; one of each is "
-            "needed to tell what may be expected of new people. Change [split]."
+            f"[split] leaves {counted(len(kept), 'user')} of training and validation with {enough} images and more; "
+            "one of each is needed to tell what may be expected of new people. Change [split]."
         )
         raise ConfigError(msg)
     return [users[k] for k in kept], [usable[k] for k in kept]

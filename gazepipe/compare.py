@@ -17,6 +17,7 @@ from gazepipe.metrics import METRICS, cc
 from gazepipe.stored_corpus import stored_usm
 from gazepipe.study import Study
 from gazepipe.tables import text_table
+from gazepipe.words import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,6 +26,9 @@ __all__ = ["Compared", "Difference", "compare_runs", "compare_users", "map_figur
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
+
+#: Decimals in tables, where they are not three.
+_DECIMALS = {"fixations an image": 2, "mean fixation (ms)": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +70,10 @@ class Compared:
         heads = ["", self.first, self.second, "difference", "95 % interval", "", f"{self.unit}"]
         rows = []
         for r in self.rows:
-            d = r.difference
-            span = f"{d.low:+.3f} … {d.high:+.3f}" if d.n > 1 else ""
-            rows.append([r.what, f"{r.first:.3f}", f"{r.second:.3f}", f"{d.mean:+.3f}", span, "*" * r.clear, str(d.n)])
+            d, p = r.difference, _DECIMALS.get(r.what, 3)
+            span = f"{d.low:+.{p}f} … {d.high:+.{p}f}" if d.n > 1 else ""
+            values = [f"{r.first:.{p}f}", f"{r.second:.{p}f}", f"{d.mean:+.{p}f}"]
+            rows.append([r.what, *values, span, "*" * r.clear, str(d.n)])
         return "\n".join([text_table(heads, rows, text_columns=1), *(f"note: {n}" for n in self.notes)])
 
 
@@ -113,14 +118,15 @@ def compare_users(study: Study, first: str, second: str) -> Compared:
         alike = [[float(cc(m[s], others[s])) for s in known] for m in maps]
         found.rows.append(_difference("CC with everybody else's map", *alike))
     between = interval([float(cc(maps[0][s], maps[1][s])) for s in shared])
-    found.notes.append(f"CC of the maps of {first} and {second}: {between}, mean over {between.n} images.")
+    found.notes.append(f"CC of the maps of {first} and {second}: {between}, mean over {counted(between.n, 'image')}.")
     return found
 
 
 def _maps(study: Study, user: str) -> dict[str, F32]:
     users = recordings_of_users(study)
     if user not in users:
-        msg = f"user {user!r} is not in {study.store}; there are {', '.join(list(users)[:8])} …"
+        there = ", ".join(list(users)[:8]) + (f" and {len(users) - 8} more" if len(users) > 8 else "")
+        msg = f"user {user!r} is not in {study.store}; there are {there}."
         raise NothingToDoError(msg)
     contents = store.load(study.psm_file(user), "gazepipe.psm")
     return dict(
@@ -176,16 +182,21 @@ def map_figure(study: Study, first: str, second: str, images: int = 4) -> Figure
     pack = store.load(study.stimuli_file, "gazepipe.stimuli")
     pixels = dict(zip(map(str, pack.arrays["table/stimulus"]), pack.arrays["images"], strict=True))
     with plotting.styled():
-        figure = plotting.new_figure(7.2, 1.85 * count + 0.4)
+        figure = plotting.new_figure(7.2, 1.85 * count + 0.9)
         axes = figure.subplots(count, 3, squeeze=False)
         reach = max(float(np.abs(maps[0][s] - maps[1][s]).max()) for s in chosen) or 1.0
         for row, stimulus in zip(axes, chosen, strict=True):
             for axis, own in zip(row, maps, strict=False):
                 plotting.saliency_map(own[stimulus], pixels.get(stimulus), axes=axis)
-            plotting.difference(maps[0][stimulus] - maps[1][stimulus], reach=reach, axes=row[2])
+            last = plotting.difference(maps[0][stimulus] - maps[1][stimulus], reach=reach, axes=row[2])
             row[0].set_ylabel(f"{stimulus[:24]}\nCC {float(cc(maps[0][stimulus], maps[1][stimulus])):.2f}", fontsize=8)
         for axis, head in zip(axes[0], (first, second, f"{first} − {second}"), strict=True):
             axis.set_title(head, fontsize=9)
+        bar = figure.colorbar(
+            last.images[0], ax=axes, location="bottom", shrink=0.3, anchor=(1, 1), aspect=24, pad=0.02
+        )
+        bar.set_label("difference, share of a map's maximum", fontsize=8)
+        bar.ax.tick_params(labelsize=8)
     return figure
 
 

@@ -44,6 +44,7 @@ from gazepipe.training import (
     train_refiner,
 )
 from gazepipe.universal_maps import other_digests, other_maps, predict_stimuli, predictor_of, train_predictor
+from gazepipe.words import counted
 
 __all__ = ["crossvalidate", "folder_of", "load_fold", "plan_folds", "save_fold"]
 
@@ -174,7 +175,7 @@ def plan_folds(
     corpus, folder = load_corpus(study), folder_of(study, preset, maps)
     for fold, recipe in _folds(study, corpus, config, folds, repeats, maps, minutes):
         path, split = folder / f"{fold.name}.h5", fold.split
-        why = f"{len(split.users_train)} users to train on, {len(split.users_test)} to test"
+        why = f"{counted(len(split.users_train), 'user')} to train on, {len(split.users_test)} to test"
         found.make(str(path.relative_to(study.store)), not force and store.recipe_of(path) == recipe.digest, why)
     found.add(str((folder / "crossvalidation.md").relative_to(study.store)), "made", "written anew with its tables")
     return found

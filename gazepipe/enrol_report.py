@@ -79,8 +79,8 @@ def enrol_report(study: Study, gallery: Gallery, user: str) -> EnrolReport:
     n_maps = int(study.manifest("build-psm")["users"][user]["n_maps"])
     if n_maps > person.n_pairs:
         notes.append(
-            f"{user}: {n_maps - person.n_pairs} of {n_maps} images were seen by nobody whom the network was trained "
-            "on; they were left out."
+            f"{user}: left out {n_maps - person.n_pairs} of {n_maps} images, seen by nobody whom the network was "
+            "trained on."
         )
     expected = None
     try:

@@ -36,6 +36,7 @@ from gazepipe.study import Study
 from gazepipe.train import settings, split_from
 from gazepipe.training import Encoder
 from gazepipe.universal_maps import other_digests, other_maps, predict_stimuli
+from gazepipe.words import counted
 
 __all__ = ["Evaluation", "draw_figures", "evaluate", "plan_evaluation", "write_tables"]
 
@@ -129,7 +130,9 @@ def plan_evaluation(study: Study, *, device: str = "auto", force: bool = False) 
     current = not force and _stored(study, _recipe(study, config, list(models.values()))) is not None
     if not current:
         _split_to_test(load_corpus(study), embedding)
-    tested = f"{len(embedding['users_test'])} test users, {len(embedding['images_test'])} test images"
+    tested = (
+        f"{counted(len(embedding['users_test']), 'test user')}, {counted(len(embedding['images_test']), 'test image')}"
+    )
     why = "--force" if force else "networks, maps or settings changed" if path.is_file() else tested
     for suffix in (".json", ".h5", ".md"):
         found.make(path.with_suffix(suffix).name, current, why)
@@ -200,7 +203,7 @@ def _split_to_test(corpus: Corpus, info: dict[str, Any]) -> Split:
     """The split of a network, which must leave somebody and something to test on."""
     split = split_from(corpus, info)
     if not split.users_test or not split.images_test:
-        found = f"{len(split.users_test)} test users and {len(split.images_test)} test images"
+        found = f"{counted(len(split.users_test), 'test user')} and {counted(len(split.images_test), 'test image')}"
         msg = f"[split] leaves {found}; there is nothing to evaluate on."
         raise ConfigError(msg)
     return split

@@ -273,7 +273,7 @@ def rebuild(study: Study, receipt: dict[str, Any]) -> Iterator[str]:
     if "universal maps" in listed:
         from gazepipe.build import build_psm
 
-        yield f"{build_psm(study).n_maps} maps up to date."
+        yield f"{counted(build_psm(study).n_maps, 'map')} up to date."
     if "networks" in listed:
         from gazepipe.train import train
 
@@ -289,4 +289,4 @@ def rebuild(study: Study, receipt: dict[str, Any]) -> Iterator[str]:
         result = stage.evaluate(study)
         made = stage.write_tables(study, result) if "tables" in listed else []
         made += stage.draw_figures(study, result) if "figures" in listed and not is_sealed(study.store) else []
-        yield f"evaluated, {len(made)} tables and figures."
+        yield f"evaluated, {counted(len(made), 'table and figure', 'tables and figures')}."

@@ -17,6 +17,7 @@ from gazepipe.sealing import user_of_seal
 from gazepipe.shards import part_files
 from gazepipe.study import Study, check_label
 from gazepipe.weights_header import header_of
+from gazepipe.words import counted
 
 __all__ = ["JOURNAL", "OF_NETWORKS", "Plan", "in_gallery", "outlook", "plan_of"]
 
@@ -195,5 +196,5 @@ def _rebuild(study: Study) -> list[str]:
     if _below(study.store / "folds"):
         found.append("cross-validation (gazepipe crossvalidate)")
     if predicted := predicted_rows(study.predictions):
-        found.append(f"{len(predicted)} predicted maps (gazepipe predict)")
+        found.append(f"{counted(len(predicted), 'predicted map')} (gazepipe predict)")
     return found

@@ -14,6 +14,7 @@ from gazepipe.errors import InputError
 from gazepipe.geometry import Placement
 from gazepipe.stimuli import StudyImages
 from gazepipe.study import Study
+from gazepipe.words import form
 
 __all__ = ["OnImages", "all_on_images", "fixations_on_images", "on_images"]
 
@@ -89,7 +90,8 @@ def _sizes(
         )
     if unnamed:
         problems.append(
-            f"{source}: {unnamed} of {len(stimuli)} trials name no image and were left out; "
+            f"{source}: {unnamed} of {len(stimuli)} trials {form(unnamed, 'names', 'name')} no image and "
+            f"{form(unnamed, 'was', 'were')} left out; "
             "set [trials] stimulus to the message that names it."
         )
     return found, problems

@@ -22,6 +22,7 @@ from gazepipe.sealing import is_to_be_whole
 from gazepipe.stage_plan import StagePlan
 from gazepipe.study import Study
 from gazepipe.subjects import forgotten
+from gazepipe.words import counted
 
 if TYPE_CHECKING:
     from gazepipe.datasets import FixationDataset
@@ -184,7 +185,7 @@ def plan_import(name: str, path: Path, study_folder: Path, **options: Any) -> St
             found.add(f"user {user}", "impossible", "was forgotten, and is kept out")
             continue
         there = study is not None and store.recipe_of(study.recording_file(user)) == recipe.digest
-        found.make(f"user {user}", there, f"{len(arrays['fixations/x_px'])} fixations")
+        found.make(f"user {user}", there, counted(len(arrays["fixations/x_px"]), "fixation"))
     return found
 
 

@@ -15,6 +15,7 @@ from gazepipe.predicted import predicted_rows
 from gazepipe.sealing import text_of
 from gazepipe.study import Study
 from gazepipe.weights_header import header_of
+from gazepipe.words import counted
 
 __all__ = ["file_info", "file_text", "files_of", "files_text", "store_info", "store_text"]
 
@@ -137,7 +138,8 @@ def store_text(info: Mapping[str, Any]) -> str:
     enrolled = f"; enrolled from outside: {len(info['enrolled'])}" if info["enrolled"] else ""
     lines += [
         "",
-        f"{info['recordings']} recordings of {len(info['users'])} users{origin}; {info['maps']} maps{enrolled}.",
+        f"{counted(info['recordings'], 'recording')} of {counted(len(info['users']), 'user')}{origin}; "
+        f"{counted(info['maps'], 'map')}{enrolled}.",
     ]
     if info["file_names"] == "random":
         lines.append("No pseudonym is in a path; `gazepipe info --user` tells which files are somebody's.")

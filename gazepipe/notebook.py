@@ -18,6 +18,7 @@ from gazepipe.errors import ConfigError, NothingToDoError
 from gazepipe.person_recordings import paths_of, read_in_memory
 from gazepipe.study import Failure, Study
 from gazepipe.user_quality import pooled
+from gazepipe.words import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,7 +87,8 @@ class Seen:
         trials = sum(len(c.arrays["trials/stimulus"]) for c in self.contents.values())
         fixations = sum(len(c.arrays["fixations/onset_ms"]) for c in self.contents.values())
         failed = f", {len(self.failures)} that cannot be used" if self.failures else ""
-        return f"<Seen: {len(self.contents)} recordings{failed}, {trials} trials, {fixations} fixations>"
+        seen = f"{counted(len(self.contents), 'recording')}{failed}"
+        return f"<Seen: {seen}, {counted(trials, 'trial')}, {counted(fixations, 'fixation')}>"
 
     def _table(self, name: str) -> pd.DataFrame:
         import pandas as pd

@@ -20,6 +20,7 @@ from gazepipe.ingest import each
 from gazepipe.study import Failure, Study
 from gazepipe.trial_sources import name_pattern, trial_rows
 from gazepipe.user_quality import pooled
+from gazepipe.words import counted
 
 __all__ = ["PersonData", "data_of", "files_of", "findings", "read_in_memory", "refuse", "session_of"]
 
@@ -61,7 +62,7 @@ class PersonData:
 
     def text(self) -> str:
         """Return it as one line."""
-        parts = [f"{self.usable_trials} of {self.trials} trials usable", f"{self.fixations} fixations"]
+        parts = [f"{self.usable_trials} of {self.trials} trials usable", counted(self.fixations, "fixation")]
         shapes = (
             ("data_loss", "data loss {:.1%}"),
             ("effective_rate_hz", "{:.0f} Hz"),
@@ -172,8 +173,8 @@ def findings(data: PersonData, config: EnrolConfig) -> list[str]:
     found = []
     if data.images < config.min_images:
         found.append(
-            f"{data.images} images that the network's people have seen, too; expected at least [enrol] min_images = "
-            f"{config.min_images}, show more of the study's images"
+            f"{counted(data.images, 'image')} that the network's people have seen, too; expected at least [enrol] "
+            f"min_images = {config.min_images}, show more of the study's images"
         )
     if data.usable_trials and data.fixations / data.usable_trials < config.min_fixations:
         found.append(
@@ -200,5 +201,5 @@ def findings(data: PersonData, config: EnrolConfig) -> list[str]:
 def refuse(who: str, found: Sequence[str]) -> None:
     """Raise `QualityError` if there is a finding."""
     if found:
-        msg = f"{who}: {found[0]}" + (f" (and {len(found) - 1} more findings)." if len(found) > 1 else ".")
+        msg = f"{who}: {found[0]}" + (f" (and {counted(len(found) - 1, 'more finding')})." if len(found) > 1 else ".")
         raise QualityError(msg)

@@ -98,7 +98,7 @@ def run(
         made, failed = predict(study, [], shown, device=device, threads=threads, show=timed("predict"))
         report.overlays += [p.overlay_file for p in made]
         report.failures += failed
-        over("predict", f"{len(report.overlays)} personal maps in {study.store / 'predictions'}")
+        over("predict", f"{counted(len(report.overlays), 'personal map')} in {study.store / 'predictions'}")
     report.evaluation = evaluate(study, device=device, threads=threads, show=timed("evaluate"))
     over("evaluate", str(study.store / "evaluation.md"))
     return report

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 __all__ = [
     "COLOURS",
     "MARKERS",
+    "amplitude_histogram",
     "check_library",
+    "clock_offsets",
     "detection_error",
     "difference",
     "duration_histogram",
@@ -208,17 +210,36 @@ def _bare(axes: Axes, *, frame: bool = False) -> Axes:
 
 def duration_histogram(duration_ms: npt.ArrayLike, *, longest_ms: float = 1000.0, axes: Axes | None = None) -> Axes:
     """Draw the durations of fixations in bins of 25 ms, and their median; longer ones are in the last bin."""
-    axes = axes or new_axes()
-    d = np.asarray(duration_ms, np.float64)
-    d = d[np.isfinite(d)]
-    bins = np.arange(0, longest_ms + 25, 25)
-    axes.hist(np.minimum(d, longest_ms - 1), bins=bins.tolist(), color=COLOURS[0], alpha=0.85)
-    if d.size:
-        median = float(np.median(d))
-        axes.axvline(median, color=COLOURS[1], lw=1.2, label=f"median {median:.0f} ms")
-        axes.legend(frameon=False, fontsize=8)
+    axes = _histogram(axes or new_axes(), duration_ms, 25, longest_ms, "{:.0f} ms")
     axes.set_xlabel("fixation duration (ms)")
     axes.set_ylabel("fixations")
+    return axes
+
+
+def amplitude_histogram(amplitude_deg: npt.ArrayLike, *, axes: Axes | None = None) -> Axes:
+    """Draw the amplitudes of saccades in bins of half a degree, and their median.
+
+    The axis ends at the first multiple of 5° that leaves out a hundredth at most, which is in the last bin.
+    """
+    known = np.asarray(amplitude_deg, np.float64)
+    known = known[np.isfinite(known)]
+    end = 5 * max(float(np.ceil(np.percentile(known, 99) / 5)), 1) if known.size else 20.0
+    axes = _histogram(axes or new_axes(), known, 0.5, end, "{:.1f}°")
+    axes.set_xlabel("saccade amplitude (°)")
+    axes.set_ylabel("saccades")
+    return axes
+
+
+def _histogram(axes: Axes, values: npt.ArrayLike, step: float, end: float, shape: str) -> Axes:
+    known = np.asarray(values, np.float64)
+    known = known[np.isfinite(known)]
+    edges = np.arange(0, end + step / 2, step)
+    axes.hist(np.minimum(known, end - step / 2), bins=edges.tolist(), color=COLOURS[0], alpha=0.85)
+    axes.locator_params(axis="y", integer=True)
+    if known.size:
+        median = float(np.median(known))
+        axes.axvline(median, color=COLOURS[1], lw=1.2, label=f"median {shape.format(median)}")
+        axes.legend(frameon=False, fontsize=8)
     return axes
 
 
@@ -250,6 +271,17 @@ def main_sequence(
     ticks = [t for t in (10, 20, 50, 100, 200, 500, 1000) if not v.size or v.min() * 0.8 <= t <= v.max() * 1.25]
     axes.set_yticks(ticks, [f"{t:g}" for t in ticks])
     axes.minorticks_off()
+    return axes
+
+
+def clock_offsets(time_s: npt.ArrayLike, offset_ms: npt.ArrayLike, *, axes: Axes | None = None) -> Axes:
+    """Draw how far a tracker's clock is from the computer's while a session goes on, from the first measurement on."""
+    axes = axes or new_axes()
+    t, offset = np.asarray(time_s, np.float64), np.asarray(offset_ms, np.float64)
+    axes.plot((t - t[:1]) / 60, offset - offset[:1], marker="o", ms=3, lw=1, color=COLOURS[0])
+    axes.axhline(0, color="0.6", lw=0.8, ls=":")
+    axes.set_xlabel("time (min)")
+    axes.set_ylabel("change of the clock's offset (ms)")
     return axes
 
 

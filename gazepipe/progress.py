@@ -74,10 +74,13 @@ class Progress:
 
     def _line(self) -> str:
         seconds = time.monotonic() - self.started
-        of = f"{self.done}/{self.total} {self.unit}".rstrip() if self.total else f"{self.done} {self.unit}".rstrip()
-        left = f", about {seconds / self.done * (self.total - self.done):.0f} s left" if self.done < self.total else ""
+        of = f"{self.done}/{self.total} {self.unit}" if self.total else f"{self.done} {self.unit}" if self.done else ""
+        left = ""
+        if 0 < self.done < self.total:
+            left = f", about {seconds / self.done * (self.total - self.done):.0f} s left"
         note = f" ({self.note})" if self.note else ""
-        return f"{self.task}: {of}, {seconds:.0f} s{left if self.done else ''}{note}"
+        of = f"{of.rstrip()}, " if of else ""
+        return f"{self.task}: {of}{seconds:.0f} s{left}{note}"
 
     def __enter__(self) -> Progress:
         return self

@@ -12,6 +12,7 @@ from gazepipe.originals import originals_of
 from gazepipe.study import Study
 from gazepipe.subjects import subject_id
 from gazepipe.traces import Scan, Traces
+from gazepipe.words import counted
 
 __all__ = ["RECEIPTS", "make_receipt", "receipt_text"]
 
@@ -58,23 +59,24 @@ def make_receipt(
 def receipt_text(receipt: dict[str, Any]) -> str:
     """Return a receipt for people."""
     seen, sought = receipt["looked_through"], receipt["looked_for"]
-    lines = [f"{len(receipt['removed'])} files removed from the store."]
+    lines = [f"{counted(len(receipt['removed']), 'file')} removed from the store."]
     if receipt.get("key_destroyed"):
         lines.append("The person's key was destroyed: sealed copies cannot be read without a copy of keys/.")
     if receipt["to_rebuild"]:
         lines += ["To be made again without the person:", *(f"  {what}" for what in receipt["to_rebuild"])]
     lines.append(
-        f"Looked for {sought['names']} names and {sought['windows_of_numbers']} runs of the person's numbers in "
-        f"{seen['files']} files, {seen['bytes'] / 1e6:.1f} MB, and in {seen['hdf5_datasets']} data sets "
-        f"({seen['decoded_bytes'] / 1e6:.1f} MB decoded) and {seen['hdf5_attributes']} attributes of them: "
-        + ("nothing is left." if receipt["clean"] else f"{len(receipt['found'])} traces are left.")
+        f"Looked for {counted(sought['names'], 'name')} and {counted(sought['windows_of_numbers'], 'run')} of the "
+        f"person's numbers in {counted(seen['files'], 'file')}, {seen['bytes'] / 1e6:.1f} MB, and in "
+        f"{counted(seen['hdf5_datasets'], 'data set')} ({seen['decoded_bytes'] / 1e6:.1f} MB decoded) and "
+        f"{counted(seen['hdf5_attributes'], 'attribute')} of them: "
+        + ("nothing is left." if receipt["clean"] else f"{counted(len(receipt['found']), 'trace')} left.")
     )
     lines += [f"  {hit['file']}: {hit['what']} in {hit['place']}" for hit in receipt["found"]]
     if receipt["originals_left"]:
         lines.append(
-            f"{receipt['originals_left']} original recordings are still there: yours to delete (--recordings)."
+            f"Still there, yours to delete: {counted(receipt['originals_left'], 'original recording')} (--recordings)."
         )
     if receipt["exports_before"]:
-        lines.append(f"{len(receipt['exports_before'])} exports were made before; what they wrote is yours to delete.")
+        lines.append(f"Before, {counted(len(receipt['exports_before']), 'export')} wrote what is yours to delete.")
     lines.append("Backups, copies and results written outside the store are yours to delete.")
     return "\n".join(lines)

@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from gazepipe import compute
+from gazepipe import compute, store
 from gazepipe.errors import GazepipeError, NothingToDoError
 from gazepipe.record import versions
 from gazepipe.study import Study
@@ -32,8 +32,6 @@ def study_status(study: Study) -> list[dict[str, Any]]:
 
     Whether a stage is up to date only the stage itself finds out; `gazepipe ingest --dry-run` does for recordings.
     """
-    from gazepipe.enrol import load_gallery
-
     known = study.known_recordings()
     users = {str(row["user"]) for row in known.values()}
     built = study.manifest("build-psm").get("users", {})
@@ -42,10 +40,13 @@ def study_status(study: Study) -> list[dict[str, Any]]:
     def row(stage: str, done: bool, what: str, command: str) -> None:
         rows.append({"stage": stage, "done": done, "what": what, "next": "" if done else command})
 
-    row("ingest", bool(known), f"{len(known)} recordings of {len(users)} users", "gazepipe ingest")
+    row(
+        "ingest", bool(known), f"{counted(len(known), 'recording')} of {counted(len(users), 'user')}", "gazepipe ingest"
+    )
     missing = len(users - built.keys())
     maps = sum(int(r["n_maps"]) for r in built.values())
-    text = f"{maps} maps of {len(built)} users" + (f"; {missing} users have none" if missing and built else "")
+    none = f"; {counted(missing, 'user')} without" if missing and built else ""
+    text = f"{counted(maps, 'map')} of {counted(len(built), 'user')}{none}"
     row("build-psm", bool(built) and not missing, text, "gazepipe build-psm")
     there = [n for n in ("embedding", "refiner", "profile", "universal") if study.model_file(n).is_file()]
     broken_off = sorted(p.stem for p in (study.store / "models").glob("*.checkpoint"))
@@ -53,13 +54,19 @@ def study_status(study: Study) -> list[dict[str, Any]]:
     text += f"; interrupted: {', '.join(broken_off)}" if broken_off else ""
     row("train", "embedding" in there and not broken_off, text, "gazepipe train")
     try:
-        row("enrol", True, f"{counted(len(load_gallery(study).people), 'person', 'people')} in the gallery", "")
+        gallery = store.load(study.gallery_file, "gazepipe.gallery", only=("table/user",))
+        row("enrol", True, f"{counted(len(gallery.arrays['table/user']), 'person', 'people')} in the gallery", "")
     except GazepipeError as error:
         nobody = isinstance(error, NothingToDoError)
         row("enrol", False, "nobody in a gallery" if nobody else str(error), "gazepipe run")
     try:
         facts = study.evaluation()["facts"]
-        row("evaluate", True, f"{facts['users_test']} test users, {facts['images_test']} test images", "")
+        row(
+            "evaluate",
+            True,
+            f"{counted(facts['users_test'], 'test user')}, {counted(facts['images_test'], 'test image')}",
+            "",
+        )
     except (GazepipeError, KeyError):
         row("evaluate", False, "not evaluated", "gazepipe evaluate")
     n = len(study.failures())

@@ -16,6 +16,7 @@ from gazepipe.errors import GazepipeError, StimulusError
 from gazepipe.images import image_size, read_rgb
 from gazepipe.readers.marker_mapper import reference_digest
 from gazepipe.recipe import digest_file
+from gazepipe.words import counted, form
 
 if TYPE_CHECKING:
     from gazepipe.study import Study
@@ -80,12 +81,14 @@ def unmatched_stimuli(study: Study, named: Mapping[str, Iterable[str]], *, whole
         n = len({r for names in missing.values() for r in names})
         where = study.stimuli if study.stimuli.is_dir() else f"{study.stimuli}, which is no folder"
         found.append(
-            f"{len(missing)} images that trials of {n} recordings name are not in {where} ({_some(sorted(missing))}); "
+            f"{counted(len(missing), 'image')} that trials of {counted(n, 'recording')} name "
+            f"{form(len(missing), 'is', 'are')} not in {where} ({_some(sorted(missing))}); "
             "build-psm will leave their trials out"
         )
     idle = sorted({p.name for p in files.values()} - {p.name for p in used})
     if whole and named and idle:
-        found.append(f"{len(idle)} images in {study.stimuli} are shown in no trial ({_some(idle)})")
+        are = form(len(idle), "is", "are")
+        found.append(f"{counted(len(idle), 'image')} in {study.stimuli} {are} shown in no trial ({_some(idle)})")
     return found
 
 

@@ -17,6 +17,7 @@ from gazepipe.scanpath import scanpath_descriptors
 from gazepipe.spill import spacious
 from gazepipe.study import Study
 from gazepipe.vault import is_sealed
+from gazepipe.words import counted
 
 __all__ = ["corpus_digest", "load_corpus", "read_corpus", "scanpath_of", "stored_usm"]
 
@@ -126,7 +127,7 @@ def _joined(study: Study, files: list[store.Contents], keep: list[npt.NDArray[np
         own = file.arrays["maps"]
         if joined is None:
             folder = None if is_sealed(study.store) else study.store
-            joined = spacious((count, *own.shape[1:]), own.dtype, folder, f"{study.store}: {count} maps")
+            joined = spacious((count, *own.shape[1:]), own.dtype, folder, f"{study.store}: {counted(count, 'map')}")
         n = int(kept.sum())
         joined[at : at + n] = own if kept.all() else own[kept]
         at += n

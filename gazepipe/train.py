@@ -37,6 +37,7 @@ from gazepipe.training import (
     train_refiner,
 )
 from gazepipe.universal_maps import predictor_of, train_predictor
+from gazepipe.words import counted
 
 if TYPE_CHECKING:
     import torch
@@ -95,8 +96,9 @@ def split_of(corpus: Corpus, config: StudyConfig) -> Split:
     split = draw_split(corpus, config.split)
     if len(split.users_train) < 2 or not split.images_train:
         msg = (
-            f"[split] leaves {len(split.users_train)} training users and {len(split.images_train)} training images of "
-            f"{len(corpus.users)} users and {len(corpus.stimuli)} images; two users and some images are needed."
+            f"[split] leaves {counted(len(split.users_train), 'training user')} and "
+            f"{counted(len(split.images_train), 'training image')} of {counted(len(corpus.users), 'user')} and "
+            f"{counted(len(corpus.stimuli), 'image')}; two users and some images are needed."
         )
         raise ConfigError(msg)
     return split
@@ -124,7 +126,7 @@ def train(
     force
         Train all networks anew, whatever is there.
     show
-        Called with a network's name, steps done, all steps, and what to show.
+        Called with a network's name, steps done, all steps, and what to show; with 0 of 0 as a network's turn comes.
 
     Returns
     -------
@@ -170,6 +172,7 @@ def _train(study: Study, where: torch.device, *, preset: str | None, force: bool
             report.current.append(name)
             report.best[name] = load_model(study, name).info["best"]
             return
+        tell(name, 0, 0, "")  # what comes before its first step takes long, too
         checkpoint = Checkpoint(study.checkpoint_file(name), recipe.digest, writes=first)
         if force:
             checkpoint.remove()
@@ -300,7 +303,7 @@ def plan_training(study: Study, *, preset: str | None = None, force: bool = Fals
     config = with_preset(study.config, preset)
     corpus, found = load_corpus(study), StagePlan("train")
     split = split_of(corpus, config)
-    parts = f"{len(split.users_train)} training users, {len(split.images_train)} training images"
+    parts = f"{counted(len(split.users_train), 'training user')}, {counted(len(split.images_train), 'training image')}"
     recipes = _recipes(study, config, corpus)
     for name, recipe in recipes.items():
         there = study.model_file(name)

@@ -14,6 +14,7 @@ from itertools import pairwise
 import numpy as np
 
 from gazepipe.config import TrialsConfig
+from gazepipe.words import counted, form
 
 __all__ = ["Presentation", "check_trials", "end_at_next", "without_stop"]
 
@@ -42,7 +43,11 @@ class Presentation:
 def _few(sentences: list[str]) -> list[str]:
     """Return the first sentences of a kind, and how many more there are."""
     more = len(sentences) - _SENTENCES
-    return sentences if more <= 0 else [*sentences[:_SENTENCES], f"… and {more} more trials like these"]
+    return (
+        sentences
+        if more <= 0
+        else [*sentences[:_SENTENCES], f"… and {counted(more, 'more trial')} like {form(more, 'this', 'these')}"]
+    )
 
 
 def end_at_next(trials: list[Presentation]) -> list[str]:
@@ -65,8 +70,8 @@ def without_stop(trials: Sequence[Presentation], *, any_stop: bool) -> list[str]
     odd = [(number, t) for number, t in enumerate(trials, 1) if not t.stopped]
     if odd and not any_stop:
         return [
-            f"no off-set is stated: {len(odd)} of {len(trials)} trials were ended at the next start or at the end of "
-            "their block; set [trials] stop or duration_ms if they were shorter"
+            f"no off-set is stated of {len(odd)} of {len(trials)} trials: taken is the next start or the block's end; "
+            "set [trials] stop or duration_ms if they were shorter"
         ]
     return _few(
         [

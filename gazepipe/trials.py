@@ -264,7 +264,7 @@ def _frame(trials: list[Presentation], problems: list[str], key: str) -> pd.Data
     unknown = [t for t in trials if not t.stimulus]
     if unknown:
         problems.append(
-            f"{len(unknown)} of {len(trials)} trials (first at {unknown[0].onset_ms:.12g} ms) have no stimulus name: "
+            f"no stimulus name of {len(unknown)} of {len(trials)} trials (first at {unknown[0].onset_ms:.12g} ms): "
             f"set [trials] {key} to the {'message' if key == 'stimulus' else 'column'} that names the image"
         )
     times_seen: dict[str, int] = {}

@@ -64,7 +64,7 @@ def test_the_command_prints_and_draws(pair: Study, tmp_path: Path) -> None:
     assert content["rows"][0]["mean"] == 1
     assert "a − b" in figure.read_text(encoding="utf-8")
     text = CliRunner().invoke(main, arguments).output
-    assert "+1.000 … +1.000  *" in text
+    assert "+1.00 … +1.00  *" in text
 
 
 def test_somebody_who_is_not_there(pair: Study) -> None:

@@ -96,7 +96,7 @@ def test_profile_and_network_predict_different_maps(study: Study) -> None:
 
 def test_a_session_in_a_notebook(study: Study) -> None:
     seen = read(guest_of(study), study)
-    assert repr(seen).startswith("<Seen: 1 recordings, 4 trials, ")
+    assert repr(seen).startswith("<Seen: 1 recording, 4 trials, ")
     assert {"onset_ms", "duration_ms", "x_px", "y_px"} <= set(seen.fixations.columns)
     assert {"amplitude_deg", "peak_velocity_deg_s"} <= set(seen.saccades.columns)
     np.testing.assert_array_equal(seen.map("scene01"), seen.map("scene01.png"))

@@ -54,10 +54,10 @@ def test_a_plan_before_anything_is_stored(study):
         **{"users": 3, "trials": 6, "samples": 1500},
     }
     said = "\n".join(plan.notes)
-    assert "1 images that trials of 3 recordings name are not in" in said
+    assert "1 image that trials of 3 recordings name is not in" in said
     assert "(b.png)" in said
-    assert "1 images in" in said
-    assert "are shown in no trial (idle.png)" in said
+    assert "1 image in" in said
+    assert "is shown in no trial (idle.png)" in said
 
 
 def test_what_changed_is_said(study):
@@ -109,7 +109,7 @@ def test_on_the_command_line(study):
 def test_an_ingest_says_which_images_and_trials_do_not_meet(study):
     (study.root / "rec" / "bad.csv").unlink()
     warnings = "\n".join(ingest(study.open()).warnings)
-    assert "are not in" in warnings
+    assert "is not in" in warnings
     assert "(idle.png)" in warnings
     assert warnings == "\n".join(ingest(study.open()).warnings)  # also when all is up to date
 

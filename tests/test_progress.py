@@ -44,6 +44,22 @@ def test_a_line_each_interval_even_if_a_step_takes_longer(monkeypatch: pytest.Mo
     assert lines_of(display) == there, "it is over, but goes on"
 
 
+@pytest.mark.parametrize(
+    ("total", "line"), [(10, r"train: 0/10 step, \d s \(reading\)"), (0, r"train: \d s \(reading\)")]
+)
+def test_a_first_step_that_takes_long(total: int, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is done yet, and nobody knows how long it will take."""
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    monkeypatch.setattr(progress, "EVERY_S", 0.05)
+    with Progress("train", total, "step") as display:
+        display.update(0, total, "reading")
+        time.sleep(0.3)
+        display.update(0, total)
+        there = lines_of(display)
+    assert there
+    assert all(re.fullmatch(line, one) for one in there), there
+
+
 def test_no_line_before_the_interval_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     with Progress("train", 3, "step") as display:

@@ -12,7 +12,7 @@ from gazepipe import store
 from gazepipe.ingest import ingest
 from gazepipe.report.contents import gather
 from gazepipe.report.methods import methods
-from gazepipe.report.recorded import KEPT, Recorded, among, recorded_of
+from gazepipe.report.recorded import LOOKED_THROUGH, Recorded, among, recorded_of
 from gazepipe.study import Study
 
 #: File → eyes, step, mount's first word, pupil, calibration targets; read off the files by eye.
@@ -38,7 +38,7 @@ def eyelink(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Study:
 def told(study: Study) -> dict[str, Recorded]:
     found = {}
     for name, row in study.known_recordings().items():
-        contents = store.load(study.recording_file(name), "gazepipe.recording", only=("blocks/", *KEPT))
+        contents = store.load(study.recording_file(name), "gazepipe.recording", only=("blocks/", *LOOKED_THROUGH))
         found[Path(row["source"]).name] = recorded_of(contents)
     return found
 
@@ -79,6 +79,11 @@ def test_the_methods_have_what_the_files_tell(eyelink: Study) -> None:
     corner = "on the screen, from its top left corner, x to the right and y down"
     assert items["parameters recorded"].text == f"gaze in pixels {corner}; pupil size (area)"
     assert items["filter of the tracker"].text == "heuristic filter at level 2"
+    latencies = items["signal latencies"]
+    assert latencies.text.startswith(
+        "the onsets of images are in the recording's own file, on the clock of the samples"
+    )
+    assert "how the clocks of tracker and stimuli were brought together" in latencies.add
     assert items["sampling frequency"].text.startswith(
         "nominally 250 Hz (1 recording), 500 Hz (1 recording), 1000 Hz (1"
     )
@@ -99,7 +104,7 @@ def test_files_that_tell_nothing_leave_blanks(small_study: Any) -> None:
     assert items["parameters recorded"].text.startswith("gaze in pixels on the screen")
     assert "pupil" not in items["parameters recorded"].text
     assert items["eyes recorded"].text == "one gaze, of both eyes or of an eye that is not named"
-    assert "an eye tracker of [to be added: manufacturer and model" in " ".join(result.paragraphs)
+    assert "Eye tracker: [to be added: manufacturer and model" in " ".join(result.paragraphs)
 
 
 @pytest.mark.parametrize(
@@ -124,3 +129,39 @@ def test_what_is_not_stated_is_not_told() -> None:
     assert one.errors_deg == [0.5, 0.25]
     assert one.technique == "video of the eyes"
     assert (one.head, one.targets, one.drifts_deg, one.calibrations()) == ("", [], [], [])
+
+
+def session(source: str, **meta: Any) -> Recorded:
+    return Recorded(
+        "live-session", ("cyclopean",), False, (), (), {"source": source, "own_clock": False} | meta, (), "0"
+    )
+
+
+def test_a_session_tells_whose_time_it_is_in() -> None:
+    """Gaze of no tracker is not said to be of one; a tracker's clock is brought to the computer's, or is not."""
+    computer = "gaze and the onsets of images are in the time of the session's computer"
+    simulated = session("fake")
+    assert (simulated.maker, simulated.clock, simulated.transfer_ms) == ("none (simulated gaze)", computer, None)
+    assert session("replay", device={"recording": "anna.asc"}).maker == "none (a recording played again)"
+    measured = {"clock_offsets": [[0, 5, 900_000], [60, 5, 800_000]], "latency_ms": {"tracker to arrival": [3.25, 9.0]}}
+    tracker = session("neon", own_clock=True, **measured, clock_uncertain=[[0.0, 9.0, 2.5], [20.0, 30.0, 1.5]])
+    assert tracker.clock.endswith("the tracker's clock was brought by 2 measurements (fastest round trip 0.80 ms)")
+    assert (tracker.transfer_ms, tracker.uncertain_ms) == (3.25, 2.5)
+    lost = session("neon", own_clock=True, clock_offsets=[])
+    assert lost.clock == f"{computer}, gaze by when samples arrived, for the tracker's clock was not measured"
+    assert Recorded("csv", (), False, (), (), {}, (), "0").clock == ""
+
+
+def test_the_latencies_of_a_session_are_of_all_its_recordings() -> None:
+    from gazepipe.config import TrialsConfig
+    from gazepipe.report.guideline import _ask_latencies, _clocks
+
+    told = [session("fake"), Recorded("csv", (), False, (), (), {}, (), "0", (8.0, 12.0, 12.0))]
+    own, delays = _clocks(told, TrialsConfig())
+    assert own.startswith(
+        "gaze and the onsets of images are in the time of the session's computer in 1 of 2 recordings"
+    )
+    assert own.endswith("the onsets of images are in the recording's own file, on the clock of the samples in 1")
+    assert delays == "delays that messages state (median 12 ms, 8 to 12 ms) are taken into account"
+    assert "clocks of tracker and stimuli" in _ask_latencies(told)
+    assert "clocks of tracker and stimuli" not in _ask_latencies(told[:1])

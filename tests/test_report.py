@@ -123,7 +123,7 @@ def test_the_methods_say_what_is_known_and_what_is_not(study: Study) -> None:
         "chin rest",
         "whether the room was dark",
         "criterion of acceptance",
-        "latencies of tracker and screen",
+        "latency from the eye to the tracker.s time stamp",
     ):
         assert re.search(r"\[to be added: [^]]*" + asked, text), asked
     assert "Holmqvist" not in text  # retracted
@@ -134,6 +134,24 @@ def test_every_item_of_the_guideline_is_there_by_its_number(study: Study, tmp_pa
     items = methods(gather(study)).items
     assert wanted <= {i.number for i in items}
     assert all(i.text or i.add for i in items)
+
+
+def test_each_recording_is_read_once_and_its_samples_are_let_go_of(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gazepipe import store
+
+    read: list[str] = []
+    load = store.load
+    monkeypatch.setattr(
+        store, "load", lambda path, *rest, **only: (read.append(path.name), load(path, *rest, **only))[1]
+    )
+    contents = gather(study)
+    assert sorted(read) == sorted(study.recording_file(name).name for name in study.known_recordings())
+    assert all(user.recorded[0].steps_ms == (8.0, 8.0, 8.0) for user in contents.users)
+    kept = {name for user in contents.users for r in user.recordings for name in r.arrays}
+    assert "fixations/duration_ms" in kept
+    assert not {name for name in kept if name.startswith(("samples/", "messages/"))}
 
 
 def test_a_loss_of_nothing_is_remarked_on(study: Study) -> None:

@@ -259,7 +259,7 @@ def test_training_stops_in_time_and_out_of_patience(corpus: Corpus, split: Split
 
 def test_too_few_images_are_refused_with_a_way_out(corpus: Corpus, split: Split) -> None:
     greedy = SETTINGS.model_copy(update={"m": 5})
-    with pytest.raises(ConfigError, match=r"m is 5, which needs 15 images .* there are 12 images"):
+    with pytest.raises(ConfigError, match=r"m is 5, which needs 15 images .* found 12 images"):
         train_embedding(corpus, split, greedy, seed=0, where=CPU, progress=quiet)
 
 

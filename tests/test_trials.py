@@ -107,7 +107,7 @@ def test_unknown_and_doubtful_images_are_reported():
     )
     assert table.frame["stimulus"].tolist() == ["a.png", ""]
     assert "name 2 images (cross.png, a.png): a.png was taken" in table.problems[0]
-    assert table.problems[1].startswith("1 of 2 trials (first at 1200 ms) have no stimulus name")
+    assert table.problems[1].startswith("no stimulus name of 1 of 2 trials (first at 1200 ms): set")
 
 
 def test_longest_duration_and_block_end():

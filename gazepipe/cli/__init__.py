@@ -69,7 +69,8 @@ SECTIONS = {
 }
 
 EXIT_CODES = """\b
-Exit codes: 0 all done; 1 unexpected error; 2 wrong option or configuration;
+Exit codes: 0 all done; 1 anything else, such as a tracker not reached;
+2 wrong option or configuration;
 3 some inputs could not be used (the others are done); 4 nothing to do;
 5 quality below threshold (--strict-qc);
 6 another run holds the store; 7 writing failed (disk full …);

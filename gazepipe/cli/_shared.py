@@ -104,7 +104,7 @@ def _notes(ctx: click.Context, notes: list[str], where: str) -> None:
     for note in notes[:NOTES_SHOWN]:
         click.echo(f"note: {plain(note)}", err=True)
     if len(notes) > NOTES_SHOWN:
-        click.echo(f"… and {len(notes) - NOTES_SHOWN} more notes; {where}.", err=True)
+        click.echo(f"… and {counted(len(notes) - NOTES_SHOWN, 'more note')}; {where}.", err=True)
 
 
 def open_study(where: Path | None, config: Path | None, to: Path | None) -> Study:

@@ -10,6 +10,7 @@ import click
 
 from gazepipe.cli._command import command
 from gazepipe.cli._shared import PathArgument, Show, dry_run_option, json_option, print_json, say, tell_plans
+from gazepipe.words import counted
 
 if TYPE_CHECKING:
     from gazepipe.datasets.sources import ByHand, Source
@@ -86,7 +87,7 @@ def fetch(
     for note in done.notes:
         say(ctx, f"note: {note}.")
     state = "up to date" if done.current else "fetched"
-    say(ctx, f"fetch: {len(done.files)} files of {dataset} {state} in {where}; next: `{following}`.")
+    say(ctx, f"fetch: {counted(len(done.files), 'file')} of {dataset} {state} in {where}; next: `{following}`.")
 
 
 def _list(as_json: bool) -> None:

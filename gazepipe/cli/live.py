@@ -17,6 +17,7 @@ from gazepipe.cli._shared import (
     say,
     study_options,
 )
+from gazepipe.words import counted
 
 if TYPE_CHECKING:
     from gazepipe.live.enrolment import LiveEnrolment
@@ -176,8 +177,8 @@ def _kept(live: LabSession | None, done: list[tuple[str, float]]) -> str:
     """What was recorded, and where it is."""
     if live is None or not live.folder.is_dir():
         return "nothing was recorded."
-    images = "1 image" if len(done) == 1 else f"{len(done)} images"
-    return f"{images}, {live.recorder.writer.samples} samples, in {live.folder}."
+    samples = counted(live.recorder.writer.samples, "sample")
+    return f"{counted(len(done), 'image')}, {samples}, in {live.folder}."
 
 
 def _losses(live: LabSession, done: list[tuple[str, float]], wanted: int) -> list[str]:
@@ -218,8 +219,8 @@ def _after(
 def _taken_in(ctx: click.Context, live: LabSession, person: LiveEnrolment, trial: Trial) -> bool:
     """Tell what a presentation adds to the embedding; returns whether more are needed."""
     update = person.add(live, trial)
-    so_far = "1 image" if update.n_pairs == 1 else f"{update.n_pairs} images"
-    said = update.problem or f"{update.fixations} fixations; {so_far} so far"
+    so_far = counted(update.n_pairs, "image")
+    said = update.problem or f"{counted(update.fixations, 'fixation')}; {so_far} so far"
     if update.n_pairs > 1:
         said += f", expected cosine {update.expected_cosine:.3f}"
     say(ctx, f"{trial.image.name}: {said}")

@@ -19,6 +19,7 @@ from gazepipe.cli._shared import (
     study_options,
 )
 from gazepipe.errors import plain
+from gazepipe.words import counted
 
 if TYPE_CHECKING:
     from gazepipe.forget_plan import Plan
@@ -116,7 +117,7 @@ def forget(
 def _announce(plan: Plan, store: Path, recordings: bool) -> None:
     from gazepipe.originals import compared
 
-    click.echo(f"{len(plan.remove)} files of {store} would be removed:", err=True)
+    click.echo(f"{counted(len(plan.remove), 'file')} of {store} would be removed:", err=True)
     for path in plan.remove:
         click.echo(f"  {path.relative_to(store)}", err=True)
     for path in plan.beside:
@@ -168,7 +169,8 @@ def audit(
             for sentence in found:
                 click.echo(sentence, err=True)
             if not found:
-                say(ctx, f"audit: {len(log.entries(study))} lines, unbroken; the last digest is {log.head(study)}.")
+                length = counted(len(log.entries(study)), "line")
+                say(ctx, f"audit: {length}, unbroken; the last digest is {log.head(study)}.")
         if found:
             ctx.exit(8)
         return

@@ -20,6 +20,7 @@ from gazepipe.cli._shared import (
     say,
     study_options,
 )
+from gazepipe.words import counted
 
 if TYPE_CHECKING:
     from gazepipe.study import Study
@@ -108,7 +109,7 @@ def _dry_run(ctx: click.Context, study: Study, *, jobs: int | None, force: bool,
         for note in found.notes[:NOTES_SHOWN]:
             click.echo(f"note: {note}", err=True)
         if len(found.notes) > NOTES_SHOWN:
-            click.echo(f"… and {len(found.notes) - NOTES_SHOWN} more notes; --json has all.", err=True)
+            click.echo(f"… and {counted(len(found.notes) - NOTES_SHOWN, 'more note')}; --json has all.", err=True)
     if found.unusable:
         ctx.exit(3)
 
@@ -194,5 +195,6 @@ def export(
         for name in report.files if dry_run else ():
             say(ctx, name)
         done = "would be written" if dry_run else "written"
-        say(ctx, f"export: {len(report.recordings)} recordings, {len(report.files)} files {done} to {out}.")
+        recordings, files = counted(len(report.recordings), "recording"), counted(len(report.files), "file")
+        say(ctx, f"export: {recordings}, {files} {done} to {out}.")
     finish(ctx, report.failures, study.store, report.notes)

@@ -19,6 +19,7 @@ from gazepipe.cli._shared import (
     say,
     tell_plans,
 )
+from gazepipe.words import counted
 
 __all__ = ["map_screen", "markers"]
 
@@ -73,7 +74,7 @@ def markers(
     for name, data in files.items():
         write_atomically(out / name, data)
     rect = " ".join(f"{v:g}" for v in screen.free_px)
-    say(ctx, f'{len(files)} files written to {out}. Free for images: [trials] placement = "rect {rect}".')
+    say(ctx, f'{counted(len(files), "file")} written to {out}. Free for images: [trials] placement = "rect {rect}".')
 
 
 def _pair(text: str | None, option: str) -> tuple[float, float] | None:
@@ -195,5 +196,5 @@ def map_screen(
     if as_json:
         print_json({"stage": "map-screen", "recordings": rows, "failures": failure_rows(failures)})
     if failures:
-        click.echo(f"gazepipe: {len(failures)} recordings not mapped.", err=True)
+        click.echo(f"gazepipe: {counted(len(failures), 'recording')} not mapped.", err=True)
         ctx.exit(3)

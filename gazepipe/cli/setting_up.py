@@ -76,7 +76,8 @@ def simulate(ctx: click.Context, /, out: Path, store_name: str, force: bool, **o
     from gazepipe.simulate import simulate_study
 
     study = simulate_study(out, store=store_name, overwrite=force, **options)
-    say(ctx, f"{out}: {len(study.users)} users, {study.objects['stimulus'].nunique()} images; `gazepipe run {out}`.")
+    users, images = len(study.users), study.objects["stimulus"].nunique()
+    say(ctx, f"{out}: {counted(users, 'user')}, {counted(images, 'image')}; `gazepipe run {out}`.")
 
 
 @command(

@@ -16,6 +16,7 @@ from gazepipe.cli._shared import (
     say,
     study_options,
 )
+from gazepipe.words import counted
 
 __all__ = ["info", "verify_store"]
 
@@ -79,7 +80,7 @@ def verify_store(
         for finding in report.findings:
             click.echo(f"{finding.kind}: {finding.message}", err=finding.bad)
         state = f"{len(report.bad)} damaged, unreadable or missing" if report.bad else "all whole"
-        say(ctx, f"verify: {report.files} files, {report.size / 1e6:.1f} MB read in {report.root}: {state}.")
+        say(ctx, f"verify: {counted(report.files, 'file')}, {report.size / 1e6:.1f} MB read in {report.root}: {state}.")
         if moved:
             say(ctx, f"verify: {len(moved)} set aside; `gazepipe run` makes them again.")
     if report.bad:

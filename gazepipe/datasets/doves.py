@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from gazepipe.errors import RecordingError
+from gazepipe.words import form
 
 __all__ = ["PEOPLE", "settings"]
 
@@ -42,7 +43,11 @@ def settings(path: Path) -> tuple[dict[str, Any], list[str]]:
     files = sorted((path / "recordings").glob("*.csv.gz"))
     if not files:
         raise RecordingError(path, "there is no recordings/<person>.csv.gz", remedy="name the folder of DOVES")
-    notes = [f"{len(files)} of the {PEOPLE} people of DOVES are there"] if len(files) != PEOPLE else []
+    notes = (
+        [f"{len(files)} of the {PEOPLE} people of DOVES {form(len(files), 'is', 'are')} there"]
+        if len(files) != PEOPLE
+        else []
+    )
     if not (path / "stimuli").is_dir():
         notes.append("there is no folder stimuli; put the images into one and set `stimuli` in gazepipe.toml")
     values = {

@@ -91,7 +91,7 @@ def load_layout(path: Path, name: str, title: str, frame: tuple[int, int], pixel
     there = {image: file for image, file in files.items() if file.is_file()}
     sizes = {image: image_size(there[image]) if image in there else frame for image in images}
     missing = len(images) - len(there)
-    text = f"{missing} of {len(images)} images are not there; their frame is taken as {frame[0]} x {frame[1]}"
+    text = f"no file of {missing} of {len(images)} images; their frame is taken as {frame[0]} x {frame[1]}"
     notes = [text] if missing else []
     return FixationDataset(name, pixels_per_degree, sizes, there, fixation_table(presentations), notes)
 

@@ -72,7 +72,7 @@ def load(path: Path, *, images: Path | None = None) -> FixationDataset:
     scale = float(np.median([placed.scale_x for placed in placements.values()]))
     notes = _notes(files)
     if len(found) < len(names):
-        notes.append(f"{len(names) - len(found)} of {len(names)} images have no file and were left out")
+        notes.append(f"{len(names) - len(found)} of {len(names)} images without a file, left out")
     return FixationDataset("ps", _PIXELS_PER_DEGREE / scale, sizes, found, table, notes)
 
 

@@ -82,9 +82,9 @@ def load(
         presentations.append((user, stimulus, int(repeat), duration * _TO_MS[duration_unit], x, y))
     notes = []
     if not inside.all():
-        notes.append(f"{np.count_nonzero(~inside)} of {len(rows)} fixations lie outside their image and were left out")
+        notes.append(f"{np.count_nonzero(~inside)} of {len(rows)} fixations outside their image, left out")
     if images is not None and len(found) < len(stimuli):
-        notes.append(f"{len(stimuli) - len(found)} of {len(stimuli)} images have no file in {images}")
+        notes.append(f"{len(stimuli) - len(found)} of {len(stimuli)} images without a file in {images}")
     if not names["duration"]:
         notes.append("there are no durations; maps cannot be weighted by them")
     return FixationDataset("table", pixels_per_degree, sizes, found, fixation_table(presentations), notes)

@@ -21,6 +21,7 @@ from gazepipe.evaluation.tables import precision_intervals
 from gazepipe.evaluation.tsne import tsne
 from gazepipe.identification import draw
 from gazepipe.metrics import METRICS, cc
+from gazepipe.words import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -122,9 +123,9 @@ def examples(tested: Tested, scores: Scores) -> Figure | None:
                 axis.set_title(head, fontsize=9)
     bar = figure.colorbar(last, ax=axes[:, 4], shrink=0.6, pad=0.03)
     bar.set_label("difference, as a share of a personal map's maximum", fontsize=8)
-    people, images = len(tested.split.users_test), len(tested.images)
+    people, images = counted(len(tested.split.users_test), "test user"), counted(len(tested.images), "test image")
     figure.supxlabel(
-        f"Of {people} test users the ones with the greatest and the least mean gain; of {images} test images those "
+        f"Of {people} the ones with the greatest and the least mean gain; of {images} those "
         "at the 10th, 50th and 90th percentile\nof their gain. CC: gain of the map shown over the universal map.",
         fontsize=8,
     )
@@ -163,8 +164,9 @@ def precision_plot(evaluation: Evaluation) -> Figure | None:
     axis = plotting.precision_at_one(found, PROTOCOLS, f["chance"], axes=figure.subplots())
     unit = "unseen" if f["protocol"] == "open" else "known"
     axis.set_title(
-        f"{f['study']}: {f['users_test']} {unit} users, {f['images_test']} unseen images, "
-        f"{f['embeddings_per_user']} embeddings a user\nlines: mean over users; bars and bands: 95 % over users",
+        f"{f['study']}: {counted(f['users_test'], f'{unit} user')}, "
+        f"{counted(f['images_test'], 'unseen image')}, {counted(f['embeddings_per_user'], 'embedding')} a user\n"
+        "lines: mean over users; bars and bands: 95 % over users",
         fontsize=8,
         loc="left",
     )
@@ -188,10 +190,14 @@ def tsne_plot(tested: Tested, sizes: Sequence[int] = _SIZES) -> Figure | None:
         rng = np.random.default_rng([tested.seed, 0xF6, m])
         embeddings = np.concatenate([draw(t, m, _EMBEDDINGS, rng) for t in tables])
         plotting.embedding_map(tsne(embeddings), label, [tested.corpus.users[u] for u in users], axes=axis)
-        axis.set_title(f"({letter}) m = {m} pairs from {len(tested.images)} images", fontsize=9, loc="left")
+        axis.set_title(
+            f"({letter}) m = {counted(m, 'pair')} from {counted(len(tested.images), 'image')}", fontsize=9, loc="left"
+        )
     axes[0].set_ylabel("t-SNE, second coordinate (no unit)", fontsize=8)
     for axis in axes:
-        axis.set_xlabel(f"t-SNE, first coordinate (no unit); {_EMBEDDINGS} embeddings × {len(users)} users", fontsize=8)
+        axis.set_xlabel(
+            f"t-SNE, first coordinate (no unit); {_EMBEDDINGS} embeddings × {counted(len(users), 'user')}", fontsize=8
+        )
     handles, names = axes[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside right center", frameon=False, fontsize=8, title="user")
     return figure

@@ -18,6 +18,7 @@ from gazepipe.evaluation.tables import (
     score_records,
 )
 from gazepipe.metrics import METRICS
+from gazepipe.words import counted
 
 __all__ = ["Evaluation", "identification_facts", "table_files"]
 
@@ -56,9 +57,10 @@ class Evaluation:
         lines = [
             f"# Evaluation of {f['study']}",
             "",
-            f"{f['protocol'].capitalize()} set: {f['users_test']} test users, {f['images_test']} test images, "
-            f"{f['n_maps']} maps of {f['map_size'][1]} × {f['map_size'][0]}. Trained on {f['users_train']} users and "
-            f"{f['images_train']} images; split seed {f['split_seed']}, training seed {f['seed']}.",
+            f"{f['protocol'].capitalize()} set: {counted(f['users_test'], 'test user')}, "
+            f"{counted(f['images_test'], 'test image')}, {counted(f['n_maps'], 'map')} of {f['map_size'][1]} × "
+            f"{f['map_size'][0]}. Trained on {counted(f['users_train'], 'user')} and "
+            f"{counted(f['images_train'], 'image')}; split seed {f['split_seed']}, training seed {f['seed']}.",
             "",
             "| map | " + " | ".join(f"{m} {'↑' if up else '↓'}" for m, up in METRICS.items()) + " |",
             "| --- |" + " ---: |" * len(METRICS),
@@ -67,8 +69,9 @@ class Evaluation:
             lines.append(f"| {row} | " + " | ".join(f"{values[m]:.3f}" for m in METRICS) + " |")
         lines += [
             "",
-            f"Precision at one (chance {f['chance']:.3f}), {f['embeddings_per_user']} embeddings per user, mean over "
-            f"{f['repetitions']} draws:",
+            f"Precision at one (chance {f['chance']:.3f}), "
+            f"{counted(f['embeddings_per_user'], 'embedding')} per user, mean over "
+            f"{counted(f['repetitions'], 'draw')}:",
             "",
             precision_markdown(self.precision, f["m"]),
         ]
@@ -83,17 +86,18 @@ class Evaluation:
         lines = [
             f"# Tables of {f['study']}",
             "",
-            f"{f['protocol'].capitalize()} set, {f['users_test']} test users × {f['images_test']} test images, "
-            f"{f['n_maps']} maps. Bold: the best of those that start from the same universal maps. Asterisk: better "
-            "than the strongest baseline among those, p < 0.05 by Mann and Whitney's U over maps (two-sided).",
+            f"{f['protocol'].capitalize()} set, {counted(f['users_test'], 'test user')} × "
+            f"{counted(f['images_test'], 'test image')}, {counted(f['n_maps'], 'map')}. "
+            "Bold: the best of those that start from the same universal maps. Asterisk: better than the strongest "
+            "baseline among those, p < 0.05 by Mann and Whitney's U over maps (two-sided).",
             "",
             maps_markdown(cells),
             "Gain: how much better than the strongest baseline (above 0 is better, for KLD, too), mean over users with "
             "Student's 95 % interval. Effect: rank-biserial correlation of the test.",
             "",
             comparisons_markdown(cells),
-            f"Precision at one (chance {f['chance']:.3f}): mean over {f['users_test']} users with Student's 95 % "
-            "interval, cut at 0 and 1.",
+            f"Precision at one (chance {f['chance']:.3f}): mean over {counted(f['users_test'], 'user')} with Student's "
+            "95 % interval, cut at 0 and 1.",
             "",
             precision_markdown(self.precision, f["m"], intervals=True),
         ]

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from gazepipe import __version__
 from gazepipe.config import StudyConfig
 from gazepipe.store import Contents
+from gazepipe.words import counted
 
 __all__ = ["PARTICIPANTS", "VERSION", "description", "events", "physio", "physioevents", "readme"]
 
@@ -173,7 +174,8 @@ def readme(config: StudyConfig, people: int, task: str) -> str:
     """Return what the folder's README says."""
     return (
         f"# {config.name}\n\n"
-        f"Eye tracking of {people} people (task: {task}), exported from a gazepipe study in BIDS {VERSION}.\n\n"
+        f"Eye tracking of {counted(people, 'person', 'people')} (task: {task}), exported from a gazepipe study in BIDS "
+        f"{VERSION}.\n\n"
         "* `sub-*/…/beh/*_recording-eye*_physio.tsv.gz`: samples of one eye: time in ms, gaze in pixels, pupil.\n"
         "* `*_physioevents.tsv.gz`: fixations, saccades and blinks found by gazepipe, and messages.\n"
         "* `*_events.tsv`: the images shown, in seconds after the first sample.\n"

@@ -40,6 +40,7 @@ from gazepipe.export import _bids_sidecars as sidecars
 from gazepipe.recording import EYES
 from gazepipe.store import Contents
 from gazepipe.study import Study, fold
+from gazepipe.words import counted
 
 __all__ = ["export"]
 
@@ -188,7 +189,7 @@ def _recording(
     elif stimuli and shown:
         missing = sorted(shown - there)
         write.report.notes.append(
-            f"{source.recording}: {len(missing)} images are not there, or cannot be read (first {missing[0]})"
+            f"{source.recording}: {counted(len(missing), 'image')} not there, or not readable (first {missing[0]})"
         )
     entry: dict[str, Any] = {"recording": source.recording, "user": source.user, "session": source.session}
     entry |= {"label": f"sub-{person}" + (f"_ses-{session}" if session else ""), "samples": len(time)}
@@ -263,11 +264,11 @@ def _events(contents: Contents, clock: _Clock) -> tuple[list[str], list[Any], li
         for at, length in zip(onset[placed].tolist(), _seconds(blinks["duration_ms"][placed]), strict=True):
             rows.append((at, length, _NONE, "1", nan, nan, nan, nan, _NONE))
         if not placed.all():
-            left_out.append(f"{np.count_nonzero(~placed)} blinks between trials were left out: the clock begins anew")
+            left_out.append(f"{counted(int((~placed).sum()), 'blink')} between trials left out: the clock begins anew")
     messages = contents.group("messages")
     times = messages.get("time_ms", np.zeros(0)) + messages.get("offset_ms", np.zeros(0))
     if clock.restarts and times.size:
-        left_out.append(f"{times.size} messages were left out: the clock begins anew with each block")
+        left_out.append(f"{counted(times.size, 'message')} left out: the clock begins anew with each block")
     else:
         for at, text in zip(times.tolist(), messages.get("text", ()), strict=True):
             rows.append((at, nan, _NONE, "0", nan, nan, nan, nan, _one_line(str(text))))

@@ -14,6 +14,7 @@ from gazepipe.errors import QualityError
 from gazepipe.live.clock import STEP_NS, measure
 from gazepipe.live.source import SampleFlag, SourceError, host_ns
 from gazepipe.tables import text_table
+from gazepipe.words import counted
 
 if TYPE_CHECKING:
     from gazepipe.live.recorder import Recorder
@@ -115,7 +116,7 @@ def _rate(n: int, seconds: float, expected: float) -> Check:
 def _tags(recorder: Recorder, mapped: float) -> Check:
     if recorder.mapper is None:
         return Check("tags", None, "gaze is not mapped to the screen")
-    found, remedy = f"{recorder.tags} tags, gaze mapped in {mapped:.0%} of the samples", ""
+    found, remedy = f"{counted(recorder.tags, 'tag')}, gaze mapped in {mapped:.0%} of the samples", ""
     age = getattr(recorder.mapper, "age_ms", math.nan)
     if math.isfinite(age):
         found += f" by pictures {age:.0f} ms old"

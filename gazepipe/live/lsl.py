@@ -26,6 +26,7 @@ import numpy.typing as npt
 
 from gazepipe.live._defaults import Defaults, echoes
 from gazepipe.live.source import ClockEchoes, DeviceStatus, SampleBatch, SourceError
+from gazepipe.words import counted
 
 __all__ = ["LslSource"]
 
@@ -215,8 +216,8 @@ class LslSource(Defaults):
         step = np.diff(self._early.device_ns)
         if not (step > 0).any():
             msg = (
-                f"LSL stream {self._detail['stream']!r} tells no rate, and {len(self._early)} samples came in "
-                f"{self.timeout_s:g} s; let the tracker track, or give rate_hz."
+                f"LSL stream {self._detail['stream']!r} tells no rate, and {counted(len(self._early), 'sample')} came "
+                f"in {self.timeout_s:g} s; let the tracker track, or give rate_hz."
             )
             raise SourceError(msg)
         return 1e9 / float(np.median(step[step > 0]))

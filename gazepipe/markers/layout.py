@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gazepipe.errors import ConfigError
+from gazepipe.words import counted
 
 __all__ = ["FAMILY", "FEWEST", "LARGEST_ID", "MODULES", "MarkerScreen", "load_layout", "signed_area"]
 
@@ -107,7 +108,7 @@ class MarkerScreen:
         """Markers along the border, number 0 at the top left, then row by row."""
         size = self.tag_px
         if count < 4 or count % 2 or size < MODULES or size % MODULES:
-            msg = f"{count} markers of {size} px; expected 4, 6, 8 … markers of a multiple of {MODULES} px."
+            msg = f"{counted(count, 'marker')} of {size} px; expected 4, 6, 8 … markers of a multiple of {MODULES} px."
             raise ConfigError(msg)
         width, height = self.px
         quiet = size // MODULES * QUIET
@@ -184,7 +185,7 @@ def _checked(tags: Mapping[int, Any]) -> dict[int, F64]:
             raise ConfigError(msg)
         layout[number] = corners
     if len(layout) < FEWEST:
-        msg = f"there are {len(layout)} markers; expected {FEWEST} or more, better 8."
+        msg = f"it has {counted(len(layout), 'marker')}; expected {FEWEST} or more, better 8."
         raise ConfigError(msg)
     numbers = list(layout)
     for k, one in enumerate(numbers):

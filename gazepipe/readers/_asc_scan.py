@@ -18,6 +18,7 @@ import numpy.typing as npt
 from gazepipe.errors import RecordingError
 from gazepipe.readers._asc_text import AscRows
 from gazepipe.readers.source import check_file, is_gzip, read_bytes
+from gazepipe.words import counted
 
 __all__ = ["REMEDY", "Block", "Scanned", "scan_file"]
 
@@ -103,7 +104,7 @@ def scan_file(path: Path) -> Scanned:
         warnings.append(f"line {line}, the last, has no end-of-line; it may be cut short")
     kept, outside = blocks.close(n), int(state[kernel.OUTSIDE])
     if kept and outside:
-        warnings.append(f"{outside} lines that begin with a number stand outside START … END and were passed over")
+        warnings.append(f"passed over: {counted(outside, 'line')} of numbers outside START … END")
     return Scanned(out.time[:n], out.values[:, :n], kept, out.rows(), blocks.started, blocks.warnings + warnings)
 
 
@@ -276,7 +277,7 @@ def _malformed(path: Path, text: str, line: int, block: Block) -> RecordingError
     if wrong:
         found = f"{wrong[0][:40]!r} stands where a number should"
     elif len(words) < needed:
-        found = f"the sample has {len(words)} columns"
+        found = f"the sample has {counted(len(words), 'column')}"
     else:
         found = f"the sample {text[:60]!r} cannot be read"
     both = "both eyes" if len(block.eyes) == 2 else f"the {block.eyes[0]} eye"

@@ -24,6 +24,7 @@ from gazepipe.errors import ConfigError, RecordingError
 from gazepipe.readers._columns import LARGEST
 from gazepipe.readers._table import block_starts, clock_breaks, increasing, listed, sampling_rate
 from gazepipe.recording import EyeSamples, Message, Recording
+from gazepipe.words import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,7 +96,7 @@ def _missing_column(path: Path, names: list[str], key: str, name: str) -> Record
 def too_few(path: Path, n_rows: int) -> RecordingError:
     """Return the error for a table with too few rows."""
     return RecordingError(
-        path, f"there are {n_rows} rows of samples", expected="two or more", remedy="export the recording again"
+        path, f"it has {counted(n_rows, 'row')} of samples", expected="two or more", remedy="export the recording again"
     )
 
 
@@ -112,7 +113,7 @@ def recording_of(
     columns = {key: _column(frame, key) for key in ("trial", "stimulus") if key in frame}
     kept = increasing(time)
     if not kept.all():
-        warnings.append(f"{np.count_nonzero(~kept)} rows with the time of the row before gave no sample")
+        warnings.append(f"{counted(int((~kept).sum()), 'row')} with the time of the row before gave no sample")
         time = time[kept]
         samples = {name: EyeSamples(e.x_px[kept], e.y_px[kept], e.pupil[kept]) for name, e in samples.items()}
         columns = {name: values[kept] for name, values in columns.items()}

@@ -19,6 +19,7 @@ from gazepipe.readers._columns import LARGEST
 from gazepipe.readers._exact import Columns, Kind, read_columns
 from gazepipe.readers._table import split_fields
 from gazepipe.recording import Message
+from gazepipe.words import counted
 
 __all__ = [
     "SCENE_WARNING",
@@ -142,7 +143,7 @@ def new_times(path: Path, ns: I64, first_line: int | None = None) -> tuple[npt.N
         )
     kept = np.append(True, steps > 0)[: ns.size]
     doubled = int(np.count_nonzero(~kept))
-    return kept, [f"{doubled} samples with the time of the sample before were left out"] if doubled else []
+    return kept, [f"left out: {counted(doubled, 'sample')} with the time of the sample before"] if doubled else []
 
 
 def read_json(path: Path, warnings: list[str]) -> dict[str, Any]:

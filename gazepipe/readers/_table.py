@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from gazepipe.errors import RecordingError
 from gazepipe.readers.source import HEAD_BYTES, read_bytes
+from gazepipe.words import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -318,7 +319,10 @@ class Table:
     def too_few(self, n: int, what: str = "samples") -> RecordingError:
         """Return the error for a table with too few rows."""
         return RecordingError(
-            self.path, f"there are {n} rows of {what}", expected="two or more", remedy="export the recording again"
+            self.path,
+            f"it has {counted(n, 'row')} of {what}",
+            expected="two or more",
+            remedy="export the recording again",
         )
 
     def no_column(self, remedy: str, what: str) -> RecordingError:

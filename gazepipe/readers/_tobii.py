@@ -38,6 +38,7 @@ from gazepipe.readers._columns import (
 )
 from gazepipe.readers._table import Table, block_starts, clock_breaks, increasing, open_table, sampling_rate
 from gazepipe.recording import EyeSamples, Message, Recording
+from gazepipe.words import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -236,7 +237,7 @@ def _recording(table: Table, part: pd.DataFrame, export: Export) -> Recording:
     time = _clock(rows, warnings)
     kept = increasing(time)
     if not kept.all():
-        warnings.append(f"{np.count_nonzero(~kept)} rows with the time of the row before gave no sample")
+        warnings.append(f"{counted(int((~kept).sum()), 'row')} with the time of the row before gave no sample")
         rows, time = rows[kept], time[kept]
     if time.size < 2:
         raise table.too_few(time.size)
@@ -358,7 +359,7 @@ def _messages(part: pd.DataFrame, warnings: list[str]) -> list[Message]:
             else:
                 untimed += 1
     if untimed:
-        warnings.append(f"{untimed} events have no time and were left out")
+        warnings.append(f"left out: {counted(untimed, 'event')} without a time")
     return [message for _, message in sorted(out, key=lambda pair: pair[0])]
 
 

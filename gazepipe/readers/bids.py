@@ -37,6 +37,7 @@ from gazepipe.readers._pupil_labs import join_events, new_times
 from gazepipe.readers._table import block_starts, clock_breaks, sampling_rate
 from gazepipe.readers.source import Reader
 from gazepipe.recording import EYES, EyeSamples, Recording
+from gazepipe.words import counted
 
 __all__ = ["READER", "companion", "files", "read", "sniff"]
 
@@ -231,7 +232,7 @@ def _samples(path: Path, about: dict[str, Any], warnings: list[str]) -> _Table:
     table = read_columns(path, kinds, delimiter="\t", names=names)
     warnings += table.warnings
     if table.n_rows < 2:
-        raise RecordingError(path, f"there are {table.n_rows} rows of samples", expected="two or more")
+        raise RecordingError(path, f"it has {counted(table.n_rows, 'row')} of samples", expected="two or more")
     values = _in_true_order(path, names, table, warnings)
     if "timestamp" not in values:
         times, unit_ms = _counted(path, about, table.n_rows), 1.0
@@ -275,7 +276,7 @@ def _increasing(path: Path, times: npt.NDArray[Any], line: int) -> tuple[npt.NDA
         raise RecordingError(path, found, expected="times that increase", remedy="convert it again", line=line + k)
     kept = np.append(True, steps > 0)
     doubled = int(np.count_nonzero(~kept))
-    return kept, [f"{doubled} samples with the time of the sample before were left out"] if doubled else []
+    return kept, [f"left out: {counted(doubled, 'sample')} with the time of the sample before"] if doubled else []
 
 
 def _column_names(path: Path, about: dict[str, Any]) -> list[str]:

@@ -23,6 +23,7 @@ from gazepipe.readers._columns import LARGEST
 from gazepipe.readers._table import MISSING_WORDS, UTF16, guess_delimiter, is_cut, read_rows, split_fields
 from gazepipe.readers.source import Reader, read_bytes
 from gazepipe.recording import Recording
+from gazepipe.words import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,7 +108,7 @@ def _open(path: Path, config: CsvConfig, eyes: EyeKeys) -> _Table:
     if any(second[len(names) :]):
         raise RecordingError(
             path,
-            f"there are {len(second)} columns of values under {len(names)} names",
+            f"it has {counted(len(second), 'column')} of values under {counted(len(names), 'name')}",
             expected="a name for each column",
             remedy="check [csv] delimiter, and that decimals are written with a point",
             line=2,

@@ -28,6 +28,7 @@ from gazepipe.readers._asc_target import target_distance
 from gazepipe.readers._asc_text import parse_text
 from gazepipe.readers.source import Reader, read_head
 from gazepipe.recording import EyeSamples, Recording
+from gazepipe.words import counted
 
 __all__ = ["READER", "read", "sniff"]
 
@@ -140,7 +141,7 @@ def _settle_rates(samples: Scanned) -> None:
     limit = np.array([max(1000.0, 1e5 / block.rate_hz) for block in samples.blocks])
     holes = kernel.wide_steps(samples.time, first, end, limit)
     if off:
-        samples.warnings.append(f"in {off} blocks the times do not go with the stated rate")
+        samples.warnings.append(f"in {counted(off, 'block')} the times do not go with the stated rate")
     if holes:
         samples.warnings.append(f"{holes} holes of more than a second stand inside blocks")
 

@@ -33,6 +33,7 @@ from gazepipe.readers._asc_text import BEGIN, END, NUMBER, AscRows, AscText, par
 from gazepipe.readers._edf_child import FAILED
 from gazepipe.readers.source import Reader, check_file
 from gazepipe.recording import EyeSamples, Recording
+from gazepipe.words import counted
 
 __all__ = ["MAGIC", "READER", "companion", "read", "recording_of", "sniff"]
 
@@ -162,7 +163,7 @@ def recording_of(content: Content, path: Path) -> Recording:
     _check_blocks(path, blocks)
     before = int(blocks["first_sample"][0])
     if before:
-        warnings.append(f"{before} samples stand before the first START and were passed over")
+        warnings.append(f"passed over: {counted(before, 'sample')} before the first START")
     start = (blocks["first_sample"] - before).astype(np.int64)
     time, values = time[before:].copy(), content["values"][:, before:].copy()
     ends = np.append(start[1:], time.size)
@@ -215,7 +216,7 @@ def _doubts(blocks: npt.NDArray[Any], time: F64, start: I64, ends: I64) -> list[
         holes += int(np.count_nonzero(steps > max(1000.0, 1e5 / rate)))
     found = []
     if off:
-        found.append(f"in {off} blocks the times do not go with the stated rate")
+        found.append(f"in {counted(off, 'block')} the times do not go with the stated rate")
     if holes:
         found.append(f"{holes} holes of more than a second stand inside blocks")
     if not blocks["ended"][-1]:

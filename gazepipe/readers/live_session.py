@@ -31,6 +31,7 @@ from gazepipe.markers import session_log
 from gazepipe.readers._pupil_labs import SCENE_WARNING, Events, event_table, join_events
 from gazepipe.readers.source import Reader, read_bytes
 from gazepipe.recording import EyeSamples, Message, Recording
+from gazepipe.words import counted, form
 
 __all__ = ["READER", "beside", "files", "read", "sniff", "to_host"]
 
@@ -81,9 +82,9 @@ def read(path: Path, config: StudyConfig) -> Recording:
     if not records.size:
         found, remedy = "it has no samples", "nothing was recorded; leave the folder out"
         raise RecordingError(path / live.SAMPLES, found, expected="gaze", remedy=remedy)
-    warnings = [f"{live.SAMPLES}: {damaged} damaged records were left out"] if damaged else []
+    warnings = [f"{live.SAMPLES}: {counted(damaged, 'damaged record')} left out"] if damaged else []
     if bad_lines:
-        warnings.append(f"{live.LOG}: {bad_lines} damaged lines were left out")
+        warnings.append(f"{live.LOG}: {counted(bad_lines, 'damaged line')} left out")
     doubts: list[Doubt] = []
     host, steps = to_host(records, log, own_clock=bool(about["own_clock"]), warnings=warnings, doubts=doubts)
     off = np.zeros(host.size, np.int64)
@@ -91,12 +92,12 @@ def read(path: Path, config: StudyConfig) -> Recording:
         off[doubt.begin : doubt.end] = np.maximum(off[doubt.begin : doubt.end], doubt.by_ns)
     told, broken = read_beside(path, EYE_EVENTS)
     if broken:
-        warnings.append(f"{EYE_EVENTS}: {broken} damaged records were left out")
+        warnings.append(f"{EYE_EVENTS}: {counted(broken, 'damaged record')} left out")
     ends = [on_our_clock(told[end], told["received_ns"], records, host) for end in ("start_ns", "end_ns")]
     order = np.argsort(host, kind="stable")
     order = order[np.append(True, np.diff(host[order]) > 0)]
     if order.size < records.size:
-        warnings.append(f"{records.size - order.size} samples came twice and were taken once")
+        warnings.append(f"{counted(records.size - order.size, 'sample')} came twice: taken once")
     records, host, off = records[order], host[order], off[order]
     if about["space"] == "scene" and not steps.size:  # pictures and samples of two clocks do not go together
         records = session_log.again(records, log, path / live.LOG, warnings)
@@ -232,14 +233,17 @@ def to_host(
             "makes them late by the fastest transfer"
         )
     if times.steps.size:
-        warnings.append(f"the device's clock was set {times.steps.size} times while it recorded; samples follow it")
+        often = form(times.steps.size, "once", f"{times.steps.size} times")
+        warnings.append(f"the device's clock was set {often} while it recorded; samples follow it")
     if times.doubts:
         uncertain = np.zeros(device.size, bool)
         for doubt in times.doubts:
             uncertain[doubt.begin : doubt.end] = True
         n = int(np.count_nonzero(uncertain))
         most = max(d.by_ns for d in times.doubts) / 1e6
-        warnings.append(f"the times of {n} samples are uncertain, by up to {most:.1f} ms (see clock_uncertain)")
+        warnings.append(
+            f"the times of {counted(n, 'sample')} are uncertain, by up to {most:.1f} ms (see clock_uncertain)"
+        )
         if doubts is not None:
             doubts.extend(times.doubts)
     return times.host_ns, times.steps
@@ -258,7 +262,8 @@ def _flag_gaps(
     if after.size:
         missing = int(np.rint(step[after] * rate_hz / 1e9 - 1).sum())
         warnings.append(
-            f"about {missing} samples are missing in {after.size} gaps, the longest of {step.max() / 1e6:.0f} ms"
+            f"about {counted(missing, 'missing sample')} in {counted(after.size, 'gap')}, the longest of "
+            f"{step.max() / 1e6:.0f} ms"
         )
     return out
 
@@ -279,6 +284,7 @@ def _latencies(late_ns: I64, log: list[dict[str, Any]]) -> dict[str, list[float]
 
 def _meta(about: dict[str, Any], log: list[dict[str, Any]], origin: int) -> dict[str, Any]:
     meta: dict[str, Any] = {k: about[k] for k in ("source", "started", "screen", "device", "software") if k in about}
+    meta["own_clock"] = bool(about["own_clock"])
     meta["time_origin_ns"] = origin
     places = {e["stimulus"]: e["place"] for e in log if e["kind"] == "event" and "place" in e and "stimulus" in e}
     if places:

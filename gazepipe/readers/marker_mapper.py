@@ -37,6 +37,7 @@ from gazepipe.readers._table import block_starts, clock_breaks, sampling_rate
 from gazepipe.readers.source import Reader
 from gazepipe.recipe import digest_file
 from gazepipe.recording import Message, Recording
+from gazepipe.words import counted
 
 __all__ = ["READER", "files", "read", "read_recordings", "reference_digest", "sniff"]
 
@@ -128,7 +129,9 @@ def _recording(path: Path, table: Columns, names: tuple[str, ...], one: str, con
     table, warnings = table.take(kept), warnings + doubled
     if table.n_rows < 2:
         which = f" of recording {one!r}" if one else ""
-        raise RecordingError(table.path, f"there are {table.n_rows} gaze samples{which}", expected="two or more")
+        raise RecordingError(
+            table.path, f"it has {counted(table.n_rows, 'gaze sample')}{which}", expected="two or more"
+        )
     origin = int(table[TIME][0])
     time = pupil_labs.to_ms(table[TIME], origin)
     rate = sampling_rate(table.path, time)

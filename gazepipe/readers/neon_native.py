@@ -30,6 +30,7 @@ from gazepipe.readers._columns import clean_eye, mean_of_positive
 from gazepipe.readers._table import block_starts, clock_breaks, sampling_rate
 from gazepipe.readers.source import Reader, read_bytes
 from gazepipe.recording import Message, Recording
+from gazepipe.words import counted
 
 __all__ = ["READER", "files", "read", "sniff"]
 
@@ -111,7 +112,7 @@ def read(path: Path, config: StudyConfig) -> Recording:
     warnings: list[str] = [pupil_labs.SCENE_WARNING]
     ns, xy, worn, first = _gaze(path, warnings)
     if ns.size < 2:
-        raise RecordingError(path, f"there are {ns.size} gaze samples", expected="two or more", remedy=_REMEDY)
+        raise RecordingError(path, f"it has {counted(ns.size, 'gaze sample')}", expected="two or more", remedy=_REMEDY)
     kept, doubled = pupil_labs.new_times(path, ns)
     warnings += doubled
     first = np.cumsum(np.append(0, kept))[first]
@@ -154,7 +155,7 @@ def _gaze(folder: Path, warnings: list[str]) -> tuple[I64, F64, npt.NDArray[np.b
         flags = _records(worns[_number(raw)], np.dtype("u1"), warnings) if _number(raw) in worns else None
         n = min(ns.size, values.size // 2, ns.size if flags is None else flags.size)
         if not (n == ns.size == values.size / 2) or (flags is not None and flags.size != n):
-            warnings.append(f"{raw.name} and the files that belong to it differ in length; {n} samples were read")
+            warnings.append(f"{raw.name} and the files that belong to it differ in length; {counted(n, 'sample')} read")
         times.append(ns[:n])
         points.append(_wide(values[: 2 * n]).reshape(n, 2))
         worn.append(np.ones(n, bool) if flags is None else flags[:n] > 0)
@@ -286,7 +287,7 @@ def _spans(path: Path, layout: np.dtype[Any], warnings: list[str]) -> npt.NDArra
     onset, offset = records["start_timestamp_ns"], records["end_timestamp_ns"]
     sound = (onset >= 0) & (offset >= onset)
     if not sound.all():
-        warnings.append(f"{path.name}: {np.count_nonzero(~sound)} events that end before they start were left out")
+        warnings.append(f"{path.name}: left out: {counted(int((~sound).sum()), 'event')} with an end before the start")
     return records[sound]
 
 
@@ -299,7 +300,7 @@ def _messages(folder: Path, origin: int, warnings: list[str]) -> list[Message]:
     names = _records(path, np.dtype("u1"), []).tobytes().decode("utf-8", "replace").splitlines()
     n = min(times.size, len(names))
     if times.size != len(names):
-        warnings.append(f"event.txt has {len(names)} events and event.time {times.size}; {n} were read")
+        warnings.append(f"event.txt has {counted(len(names), 'event')}, event.time has {times.size}; {n} read")
     return [Message(t, name) for t, name in zip(pupil_labs.to_ms(times[:n], origin).tolist(), names[:n], strict=True)]
 
 

@@ -28,6 +28,7 @@ from gazepipe.readers._pupil_labs import TIME
 from gazepipe.readers._table import block_starts, clock_breaks, sampling_rate
 from gazepipe.readers.source import Reader
 from gazepipe.recording import Recording
+from gazepipe.words import counted
 
 __all__ = ["READER", "files", "read", "sniff"]
 
@@ -89,7 +90,7 @@ def read(path: Path, config: StudyConfig) -> Recording:
     kept, doubled = pupil_labs.new_times(source, table[TIME], table.first_line)
     table, warnings = table.take(kept), warnings + doubled
     if table.n_rows < 2:
-        raise RecordingError(source, f"there are {table.n_rows} gaze samples", expected="two or more")
+        raise RecordingError(source, f"it has {counted(table.n_rows, 'gaze sample')}", expected="two or more")
     origin = int(table[TIME][0])
     time = pupil_labs.to_ms(table[TIME], origin)
     off = _not_worn(table)

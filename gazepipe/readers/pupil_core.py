@@ -31,6 +31,7 @@ from gazepipe.readers._exact import Columns, Kind, read_columns
 from gazepipe.readers._table import block_starts, clock_breaks, split_fields
 from gazepipe.readers.source import Reader
 from gazepipe.recording import Message, Recording
+from gazepipe.words import counted
 
 __all__ = ["MIN_CONFIDENCE", "READER", "files", "read", "sniff"]
 
@@ -145,7 +146,7 @@ def read(path: Path, config: StudyConfig) -> Recording:
     warnings = table.warnings + ([] if on_surface else [pupil_labs.SCENE_WARNING])
     table = _in_order(table, warnings)
     if table.n_rows < 2:
-        raise RecordingError(source, f"there are {table.n_rows} gaze samples", expected="two or more")
+        raise RecordingError(source, f"it has {counted(table.n_rows, 'gaze sample')}", expected="two or more")
     time = table[_TIME] * 1e3
     scale = (config.screen.width_px, config.screen.height_px) if on_surface else _SCENE_PX
     if not on_surface:
@@ -198,12 +199,12 @@ def _in_order(table: Columns, warnings: list[str]) -> Columns:
         raise RecordingError(table.path, found, expected="times in seconds that increase", remedy=remedy, line=line)
     late = int(np.count_nonzero(np.diff(time) < 0))
     if late:
-        warnings.append(f"{late} samples stand before an earlier one; they were put in order of time")
+        warnings.append(f"{counted(late, 'sample')} before an earlier one: put in order of time")
     table = table.take(np.argsort(time, kind="stable"))
     kept = np.append(True, np.diff(table[_TIME] * 1e3) > 0)[: table.n_rows]
     if not kept.all():
         doubled = int(np.count_nonzero(~kept))
-        warnings.append(f"{doubled} samples with the time of the sample before were left out")
+        warnings.append(f"left out: {counted(doubled, 'sample')} with the time of the sample before")
     return table.take(kept)
 
 

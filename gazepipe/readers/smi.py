@@ -31,6 +31,7 @@ from gazepipe.readers._columns import Texts, clean_eye, find_column, label_runs,
 from gazepipe.readers._table import Table, block_starts, clock_breaks, header_of, increasing, open_table, sampling_rate
 from gazepipe.readers.source import Reader
 from gazepipe.recording import EyeSamples, Message, Recording
+from gazepipe.words import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,7 +89,7 @@ def read(path: Path, config: StudyConfig) -> Recording:
     warnings = list(table.warnings)
     kept = increasing(rows["time"].to_numpy())
     if not kept.all():
-        warnings.append(f"{np.count_nonzero(~kept)} rows with the time of the row before gave no sample")
+        warnings.append(f"{counted(int((~kept).sum()), 'row')} with the time of the row before gave no sample")
         rows = rows[kept]
     if len(rows) < 2:
         raise table.too_few(len(rows))

@@ -24,6 +24,7 @@ from gazepipe.readers._table import block_starts, clock_breaks, header_of, incre
 from gazepipe.readers._tobii import invalid
 from gazepipe.readers.source import Reader
 from gazepipe.recording import EyeSamples, Recording
+from gazepipe.words import counted
 
 __all__ = ["READER", "read", "sniff"]
 
@@ -89,7 +90,7 @@ def read(path: Path, config: StudyConfig) -> Recording:
     warnings = list(table.warnings)
     kept = increasing(rows[time_at].to_numpy())
     if not kept.all():
-        warnings.append(f"{np.count_nonzero(~kept)} rows with the time of the row before gave no sample")
+        warnings.append(f"{counted(int((~kept).sum()), 'row')} with the time of the row before gave no sample")
         rows = rows[kept]
     if len(rows) < 2:
         raise table.too_few(len(rows))

@@ -15,7 +15,7 @@ from gazepipe import store
 from gazepipe.build import recordings_of_users
 from gazepipe.errors import GazepipeError, NothingToDoError
 from gazepipe.record import versions
-from gazepipe.report.recorded import KEPT, Recorded, recorded_of
+from gazepipe.report.recorded import LOOKED_THROUGH, Recorded, recorded_of
 from gazepipe.study import Failure, Study
 from gazepipe.user_quality import Figures, user_quality
 from gazepipe.weights_header import header_of
@@ -50,7 +50,10 @@ def with_unit(number: str, unit: str) -> str:
 
 @dataclass(slots=True)
 class User:
-    """One user: name shown, anchor in the page, figures, events of all recordings together."""
+    """One user: name shown, anchor in the page, figures, events of all recordings together.
+
+    Durations are of whole fixations during presentations: an image's onset cuts one that is under way.
+    """
 
     user: str
     label: str
@@ -167,17 +170,14 @@ def gather(study: Study, *, anonymous: bool = False, device: str = "auto", threa
         one = User(user, label, f"user-{number}", [], n_maps=int(built.get(user, {}).get("n_maps", 0)))
         for name in names[user]:
             try:
-                only = ("trials/", "fixations/", "saccades/", "blocks/", "blinks/")
-                path = study.recording_file(name)
-                found = store.load(path, "gazepipe.recording", only=only)
-                if found.attrs["coordinates"] != "stimulus":
-                    one.recorded.append(recorded_of(store.load(path, "gazepipe.recording", only=("blocks/", *KEPT))))
+                found, recorded = _one_recording(study, name)
             except GazepipeError as error:
                 contents.notes.append(
                     f"A recording of {label} is left out: it is damaged." if anonymous else str(error)
                 )
                 continue
             one.recordings.append(found)
+            one.recorded += recorded
             measured = json.loads(str(found.attrs["quality"]))
             if measured:
                 quality[name] = measured
@@ -199,22 +199,36 @@ def gather(study: Study, *, anonymous: bool = False, device: str = "auto", threa
     return contents
 
 
+#: What is kept of each recording: events, and no samples.
+_KEPT = ("trials/", "fixations/", "saccades/", "blocks/", "blinks/")
+
+
+def _one_recording(study: Study, name: str) -> tuple[store.Contents, list[Recorded]]:
+    """Events of a stored recording, and how it was made where it has samples; these are let go of again."""
+    path = study.recording_file(name)
+    whole = store.load(path, "gazepipe.recording", only=(*_KEPT, *LOOKED_THROUGH))
+    recorded = [recorded_of(whole)] if whole.attrs["coordinates"] != "stimulus" else []
+    kept = {key: values for key, values in whole.arrays.items() if key.startswith(_KEPT)}
+    return store.Contents(path, kept, whole.attrs), recorded
+
+
 def _fill_events(user: User) -> None:
     def column(name: str) -> F64:
         parts = [np.asarray(r.arrays[name], np.float64) for r in user.recordings if name in r.arrays]
         return np.concatenate(parts) if parts else np.zeros(0)
 
-    user.duration_ms = column("fixations/duration_ms")
+    user.n_trials = sum(len(r.arrays["trials/stimulus"]) for r in user.recordings)
+    duration_ms, trial = column("fixations/duration_ms"), column("fixations/trial")
+    inside = trial >= 0 if user.n_trials else np.ones(duration_ms.size, bool)
+    user.duration_ms = duration_ms[inside & (column("fixations/at_onset") == 0)]
     user.amplitude_deg, user.peak_velocity_deg_s = (
         column(f"saccades/{k}") for k in ("amplitude_deg", "peak_velocity_deg_s")
     )
     lost_ms = column("blinks/gap_offset_ms") - column("blinks/gap_onset_ms")
     user.n_blinks, user.blinks_s = lost_ms.size, float(lost_ms.sum()) / 1000
-    user.n_trials = sum(len(r.arrays["trials/stimulus"]) for r in user.recordings)
-    inside = column("fixations/trial") >= 0
     if user.duration_ms.size:
         user.figures["median_fixation_ms"] = float(np.nanmedian(user.duration_ms))
-    user.figures["n_fixations"] = float(user.duration_ms.size)
+    user.figures["n_fixations"] = float(inside.sum())
     if user.n_trials:
         user.figures["fixations_per_trial"] = float(inside.sum()) / user.n_trials
 
@@ -226,7 +240,7 @@ def _fill_quality(
     found: dict[str, Figures] = user_quality(whose, quality)
     for one in contents.users:
         known = {k: v for k, v in found.get(one.user, {}).items() if v is not None}
-        one.figures |= known
+        one.figures = known | one.figures  # of fixations, those of presentations count here
         if known.get("duration_s"):
             one.figures["gaps_per_minute"] = known["n_gaps"] / known["duration_s"] * 60
 

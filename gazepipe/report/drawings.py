@@ -57,6 +57,11 @@ def group_figures(contents: Contents) -> dict[str, Any]:
     }
     for name, make in (("embedding", _embeddings), ("identification", _identification), ("training", _training)):
         found[name] = _or_note(contents, make)
+    found["uncurved"] = [
+        f"{name} ({counted(len(history), 'validation')})"
+        for name, about in contents.networks.items()
+        if len(history := _history(about)) < 2
+    ]
     found["maps"] = _map_table(contents)
     return found
 
@@ -99,7 +104,10 @@ def _events(contents: Contents) -> list[Drawn]:
     made = []
     if durations.size:
         axes = plotting.duration_histogram(durations)
-        text = f"{counted(durations.size, 'fixation')} of all users; those of a second and more are in the last bin."
+        text = (
+            f"{counted(durations.size, 'fixation')} of all users: whole ones during presentations, none that an "
+            "image's onset cuts. Those of a second and more are in the last bin."
+        )
         alt = f"histogram of fixation durations, median {np.nanmedian(durations):.0f} ms"
         made.append(drawn(axes, alt, text))
     amplitude, velocity = (
@@ -112,6 +120,9 @@ def _events(contents: Contents) -> list[Drawn]:
         if ivt.velocity_method == "olsen":
             text += f" Velocities are over {ivt.velocity_window_ms:g} ms: peaks of small saccades are too low."
         made.append(drawn(axes, "peak velocity against amplitude of saccades", text))
+        text = f"{counted(amplitude.size, 'saccade')} of all users; the largest hundredth may be in the last bin."
+        alt = f"histogram of saccade amplitudes, median {np.nanmedian(amplitude):.1f}°"
+        made.append(drawn(plotting.amplitude_histogram(amplitude), alt, text))
     return made
 
 
@@ -139,27 +150,29 @@ def _embeddings(contents: Contents) -> list[Drawn]:
 
         rng = np.random.default_rng(0)
         points = np.concatenate([draw(t, m, per_user, rng) for t in tables])
-        text = f"{per_user} embeddings a person, each of m = {m} pairs drawn from up to {_IMAGES} images"
+        text = f"{per_user} embeddings a person, each of m = {counted(m, 'pair')} drawn from up to {_IMAGES} images"
     names = [labels[p.user] for p in people]
     places = tsne(points)
-    # As high as the map is for its width, so that nothing around it stays empty.
+    # As high as the map is for its width, so that nothing around it stays empty; names below it, four in a row.
     wide, high = np.ptp(places, axis=0)
-    legend = 1.1 if len(people) <= 24 else 0.0
-    axes = plotting.new_axes(4.2 + legend, float(np.clip(4.2 * high / wide, 1.8, 4.6)) if wide else 4.2)
+    rows = -(-len(people) // 4) if len(people) <= 24 else 0
+    axes = plotting.new_axes(4.2, 0.2 * rows + (float(np.clip(4.2 * high / wide, 1.8, 3.6)) if wide else 3.6))
     plotting.embedding_map(places, np.repeat(np.arange(len(people)), per_user), names, axes=axes)
     axes.spines[:].set_visible(True)
     axes.spines[:].set_color("0.8")
-    if len(people) <= 24:
-        axes.figure.legend(*axes.get_legend_handles_labels(), frameon=False, fontsize=7, loc="outside right center")
+    if rows:
+        style: Any = {"frameon": False, "fontsize": 8, "ncols": 4, "columnspacing": 1.2, "handletextpad": 0.2}
+        axes.figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", **style)
     left = (
-        f" {len(gallery.people) - len(people)} more people are not drawn." if len(gallery.people) > len(people) else ""
+        f" Not drawn: {counted(len(gallery.people) - len(people), 'person', 'people')} more."
+        if len(gallery.people) > len(people)
+        else ""
     )
     caption = (
-        f"Embedding map (t-SNE): {text}. Embeddings of a person share pairs, so that clusters look tighter than they "
-        f"are; "
-        f"distances between clusters mean nothing.{left}"
+        f"Embedding map (t-SNE) of {counted(len(people), 'person', 'people')}: {text}. Embeddings of a person share "
+        f"pairs, so that clusters look tighter than they are; distances between clusters mean nothing.{left}"
     )
-    return [drawn(axes, f"embedding map of {len(people)} people", caption)]
+    return [drawn(axes, f"embedding map of {counted(len(people), 'person', 'people')}", caption)]
 
 
 def _tables(contents: Contents, model: str, users: list[str]) -> tuple[list[Any] | None, int]:
@@ -201,8 +214,9 @@ def _identification(contents: Contents) -> list[Drawn]:
         if found:
             axes = plotting.precision_at_one(found, PROTOCOLS, facts["chance"], axes=plotting.new_axes(4.2, 3.6))
             text = (
-                f"Separation: precision at one against m, {facts['users_test']} test users, {facts['images_test']} "
-                "test images. Lines: mean over users; bars and bands: Student's 95 % interval over users."
+                f"Separation: precision at one against m, {counted(facts['users_test'], 'test user')}, "
+                f"{counted(facts['images_test'], 'test image')}. Lines: mean over users; bars and bands: Student's "
+                "95 % interval over users."
             )
             made.append(drawn(axes, "precision at one against the number of pairs m", text))
     if "embedding" in contents.networks:
@@ -216,17 +230,23 @@ def _identification(contents: Contents) -> list[Drawn]:
         step = max(1, -(-len(curves) // 5))
         axes = plotting.detection_error(dict(list(curves.items())[::step]))
         text = (
-            f"Verification: false rejections against false acceptances, {known.users} people unknown to the network, "
+            f"Verification: false rejections against false acceptances, "
+            f"{counted(known.users, 'person', 'people')} unknown to the network, "
             "as the store's calibration has them (read off its quantiles)."
         )
         made.append(drawn(axes, "detection error trade-off of verification", text))
     return made
 
 
+def _history(about: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """What a network's validations measured."""
+    return [row for row in about.get("history", ()) if isinstance(row, Mapping)]
+
+
 def _training(contents: Contents) -> list[Drawn]:
     made = []
     for name, about in contents.networks.items():
-        history = [row for row in about.get("history", ()) if isinstance(row, Mapping)]
+        history = _history(about)
         if len(history) < 2:
             continue
         best = about.get("best") or {}
@@ -244,7 +264,7 @@ def _training(contents: Contents) -> list[Drawn]:
         seconds = float(about.get("seconds") or 0)
         text = f"{name} network: {counted(len(history), 'validation')} in {seconds:.0f} s of training{told}."
         made.append(drawn(rows[0], f"training curves of the {name} network", text))
-    return made
+    return sorted(made, key=lambda d: -d.height)
 
 
 def _strengths(name: str, history: list[Mapping[str, Any]], best: Mapping[str, Any]) -> Drawn:

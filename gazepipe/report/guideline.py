@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from gazepipe.config import TrialsConfig
 from gazepipe.report.contents import Contents, User
 from gazepipe.report.recorded import Recorded, among
 from gazepipe.words import counted, grouped
@@ -68,7 +69,7 @@ def _tracker(told: list[Recorded]) -> list[Item]:
             "manufacturer and model",
             among(r.maker for r in told),
             _ask_maker(told),
-            "Gaze was recorded with an eye tracker of {}.",
+            "Eye tracker: {}.",
         ),
         Item(
             "A2",
@@ -111,6 +112,8 @@ def _ask_maker(told: list[Recorded]) -> str:
         return (
             "model (an EyeLink's files name the software of its host, not the model), and city and country of the maker"
         )
+    if told and all(r.maker.startswith("none (") for r in told):
+        return ""
     known = bool(told) and all(r.maker for r in told)
     return f"{'' if known else 'manufacturer and '}model, and city and country of the maker"
 
@@ -337,23 +340,54 @@ def _fixations(ivt: Any, raw: list[User]) -> str:
 # ---- times and distance ----------------------------------------------------------------------------------------------
 
 
+#: Where the onsets of images are from, and on whose clock, for each `[trials] clock` of a trial file.
+_OF_FILE = {
+    "auto": "on the clock of the samples, or counted from the first one",
+    "tracker": "on the clock of the samples",
+    "start": "counted from the first sample",
+    "events": "whose clock is brought to that of the samples by events that are in both",
+}
+
+
+def _clocks(told: list[Recorded], trials: TrialsConfig) -> list[str]:
+    """On whose clock gaze and the onsets of images are, and what is known of delays, as files and settings tell it."""
+    own = (
+        f"the onsets of images are of a file of their own, {_OF_FILE[trials.clock]}"
+        if trials.file
+        else "the onsets of images are in the recording's own file, on the clock of the samples"
+    )
+    parts = [among(r.clock or own for r in told)]
+    delays = [ms for r in told for ms in r.delays_ms]
+    if delays:
+        parts.append(f"delays that messages state ({spread(delays, '{:.0f} ms')}) are taken into account")
+    transfers = [t for r in told if (t := r.transfer_ms) is not None]
+    if transfers:
+        parts.append(f"samples arrived {spread(transfers, '{:.1f} ms')} after their time")
+    uncertain = [ms for r in told if (ms := r.uncertain_ms)]
+    if uncertain:
+        most, n = max(uncertain), counted(len(uncertain), "recording")
+        parts.append(f"where the tracker's clock was set, times are uncertain by up to {most:.1f} ms ({n})")
+    return list(filter(None, parts))
+
+
+def _ask_latencies(told: list[Recorded]) -> str:
+    """What no file tells: what happens before the tracker's time stamp, and behind the program that shows an image."""
+    live = [r for r in told if r.format == "live-session"]
+    screen = "from an image's onset to its light on the screen (measured by a photodiode, or that it was not measured)"
+    clocks = "" if len(live) == len(told) and told else "; how the clocks of tracker and stimuli were brought together"
+    return f"latency from the eye to the tracker's time stamp (its maker states it), and {screen}{clocks}"
+
+
 def _times(contents: Contents) -> list[Item]:
     screen = contents.study.config.screen
     width, height = (2 * np.degrees(np.arctan(n / 2 / screen.distance_mm)) for n in (screen.width_mm, screen.height_mm))
     own = ", or each sample's own where the tracker measures it" if screen.distance == "tracker" else ""
     told = [r for u in contents.users for r in u.recorded]
     monitors = among(str(r.meta.get("Recording monitor latency [ms]") or "") for r in told)
-    trips = [float(t[2]) / 1e6 for r in told for t in r.meta.get("clock_offsets", ())]
-    parts = [f"latency of the monitor as the recording software has it (ms): {monitors}"] if monitors else []
-    parts += [f"fastest way to the tracker's clock and back {spread(trips, '{:.2f} ms')}"] if trips else []
+    parts = [*_clocks(told, contents.study.config.trials)]
+    parts += [f"latency of the monitor as the recording software has it (ms): {monitors}"] if monitors else []
     return [
-        Item(
-            "B1",
-            "signal latencies",
-            "; ".join(parts),
-            "latencies of tracker and screen, and how their clocks were brought together, where time matters",
-            "Latencies: {}.",
-        ),
+        Item("B1", "signal latencies", "; ".join(parts), _ask_latencies(told), "Times and latencies: {}."),
         Item(
             "C1",
             "distance and screen",

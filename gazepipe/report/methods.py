@@ -14,7 +14,7 @@ import numpy as np
 
 from gazepipe.report.contents import Contents, User
 from gazepipe.report.guideline import Item, guideline
-from gazepipe.words import counted
+from gazepipe.words import counted, form
 
 __all__ = ["Methods", "methods"]
 
@@ -189,8 +189,9 @@ def _networks(contents: Contents) -> str:
         parts.append(f"{what} {counted(users, 'participant')} and {counted(images, 'image')}")
     kind = f"inputs {set_up['inputs']}, " if "inputs" in set_up else ""
     others = [name for name in contents.networks if name != "embedding"]
+    pairs = form(set_up.get("m", 0), "pair", "pairs")
     return (
-        f"embedding ({kind}m = {set_up.get('m', '?')} pairs of an image and a map), {', '.join(parts)} "
+        f"embedding ({kind}m = {set_up.get('m', '?')} {pairs} of an image and a map), {', '.join(parts)} "
         f"({split.get('protocol', '?')} set, drawn with seed {split.get('seed', '?')})"
         + (f"; of the same parts: {', '.join(others)}" if others else "")
     )

@@ -141,14 +141,7 @@ def _aspects(contents: Contents) -> dict[str, float]:
 
 
 def _section(contents: Contents, user: User, images: int, shared: _Shared) -> Section:
-    events = []
-    if user.duration_ms.size:
-        axes = plotting.duration_histogram(user.duration_ms, axes=plotting.new_axes(3.6, 2.5))
-        events.append(drawn(axes, f"fixation durations of {user.label}", dpi=110))
-    if user.amplitude_deg.size:
-        size = plotting.new_axes(3.6, 2.5)
-        axes = plotting.main_sequence(user.amplitude_deg, user.peak_velocity_deg_s, most=1500, axes=size)
-        events.append(drawn(axes, f"main sequence of {user.label}", dpi=110))
+    events = _events(user)
     if not user.n_maps:
         return Section(user, events, _paths_on_screen(contents, user, images), "Presentations evenly spaced in time.")
     try:
@@ -162,6 +155,29 @@ def _section(contents: Contents, user: User, images: int, shared: _Shared) -> Se
     rows, rule = chosen_images(stimuli, psm, others, images, shared.test_images)
     shown = [_shown(contents, user, maps, k, stimuli[k], psm[k], others[k], shared) for k in rows]
     return Section(user, events, shown, rule)
+
+
+def _events(user: User) -> list[Drawn]:
+    """Durations, main sequence and amplitudes of a user, and the clocks of trackers in sessions."""
+    made = []
+    if user.duration_ms.size:
+        axes = plotting.duration_histogram(user.duration_ms, axes=plotting.new_axes(3.6, 2.5))
+        text = f"{counted(user.duration_ms.size, 'whole fixation')} during presentations"
+        made.append(drawn(axes, f"fixation durations of {user.label}", text, dpi=110))
+    if user.amplitude_deg.size:
+        a, v = user.amplitude_deg, user.peak_velocity_deg_s
+        text = counted(a.size, "saccade")
+        axes = plotting.main_sequence(a, v, most=1500, axes=plotting.new_axes(3.6, 2.5))
+        made.append(drawn(axes, f"main sequence of {user.label}", text, dpi=110))
+        axes = plotting.amplitude_histogram(a, axes=plotting.new_axes(3.6, 2.5))
+        made.append(drawn(axes, f"saccade amplitudes of {user.label}", text, dpi=110))
+    for recorded in user.recorded:
+        offsets = recorded.clock_offsets_ms
+        if len(offsets) > 1:
+            axes = plotting.clock_offsets(*offsets.T, axes=plotting.new_axes(3.6, 2.5))
+            text = f"Tracker's clock against the computer's: {counted(len(offsets), 'measurement')} in a session"
+            made.append(drawn(axes, f"offset of the tracker's clock in a session of {user.label}", text, dpi=110))
+    return made
 
 
 def _of_others(shared: _Shared, user: str, stimulus: str, psm: F32) -> F32 | None:
@@ -266,7 +282,26 @@ def _against_others(
             ("predicted map", lambda a: plotting.saliency_map(predicted, image, axes=a)),
             ("predicted Δ", lambda a: _wide(plotting.difference(predicted - usm, reach=reach, axes=a))),
         ]
-    return made
+    return [*made, ("scales", lambda a: _scales(a, reach))]
+
+
+def _scales(axes: Axes, reach: float) -> Axes:
+    """What the colours over images and of differences mean."""
+    axes.axis("off")
+    rising = np.linspace(0, 1, 100)[None]
+    for bottom, title, ends in (
+        (0.6, "maps, share of each one's maximum", ("0", "1")),
+        (0.15, "Δ, more (+) or less (−) than all others", (f"−{reach:.2f}", "0", f"+{reach:.2f}")),
+    ):
+        bar = axes.inset_axes((0.08, bottom, 0.84, 0.12))
+        if len(ends) == 2:
+            plotting.saliency_map(rising, axes=bar)
+        else:
+            plotting.difference(2 * rising - 1, reach=1, axes=bar)
+        bar.set_aspect("auto")
+        bar.set_title(title, fontsize=8)
+        bar.set_xticks(np.linspace(0, 99, len(ends)), ends, fontsize=8)
+    return axes
 
 
 def _predicted(user: User, stimulus: str, usm: F32, shared: _Shared) -> F32 | None:

@@ -15,14 +15,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from gazepipe import store
-from gazepipe.words import grouped
+from gazepipe.words import counted, grouped
 
-__all__ = ["KEPT", "Recorded", "among", "recorded_of"]
+__all__ = ["LOOKED_THROUGH", "Recorded", "among", "recorded_of"]
 
-#: Prefixes of what is read of each stored recording; samples are looked through and not kept.
-KEPT = ("samples/", "messages/text")
+#: Prefixes of what is read of each stored recording besides its blocks, and not kept.
+LOOKED_THROUGH = ("samples/", "messages/text", "messages/offset_ms")
 
 #: Reader → what its files are called, and who made the software (and so the tracker) that writes them.
 _FORMATS = {
@@ -42,6 +43,8 @@ _FORMATS = {
     "live-session": ("gazepipe session", ""),
 }
 _VIDEO = {"SR Research (EyeLink)", "Tobii", "SensoMotoric Instruments (SMI)"}
+#: Readers of formats that give pupils in mm.
+_IN_MM = ("live-session", "marker-mapper", "neon-")
 _MODES = {"CR": "pupil and corneal reflection", "P": "pupil alone"}
 #: EyeLink's names of mounts (``ELCLCFG``): where the camera is, and how the head is.
 _MOUNTS = {
@@ -72,11 +75,18 @@ _SOFTWARE = {
     "Version": "",
     "app_version": "app",
     "pipeline_version": "pipeline",
+    "software": "session by",
 }
 
 
 #: What of a session's device is told.
 _DEVICE = ("manufacturer", "model", "firmware_version", "version")
+#: Sources of a session that are no eye trackers.
+_NO_TRACKER = {
+    "fake": "none (simulated gaze)",
+    "replay": "none (a recording played again)",
+    "mouse": "none (the pointer of a mouse)",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +110,8 @@ class Recorded:
         What else the file states.
     own
         Messages that the tracker wrote of itself.
+    delays_ms
+        Shortest, median and longest of the delays that messages state of what they tell of; empty where none does.
     gazepipe
         Version that read it.
     """
@@ -112,6 +124,7 @@ class Recorded:
     meta: Mapping[str, Any]
     own: tuple[str, ...]
     gazepipe: str
+    delays_ms: tuple[float, ...] = ()
 
     @property
     def maker(self) -> str:
@@ -120,9 +133,10 @@ class Recorded:
             return " ".join(str(self.meta[k]) for k in ("Manufacturer", "ManufacturersModelName") if self.meta.get(k))
         if self.format == "live-session":
             # Not all that a device says of itself: names of phones, streams and files can be people's.
+            source = str(self.meta.get("source") or "")
             device = self.meta.get("device")
             told = [str(device[k]) for k in _DEVICE if device.get(k)] if isinstance(device, dict) else []
-            return ", ".join([str(self.meta.get("source") or ""), *told]).strip(", ")
+            return _NO_TRACKER.get(source) or ", ".join([source, *told]).strip(", ")
         made_by = _FORMATS.get(self.format, ("", ""))[1]
         camera = str(self.meta.get("camera") or "")
         return f"{made_by}, camera {camera}" if made_by and camera not in ("", "none") else made_by
@@ -162,8 +176,44 @@ class Recorded:
     @property
     def pupil_kind(self) -> str:
         """How the pupil is measured, where the file says it."""
+        if self.format.startswith(_IN_MM):
+            return "pupil diameter in mm"
         kind = str(self.meta.get("pupil") or self.meta.get("PupilFitMethod") or "")
         return f"pupil size ({kind.lower()})" if kind else "pupil size in the tracker's unit"
+
+    @property
+    def clock(self) -> str:
+        """On whose clock a session's gaze and events are, and how the tracker's was brought to it."""
+        if self.format != "live-session":
+            return ""
+        text = "gaze and the onsets of images are in the time of the session's computer"
+        offsets = self.meta.get("clock_offsets", ())
+        if offsets:
+            times = counted(len(offsets), "measurement")
+            fastest = min(float(offset[2]) for offset in offsets) / 1e6
+            return f"{text}, to which the tracker's clock was brought by {times} (fastest round trip {fastest:.2f} ms)"
+        if self.meta.get("own_clock"):
+            return f"{text}, gaze by when samples arrived, for the tracker's clock was not measured"
+        return text
+
+    @property
+    def clock_offsets_ms(self) -> npt.NDArray[np.float64]:
+        """Time in the session (s) and offset of the tracker's clock then (ms), a row a measurement, ``(n, 2)``."""
+        measured = [[float(t) / 1e9, float(offset) / 1e6] for t, offset, _ in self.meta.get("clock_offsets", ())]
+        return np.array(measured, np.float64).reshape(-1, 2)
+
+    @property
+    def transfer_ms(self) -> float | None:
+        """Median time from a sample's time stamp to its arrival in a session; None where it is not known."""
+        if not (self.meta.get("own_clock") and self.meta.get("clock_offsets")):
+            return None  # by one clock alone a sample's time is when it arrived
+        found = _number(self.meta.get("latency_ms", {}).get("tracker to arrival", (None,))[0])
+        return found[0] if found else None
+
+    @property
+    def uncertain_ms(self) -> float:
+        """By how much times of samples may be off where the tracker's clock was set; 0 where all are known."""
+        return max((float(part[2]) for part in self.meta.get("clock_uncertain", ())), default=0.0)
 
     def calibrations(self, what: str = "CALIBRATION") -> list[tuple[str, str, str]]:
         """Kind, eye and result of each calibration (or ``VALIDATION``) of the tracker's own, in order."""
@@ -200,7 +250,7 @@ def _number(value: Any) -> list[float]:
 
 
 def recorded_of(contents: store.Contents) -> Recorded:
-    """Look through a stored recording that was read with `KEPT`."""
+    """Look through a stored recording that was read with `LOOKED_THROUGH`."""
     gaze = {n.split("/")[1]: x for n, x in contents.arrays.items() if n.endswith("/x_coordinate")}
     eyes = tuple(eye for eye, x in gaze.items() if np.isfinite(x).any())
     pupil = any(
@@ -211,6 +261,8 @@ def recorded_of(contents: store.Contents) -> Recorded:
     steps = np.delete(steps, starts[(starts > 0) & (starts <= steps.size)] - 1)
     low, middle, high = np.percentile(steps, [5, 50, 95]).tolist() if steps.size else (0.0, 0.0, 0.0)
     meta = contents.attrs["meta"]
+    delays = contents.arrays.get("messages/offset_ms", np.zeros(0))
+    delays = np.abs(delays[np.isfinite(delays) & (delays != 0)])
     return Recorded(
         format=str(contents.attrs["format"]),
         eyes=eyes,
@@ -220,6 +272,7 @@ def recorded_of(contents: store.Contents) -> Recorded:
         meta=json.loads(meta) if isinstance(meta, str) else dict(meta),
         own=tuple(t for t in map(str, contents.arrays["messages/text"]) if _OWN.match(t)),
         gazepipe=str(contents.attrs["gazepipe_version"]),
+        delays_ms=(float(delays.min()), float(np.median(delays)), float(delays.max())) if delays.size else (),
     )
 
 

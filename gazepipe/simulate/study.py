@@ -27,6 +27,7 @@ from gazepipe.simulate.truth import (
     write_truth,
 )
 from gazepipe.simulate.writers import asc_text, csv_text, write_text
+from gazepipe.words import counted
 
 __all__ = ["RATES_HZ", "simulate_study"]
 
@@ -274,7 +275,7 @@ def _readme(users: int, images: int, rate_hz: float, seconds: float, seed: int, 
     return f"""# A simulated study
 
 {MARK} (gazepipe, licence MIT): nobody was recorded, the pictures are drawn, and all of it may be
-used freely. {users} users looked {times} at {images} scenes for {seconds:g} s each, sampled at \
+used freely. {counted(users, "user")} looked {times} at {counted(images, "scene")} for {seconds:g} s each, sampled at \
 {rate_hz:g} Hz; seed {seed}.
 
 * `sim01.…` …: one recording a user (of some users two, `_ses-1` and `_ses-2`), as EyeLink ASC (`.asc`, `.asc.gz`; one

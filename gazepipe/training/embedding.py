@@ -20,6 +20,7 @@ from gazepipe.identification import d_prime, draw
 from gazepipe.recalibration import disc, expected_offsets, mean_scatter
 from gazepipe.training.course import Best, Course, Progress, Trained, no_checkpoint, on_device
 from gazepipe.training.encoder import Encoder
+from gazepipe.words import counted
 
 if TYPE_CHECKING:
     from gazepipe.config import EmbeddingConfig
@@ -129,7 +130,8 @@ class _Batches:
         if len(images) < 3 * config.m or len(users) < 2:
             msg = (
                 f"[embedding] m is {config.m}, which needs {3 * config.m} images that all training users have seen and "
-                f"two training users; there are {len(images)} images and {len(users)} users. Lower m or change [split]."
+                f"two training users; found {counted(len(images), 'image')} and {counted(len(users), 'user')}. Lower m "
+                "or change [split]."
             )
             raise ConfigError(msg)
         encoder, moves = Encoder(net, corpus, users), None
@@ -221,8 +223,9 @@ def validation_d_prime(encoder: Encoder, split: Split, m: int, *, seed: int) -> 
     m = min(m, min(map(len, tables), default=0) // 2)
     if m < 1 or len(tables) < 2:
         msg = (
-            f"[split] leaves {len(split.users_validation)} validation users and {len(split.images_validation)} "
-            "validation images; two of each are needed to know when to stop training. Change [split]."
+            f"[split] leaves {counted(len(split.users_validation), 'validation user')} and "
+            f"{counted(len(split.images_validation), 'validation image')}; two of each are needed "
+            "to know when to stop training. Change [split]."
         )
         raise ConfigError(msg)
     same: list[float] = []

@@ -23,6 +23,7 @@ from gazepipe.config import TrialsConfig
 from gazepipe.errors import RecordingError
 from gazepipe.recording import Recording
 from gazepipe.trial_sources.source import TrialRows
+from gazepipe.words import counted
 
 __all__ = ["LARGEST_DRIFT", "align"]
 
@@ -54,7 +55,7 @@ def align(rows: TrialRows, recording: Recording, settings: TrialsConfig) -> tupl
     if clock == "events":
         rate, offset = _fit(own, there, rows, settings)
         offset += settings.clock_offset_ms
-        how = f"by {own.size} events"
+        how = f"by {counted(own.size, 'event')}"
     else:
         rate, offset = 0.0, settings.clock_offset_ms + (float(recording.time_ms[0]) if clock == "start" else 0.0)
         how = "as [trials] clock says"

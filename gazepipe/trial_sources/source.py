@@ -17,6 +17,7 @@ from gazepipe.config import TrialsConfig
 from gazepipe.errors import RecordingError
 from gazepipe.readers._table import MISSING_WORDS, decode, guess_delimiter
 from gazepipe.readers.source import read_bytes
+from gazepipe.words import counted
 
 __all__ = ["TextTable", "TrialRows", "TrialSource", "base_name", "image_column", "read_table", "unit_ms"]
 
@@ -160,7 +161,7 @@ def _parse(path: Path, _changed: int, _size: int) -> TextTable:
                 names = cells
                 continue
             if any(cells[len(names) :]):
-                found = f"the row has {len(cells)} cells"
+                found = f"the row has {counted(len(cells), 'cell')}"
                 raise RecordingError(path, found, expected=f"{len(names)}, as there are names", line=line)
             rows.append((cells + [""] * len(names))[: len(names)])
             lines.append(line)

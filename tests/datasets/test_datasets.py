@@ -62,7 +62,7 @@ def test_ps(data_dir: Path) -> None:
 def test_ps_on_the_images_that_osie_shares(data_dir: Path) -> None:
     ps = load_dataset("ps", data_dir / "ps", images=data_dir / "osie" / "stimuli")
     assert len(ps.image_paths) == ps.fixations["stimulus"].nunique() == 59
-    assert "1547 of 1606 images have no file and were left out" in ps.notes
+    assert "1547 of 1606 images without a file, left out" in ps.notes
     assert ps.pixels_per_degree == pytest.approx(70 / 1.8)  # 800 x 600 shown 1440 x 1080
     inside = ps.fixations["x_px"].between(0, 800) & ps.fixations["y_px"].between(0, 600)
     assert inside.mean() > 0.99
@@ -110,7 +110,7 @@ def test_osie_layout(tmp_path: Path) -> None:
     osie = load_dataset("osie", tmp_path)
     assert osie.stimulus_px == {"1.jpg": (40, 30), "2.jpg": (800, 600)}
     assert list(osie.image_paths) == ["1.jpg"]
-    assert osie.notes == ["1 of 2 images are not there; their frame is taken as 800 x 600"]
+    assert osie.notes == ["no file of 1 of 2 images; their frame is taken as 800 x 600"]
     assert osie.fixations["user"].tolist() == ["osie01", "osie01", "osie02", "osie01", "osie02", "osie02"]
     assert osie.fixations["index"].tolist() == [0, 1, 0, 0, 0, 1]
     assert osie.fixations["x_px"].tolist() == [1, 2, 5, 5, 1, 2]
@@ -123,7 +123,7 @@ def test_crowd_layout(tmp_path: Path) -> None:
         crowd = load_dataset("crowd", folder)
         assert (crowd.name, crowd.pixels_per_degree) == ("crowd", 26.0)
         assert crowd.stimulus_px == {"1.jpg": (1024, 768)}
-        assert crowd.notes == ["1 of 1 images are not there; their frame is taken as 1024 x 768"]
+        assert crowd.notes == ["no file of 1 of 1 images; their frame is taken as 1024 x 768"]
         assert crowd.fixations["user"].tolist() == ["crowd01", "crowd01", "crowd02"]
         assert crowd.fixations["x_px"].tolist() == [1, 2, 1000]
     savemat(tmp_path / "data" / "eye" / "fixations.mat", {"fixations": boxed([{"img": "1.jpg", "eyes": 1}])})

@@ -63,7 +63,7 @@ def test_outside_the_image(tmp_path: Path) -> None:
     file = written(tmp_path / "f.csv", [*ROWS, ("ben", "a.png", 1, 80.0, 10.0, 100), ("ben", "a.png", 1, -1.0, 1.0, 1)])
     found = table.load(file, pixels_per_degree=24, frame=(80, 60))
     assert len(found.fixations) == 5
-    assert found.notes == ["2 of 7 fixations lie outside their image and were left out"]
+    assert found.notes == ["2 of 7 fixations outside their image, left out"]
 
 
 def test_parquet(tmp_path: Path) -> None:

@@ -210,7 +210,7 @@ def test_both_eyes_are_two_files(tmp_path: Path) -> None:
     study = write_study(tmp_path / "study", {"anna.csv": "\n".join(lines) + "\n"}, csv=eyes)
     ingest(study)
     report = export_study(study, tmp_path / "out", "bids", task="free")
-    assert report.notes == ["anna: 1 images are not there, or cannot be read (first a.png)"]
+    assert report.notes == ["anna: 1 image not there, or not readable (first a.png)"]
     folder = tmp_path / "out" / "sub-anna" / "beh"
     assert sorted(p.name for p in folder.glob("*physio.tsv.gz")) == [
         "sub-anna_task-free_recording-eye1_physio.tsv.gz",

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ from gazepipe.live.session import LabSession
 from gazepipe.live.simulated import SimulatedSource
 from gazepipe.live.source import ClockEchoes, SampleBatch, host_ns
 from gazepipe.readers import read_recording
+from gazepipe.report.contents import gather
+from gazepipe.report.methods import methods
 
 if TYPE_CHECKING:
     from conftest import SmallStudy
@@ -52,6 +55,15 @@ def test_from_the_wire_to_maps(small_study: SmallStudy) -> None:
     assert not build.failures
     contents = store.load(study.recording_file(next(iter(report_.recordings))), "gazepipe.recording")
     assert list(contents.arrays["trials/stimulus"]) == ["one.png", "two.png"]
+    latencies = next(i for i in methods(gather(study)).items if i.number == "B1")
+    assert re.fullmatch(
+        r"gaze and the onsets of images are in the time of the session's computer, to which the tracker's clock was "
+        r"brought by \d+ measurements? \(fastest round trip \d\.\d\d ms\); samples arrived -?\d\.\d ms "
+        r"after their time",
+        latencies.text,
+    ), latencies.text
+    assert "the tracker's time stamp" in latencies.add
+    assert "clocks of tracker and stimuli" not in latencies.add  # that is known
 
 
 class Strange(SimulatedSource):

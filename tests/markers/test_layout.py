@@ -108,7 +108,7 @@ three = {0: square(0, 0), 1: square(300, 0), 2: square(0, 300)}
         (7, "expected 4, 6, 8"),
         (2, "expected 4, 6, 8"),
         (60, "at most"),
-        ({0: square(0, 0), 1: square(300, 0)}, "there are 2 markers"),
+        ({0: square(0, 0), 1: square(300, 0)}, "it has 2 markers"),
         (three | {587: square(600, 0)}, "number from 0 to 586"),
         (three | {-1: square(600, 0)}, "number from 0 to 586"),
         (three | {"x": square(600, 0)}, "number from 0 to 586"),
@@ -149,7 +149,7 @@ def test_bad_screens_are_refused(px: Any) -> None:
         ({"screen_px": "1920x1080"}, "not understood"),
         ({"screen_mm": None}, "not understood"),
         ({"tags": [1, 2]}, "not understood"),
-        ({"tags": {}}, "there are 0 markers"),
+        ({"tags": {}}, "it has 0 markers"),
     ],
 )
 def test_bad_layout_files_are_refused(change: dict[str, Any], problem: str, tmp_path: Path) -> None:

@@ -96,6 +96,13 @@ def mapped(rendered: Path, layout: Path, tmp_path_factory: pytest.TempPathFactor
     return out
 
 
+def test_the_page_shows_what_is_printed(rendered: Path, layout: Path, tmp_path: Path) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
+    (told,) = [line for line in page.splitlines() if line.startswith("recordings/P01: written; screen in")]
+    done = run(rendered, "--layout", layout, "--out", tmp_path / "recordings")
+    assert told.removeprefix("recordings/") in done.output
+
+
 def test_every_sample_is_there_and_where_the_person_looked(mapped: Path) -> None:
     config = StudyConfig(screen={"width_px": 800, "height_px": 600})
     assert READER.sniff(b"", mapped / "P01")

@@ -285,7 +285,7 @@ def test_odd_but_readable(tmp_path: Path) -> None:
     found = "\n".join(recording.warnings)
     for text in (
         "the last row has no end-of-line",
-        "1 samples with the time of the sample before",
+        "1 sample with the time of the sample before",
         "RecordedEye is 'both'",
         "says 'a.u.' for the unit of x_coordinate",
         "does not say for the unit of y_coordinate",
@@ -297,7 +297,7 @@ def test_odd_but_readable(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "changes", "message"),
     [
-        ("100\t1\t2\t3\n", {}, "there are 1 rows of samples; expected two or more"),
+        ("100\t1\t2\t3\n", {}, "it has 1 row of samples; expected two or more"),
         (ROWS, {"Columns": ["timestamp"]}, r"the sidecar's Columns are \['timestamp'\]; expected a JSON file"),
         (ROWS, {"x_coordinate": {"Units": "deg"}}, "the Units of x_coordinate are 'deg'; expected pixel"),
         (ROWS, {"SampleCoordinateSystem": "eye-in-head"}, "SampleCoordinateSystem is 'eye-in-head'"),

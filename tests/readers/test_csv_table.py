@@ -132,7 +132,7 @@ def test_trials_stimuli_messages(tmp_path: Path) -> None:
     assert recording.columns["trial"].tolist() == [1, 1, 2, 2]
     assert recording.columns["stimulus"].tolist() == ["a.jpg", "a.jpg", "b, c.jpg", ""]
     assert [(m.time_ms, m.text) for m in recording.messages] == [(4, "IMAGE_ON"), (4, "KEY 1")]
-    assert recording.warnings == ["1 rows with the time of the row before gave no sample"]
+    assert recording.warnings == ["1 row with the time of the row before gave no sample"]
     named = read_text(tmp_path, text.replace(",1,a", ",one,a"), trial="n")
     assert named.columns["trial"].tolist() == ["one", "one", "2", "2"]
 
@@ -172,7 +172,7 @@ def test_real_headerless_file(data_dir: Path) -> None:
         ("time_ms,x_px,y_px\n0,1,2\n,3,4\n", 3, "column 'time_ms' is empty"),
         ("time_ms,x_px,y_px\n0,1,2\ninf,3,4\n", 3, "column 'time_ms' has 'inf'"),
         ("time_ms,x_px,y_px\n0,1,2\n1e308,3,4\n", 3, "column 'time_ms' has '1e308'"),
-        ("time_ms,x_px,y_px\n0,1,2,5,6\n", 2, "there are 5 columns of values under 3 names"),
+        ("time_ms,x_px,y_px\n0,1,2,5,6\n", 2, "it has 5 columns of values under 3 names"),
     ],
 )
 def test_bad_cells(tmp_path: Path, text: str, line: int, message: str) -> None:
@@ -197,9 +197,9 @@ def test_missing_column_names_the_nearest(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("time_ms,x_px,y_px\n", "there are 0 rows of samples; expected two or more"),
-        ("time_ms,x_px,y_px", "there are 0 rows"),
-        ("time_ms,x_px,y_px\n0,1,2\n", "there are 1 rows"),
+        ("time_ms,x_px,y_px\n", "it has 0 rows of samples; expected two or more"),
+        ("time_ms,x_px,y_px", "it has 0 rows"),
+        ("time_ms,x_px,y_px\n0,1,2\n", "it has 1 row"),
         ("\n\n", "only blank lines"),
         ("time_ms,x_px,y_px\n5,1,2\n5,1,2\n", "no time is later than the one before"),
         ('time_ms,x_px,y_px\n5,1,2\n5,1,"2\n6,1,2\n', "column 'y_px' has|cannot be read"),

@@ -299,7 +299,7 @@ def test_rate_from_times_where_not_stated(tmp_path: Path) -> None:
         ("101\t1.0\tabc\t3.0\t...", "'abc' stands where a number should"),
         ("101\t1.0\t2.0.0\t3.0\t...", "'2.0.0' stands where a number should"),
         ("101x\t1.0\t2.0\t3.0\t...", "'101x' stands where a number should"),
-        ("101", "the sample has 1 columns"),
+        ("101", "the sample has 1 column;"),
     ],
 )
 def test_malformed_line_in_the_middle(tmp_path: Path, line: str, message: str) -> None:

@@ -133,8 +133,8 @@ def test_what_is_odd_is_told(tmp_path: Path) -> None:
     found = edf.recording_of(content(time, rows(6), [block(1, 10, ended=0), block(6, 9000, ended=0)]), tmp_path)
     assert found.n_samples == 5
     assert found.warnings == [
-        "1 samples stand before the first START and were passed over",
-        "in 1 blocks the times do not go with the stated rate",
+        "passed over: 1 sample before the first START",
+        "in 1 block the times do not go with the stated rate",
         "1 holes of more than a second stand inside blocks",
         "the file stops without END; the recording may be incomplete",
     ]

@@ -166,7 +166,7 @@ def test_table_by_itself_has_nothing_beside_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        (row(0, "true", "0.5", "0.5"), "there are 1 gaze samples of recording 'r'; expected two or more"),
+        (row(0, "true", "0.5", "0.5"), "it has 1 gaze sample of recording 'r'; expected two or more"),
         (ROWS + row(1, "true", "0.5", "0.5"), f"sample 4 is at {T0 + 1} ns, after one"),
         (ROWS + row(20, "true", "x", "0.5"), r"line 5: column 'gaze position on surface x \[normalized\]' has 'x'"),
     ],

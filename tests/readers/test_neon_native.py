@@ -126,7 +126,7 @@ def test_events(tmp_path: Path) -> None:
     same(events["y_px"], [40, NAN, 25])
     same(events["amplitude_deg"], [1.5, NAN, NAN])
     assert np.isnan(events["peak_velocity_deg_s"]).all()
-    assert recording.warnings[1:] == ["fixations ps1.raw: 1 events that end before they start were left out"]
+    assert recording.warnings[1:] == ["fixations ps1.raw: left out: 1 event with an end before the start"]
 
 
 def test_invisible(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_files_that_are_cut_short(tmp_path: Path) -> None:
     assert recording.n_samples == 4
     assert recording.warnings[1:] == [
         "gaze ps1.raw: the last record is cut short and was dropped",
-        "gaze ps1.raw and the files that belong to it differ in length; 4 samples were read",
+        "gaze ps1.raw and the files that belong to it differ in length; 4 samples read",
     ]
 
 
@@ -160,7 +160,7 @@ def test_odd_but_readable(tmp_path: Path) -> None:
     recording = read(tmp_path)
     assert recording.n_samples == 4
     found = "\n".join(recording.warnings)
-    for text in ("1 samples with the time", "info.json cannot be read", "wearer.json has no JSON object", "2 events"):
+    for text in ("1 sample with the time", "info.json cannot be read", "wearer.json has no JSON object", "2 events"):
         assert text in found
 
 
@@ -168,7 +168,7 @@ def test_odd_but_readable(tmp_path: Path) -> None:
     ("change", "message"),
     [
         (lambda d: (d / "gaze ps1.time").unlink(), r"gaze ps1\.time: there is no such file"),
-        (lambda d: (d / "gaze ps1.raw").write_bytes(b""), "there are 0 gaze samples; expected two or more"),
+        (lambda d: (d / "gaze ps1.raw").write_bytes(b""), "it has 0 gaze samples; expected two or more"),
         (lambda d: put(d, "gaze ps1.time", "Q", T0, T0 - 1, T0 + 2), f"sample 2 is at {T0 - 1} ns, after one at {T0}"),
         (lambda d: put(d, "gaze ps1.time", "Q", T0, 2**63, T0 + 2), f"time 2 is {2**63} ns; expected a time in UTC"),
         (lambda d: put_part(d, "gaze ps2", steps(T0 - 99_000_000, 3)), "after one at"),

@@ -190,7 +190,7 @@ def test_last_row_without_an_end(tmp_path: Path) -> None:
 def test_same_time_twice(tmp_path: Path) -> None:
     recording = read(put(tmp_path, "gaze.csv", HEADER + gaze([ROWS[0], *ROWS])))
     assert recording.n_samples == 4
-    assert recording.warnings[1:] == ["1 samples with the time of the sample before were left out"]
+    assert recording.warnings[1:] == ["left out: 1 sample with the time of the sample before"]
 
 
 @pytest.mark.parametrize(
@@ -198,8 +198,8 @@ def test_same_time_twice(tmp_path: Path) -> None:
     [
         (HEADER + gaze([(5, "1", "2", "1"), (0, "1", "2", "1")]), rf"line 3: sample 2 is at {T0} ns, after one at"),
         (HEADER + gaze([(0, "1", "2", "1"), (5, "a", "2", "1")]), r"line 3: column 'gaze x \[px\]' has 'a'"),
-        (HEADER + gaze(ROWS[:1]), "there are 1 gaze samples; expected two or more"),
-        (HEADER, "there are 0 gaze samples"),
+        (HEADER + gaze(ROWS[:1]), "it has 1 gaze sample; expected two or more"),
+        (HEADER, "it has 0 gaze samples"),
         (HEADER + gaze(ROWS[:2]) + gaze(ROWS[2:], "s", "q"), r"the gaze of 2 recordings \(r, q\); .*'recording id'"),
         (
             HEADER + "s,r,1.72656E+18,1,2,1,1,,\ns,r,,1,2,1,1,,\n",

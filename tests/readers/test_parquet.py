@@ -156,7 +156,7 @@ def test_missing_numbers_and_normalised(pa: Any, write: Callable[..., Path]) -> 
         ({"time_ms": [0, 4.0, NAN]}, "column 'time_ms' is empty in row 3"),
         ({"time_ms": [0, 4.0, 1e308]}, "column 'time_ms' has 1e[+]308 in row 3; expected a time"),
         ({"time_ms": [4, 4, 4]}, "no time is later than the one before"),
-        ({"time_ms": [1], "x_px": [1], "y_px": [1]}, "there are 1 rows of samples; expected two or more"),
+        ({"time_ms": [1], "x_px": [1], "y_px": [1]}, "it has 1 row of samples; expected two or more"),
         ({"x_px": None, "X_px": [1, 2, 3]}, "no column 'x_px' .columns here: time_ms, y_px, X_px.*perhaps to 'X_px'"),
     ],
 )

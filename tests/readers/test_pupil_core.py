@@ -114,8 +114,8 @@ def test_order(tmp_path: Path) -> None:
     np.testing.assert_allclose(recording.time_ms, [10000, 10004, 10008, 10012])
     np.testing.assert_allclose(recording.eyes["cyclopean"].x_px, np.array([0.1, 0.3, 0.2, 0.5]) * 1280, rtol=1e-6)
     found = " ".join(recording.warnings)
-    assert "1 samples stand before an earlier one" in found
-    assert "1 samples with the time of the sample before" in found
+    assert "1 sample before an earlier one" in found
+    assert "1 sample with the time of the sample before" in found
 
 
 def test_holes_are_blocks_and_do_not_count_in_the_rate(tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_holes_are_blocks_and_do_not_count_in_the_rate(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ("", "there are 0 gaze samples"),
+        ("", "it has 0 gaze samples"),
         (
             "10.0,1,1,0.5,0.5,\n9.9,1,1,0.5,0.5,\n8.9,1,1,0.5,0.5,\n",
             r"line 4: the time of sample 3 is 8\.9 s, after 10 s",

@@ -145,8 +145,8 @@ def test_rate_that_does_not_go_with_the_times(tmp_path: Path) -> None:
         (HEAD + NAMES + ROWS.replace("811.00", "abc"), "line 17: column 'R POR X .px.' has 'abc'; expected a number"),
         (HEAD + NAMES + ROWS.replace("8000005000", "now"), "line 19: a message has the time 'now'"),
         (HEAD + NAMES.replace("POR", "CR1") + ROWS, r"no column with gaze positions \(POR\) in pixels"),
-        (HEAD + NAMES, "there are 0 rows of samples; expected two or more"),
-        (HEAD + NAMES + ROWS.split("\n")[0] + "\n", "there are 1 rows of samples"),
+        (HEAD + NAMES, "it has 0 rows of samples; expected two or more"),
+        (HEAD + NAMES + ROWS.split("\n")[0] + "\n", "it has 1 row of samples"),
     ],
 )
 def test_what_is_refused(tmp_path: Path, text: str, message: str) -> None:

@@ -217,7 +217,7 @@ def test_holes_and_repeated_times(tmp_path: Path) -> None:
     recording = clocks(tmp_path, pairs)
     same(recording.time_ms, [0, 8, 16, 24, 2000, 2008])
     same(recording.block_start, [0, 4])
-    assert recording.warnings == ["1 rows with the time of the row before gave no sample"]
+    assert recording.warnings == ["1 row with the time of the row before gave no sample"]
 
 
 # ---- gaze, stimuli, labels ---------------------------------------------------------------------------------------
@@ -333,8 +333,8 @@ def test_several_recordings(tmp_path: Path) -> None:
         ({"Recording timestamp [ms]": [0, "", 2, 3, 4, 5]}, "line 3: column 'Recording timestamp.*' is empty"),
         ({"Recording timestamp [ms]": [0, 1, "inf", 3, 4, 5]}, "line 4: .*has 'inf'"),
         ({"Sensor": ["Mouse"] * 6}, "there are no rows of the sensor 'Eye Tracker'; expected gaze samples"),
-        ({"Sensor": ["Eye Tracker"] + ["Mouse"] * 5}, "there are 1 rows of samples; expected two or more"),
-        ({"Recording timestamp [ms]": [5] * 6}, "there are 1 rows"),
+        ({"Sensor": ["Eye Tracker"] + ["Mouse"] * 5}, "it has 1 row of samples; expected two or more"),
+        ({"Recording timestamp [ms]": [5] * 6}, "it has 1 row"),
     ],
 )
 def test_bad_cells(tmp_path: Path, change: dict[str, list[Any]], message: str) -> None:
@@ -361,7 +361,7 @@ def test_text_with_zero_bytes(tmp_path: Path) -> None:
 
 
 def test_header_alone(tmp_path: Path) -> None:
-    with pytest.raises(RecordingError, match=r"there are no rows|there are 0 rows"):
+    with pytest.raises(RecordingError, match=r"there are no rows|it has 0 rows"):
         read_text(tmp_path, "\t".join(BASE) + "\n")
 
 

@@ -72,7 +72,7 @@ def test_holes_and_repeated_times(tmp_path: Path) -> None:
     rows = "".join(f"{t}\t0.5\t0.5\n" for t in times)
     recording = read_text(tmp_path, f"Time\tLGazePos2dx\tLGazePos2dy\n{rows}")
     same(recording.block_start, [0, 3])
-    assert recording.warnings == ["1 rows with the time of the row before gave no sample"]
+    assert recording.warnings == ["1 row with the time of the row before gave no sample"]
 
 
 @pytest.mark.parametrize(
@@ -82,8 +82,8 @@ def test_holes_and_repeated_times(tmp_path: Path) -> None:
         (OLD.replace("GazePos2dy", "y"), "no column with both coordinates of an eye"),
         (OLD.replace("0.25", "abc"), "line 3: column 'LGazePos2dx' has 'abc'; expected a number"),
         (OLD.replace("2619775056", ""), "line 3: column 'Time' is empty"),
-        (OLD.split("\n")[0], "there are 0 rows of samples"),
-        ("\n".join(OLD.split("\n")[:2]) + "\n", "there are 1 rows of samples"),
+        (OLD.split("\n")[0], "it has 0 rows of samples"),
+        ("\n".join(OLD.split("\n")[:2]) + "\n", "it has 1 row of samples"),
     ],
 )
 def test_what_is_refused(tmp_path: Path, text: str, message: str) -> None:

@@ -64,7 +64,7 @@ CASES = [
     Case("gazepipe.toml", 0o000, INGEST, 2, r"gazepipe\.toml: cannot be read \(Permission denied\); check its perm"),
     Case("stimuli", 0o000, BUILD, 3, r"stimuli: the folder of images cannot be looked into \(Permission denied\)"),
     Case("stimuli/scene01.png", 0o000, BUILD, 3, r"\d × stimuli.*cannot be read|scene01\.png: cannot be read"),
-    Case("stimuli/scene01.png", 0o000, ("export", OUT, ROOT), 0, r"images are not there, or cannot be read"),
+    Case("stimuli/scene01.png", 0o000, ("export", OUT, ROOT), 0, r"1 image not there, or not readable"),
 ]
 
 
