@@ -115,7 +115,7 @@ def test_damaged_records_are_left_out(small_study: SmallStudy, tmp_path: Path) -
     left, damaged = read_beside(session.folder, EYE_EVENTS)
     assert (left.size, damaged) == (whole.size - 2, 2)
     warnings = read_recording(session.folder, small_study.open().config).warnings
-    assert "eye_events.bin: 2 damaged records were left out" in warnings
+    assert "eye_events.bin: 2 damaged records left out" in warnings
 
 
 def test_times_go_as_those_of_the_gaze_that_arrived_with_them() -> None:
