@@ -100,6 +100,8 @@ def profiles_of(
     users: Sequence[int],
     images: Sequence[I64],
     reference: Sequence[int],
+    *,
+    scenes: Scenes | None = None,
 ) -> Tensor:
     """Profiles of some users, each from the pairs that they have of some images.
 
@@ -113,6 +115,8 @@ def profiles_of(
         Images of each user.
     reference
         Over whom universal maps are taken: training users, and whoever else is known.
+    scenes
+        Content maps of the corpus's images by this network, to be used again; None: they are made anew.
 
     Returns
     -------
@@ -120,7 +124,8 @@ def profiles_of(
         ``(users, len(PARAMETERS) + k)``; the prior's mean for a user without a usable pair.
     """
     without, share = corpus.usm_without_each(reference), _share(corpus, source)
-    return _fitted(net, source, corpus, users, images, without, share, Scenes(net.content, corpus))
+    content = Scenes(net.content, corpus) if scenes is None else scenes
+    return _fitted(net, source, corpus, users, images, without, share, content)
 
 
 def _fitted(

@@ -90,7 +90,7 @@ class Tested:
         images = np.array(self.split.images_train)
         rng = np.random.default_rng([self.seed, 0xF4])
         few = [rng.permutation(images[self.corpus.index[u, images] >= 0])[: self.m] for u in users]
-        fitted = {s: profiles_of(net, s, self.corpus, users, few, known) for s in SOURCES}
+        fitted = {s: profiles_of(net, s, self.corpus, users, few, known, scenes=self.content) for s in SOURCES}
         by_user = {s: dict(zip(users, values, strict=True)) for s, values in fitted.items()}
         # Whatever else universal maps come from, the person's own map is not in them.
         return dict.fromkeys(GROUPS, by_user["leave_one_out"]) | by_user
