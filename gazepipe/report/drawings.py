@@ -273,26 +273,29 @@ def _strengths(name: str, history: list[Mapping[str, Any]], best: Mapping[str, A
 
     axes = plotting.new_axes(4.2, 3.0)
     for k, source in enumerate(dict.fromkeys(int(row["source"]) for row in history)):
-        own = [row for row in history if row["source"] == source]
-        what = SOURCES[source].replace("_", " ")
+        own, what = [row for row in history if row["source"] == source], SOURCES[source]
         style: Any = {"color": plotting.COLOURS[k], "marker": plotting.MARKERS[k], "ms": 4, "lw": 1.3}
-        rows = sorted((row["strength"], row["validation_loss"]) for row in own if "content" not in row)
-        axes.plot(*zip(*rows, strict=True), label=f"universal map: {what}", **style)
-        rows = sorted((row["content"], row["validation_loss"]) for row in own if "content" in row)
-        if rows:
-            label = f"universal map: {what}, and content"
-            axes.plot(*zip(*rows, strict=True), label=label, **style | {"ls": ":", "mfc": "none"})
-        kept = best.get(f"strength_{SOURCES[source]}")
-        if kept is not None:
-            axes.axvline(float(kept), color=plotting.COLOURS[k], lw=1, ls="--")
+        lines = (
+            ("", "strength", [row for row in own if "content" not in row], style),
+            (", and content", "content", [row for row in own if "content" in row], style | {"ls": ":", "mfc": "none"}),
+        )
+        for more, key, found, drawn_so in lines:
+            losses = {float(row[key]): float(row["validation_loss"]) for row in sorted(found, key=lambda r: r[key])}
+            if losses:
+                label = what.replace("_", " ") + more
+                axes.plot(list(losses), list(losses.values()), label=label, **drawn_so)
+            kept = best.get(f"{key}_{what}")
+            if kept in losses:
+                axes.plot(kept, losses[kept], "o", ms=10, mfc="none", color=plotting.COLOURS[k])
     ticks = sorted({float(row.get("content", row["strength"])) for row in history})
     axes.set_xscale("log", base=2)
     axes.set_xticks(ticks, [f"{t:g}" for t in ticks])
     axes.minorticks_off()
     axes.set_xlabel("strength of the prior")
     axes.set_ylabel("loss, validation")
-    axes.legend(frameon=False, fontsize=7)
-    text = f"{name}: loss of validation users against the strength of their prior; dashed: what was kept."
+    known: Any = {"frameon": False, "fontsize": 7, "ncols": 2, "title": "universal map", "title_fontsize": 7}
+    axes.figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", **known)
+    text = f"{name}: loss of validation users against the strength of their prior; circled: what was kept."
     return drawn(axes, "validation loss against the strength of the prior", text)
 
 
