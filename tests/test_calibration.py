@@ -171,7 +171,7 @@ def test_whom_nobody_can_be_compared_with() -> None:
     where = torch.device("cpu")
     trained = train_embedding(data, split, config, seed=0, where=where, progress=lambda *_: None)
     alone = Split((0, 1), (), split.users_test, split.images_train, (), split.images_test)
-    with pytest.raises(ConfigError, match=r"\[split\] leaves 2 training and validation users"):
+    with pytest.raises(ConfigError, match=r"\[split\] leaves 2 users of training and validation"):
         observe(Encoder(trained.net, data, (0, 1)), alone, config, seed=0)
 
 

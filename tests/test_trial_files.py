@@ -227,7 +227,7 @@ def test_a_psychopy_log(tmp_path):
     assert table.frame["stimulus"].tolist() == ["a.png", "b.png"]
     assert table.frame["onset_ms"].tolist() == [7500, 10500]
     assert table.frame["offset_ms"].tolist() == [9500, 12500]
-    assert table.problems[-1].endswith("by 1 events: offset -3000.0 ms; one event cannot show an error")
+    assert table.problems[-1].endswith("by 1 event: offset -3000.0 ms; one event cannot show an error")
     with pytest.raises(RecordingError, match=r"'face' was never drawn \(drawn were fix, image\)"):
         trials(tmp_path, LOG, rec, component="face", clock_events=("Keypress: space",), **options)
 
