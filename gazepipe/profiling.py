@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gazepipe.backbone import EfficientNetLite0, installed_weights, load_backbone
+from gazepipe.backbone import EfficientNetLite0, backbone_meant, load_backbone
 from gazepipe.content import ContentNet, Scenes, combined, components_of
 from gazepipe.corpus import Corpus, Split
 from gazepipe.errors import ConfigError
@@ -21,8 +21,10 @@ from gazepipe.profile import (
     FIT_SIZE,
     PARAMETERS,
     SOURCES,
+    Looks,
     ProfileNet,
     fit_profiles,
+    looks_of,
     profile_loss,
     reshape_maps,
 )
@@ -158,8 +160,7 @@ def profiled(usm: npt.ArrayLike, profile: Tensor, content: Tensor | None = None)
 
 def knows_content(corpus: Corpus, config: StudyConfig) -> bool:
     """Whether profiles are to know of what is in images: they have pixels, and there is a backbone or ought to be."""
-    wanted = config.universal.backbone
-    there = wanted != "none" and (wanted != "auto" or installed_weights() is not None)
+    there = backbone_meant(config.universal.backbone) != "none"
     return there and config.refiner.content > 0 and corpus.images is not None
 
 
@@ -206,16 +207,16 @@ def train_profile(
         rng_content = np.random.default_rng([seed, 0xC0])
         learned = _directions(corpus, split, backbone, config.content, of_training, rng_content, progress)
     content, k = Scenes(learned, corpus), 0 if learned is None else len(learned.weight)
+    no_content = Scenes(None, corpus)
     net = ProfileNet(k)
     net.content = learned
     steps = len(SOURCES) * (len(_STRENGTHS) + (len(_CONTENT_STRENGTHS) if k else 0))
     for row, source in enumerate(SOURCES):
         share = _share(corpus, source)
         shown = [rng.permutation(train)[:_PAIRS] for _ in split.users_train]
-        alone = Scenes(None, corpus)
-        each = _fitted(ProfileNet(), source, corpus, split.users_train, shown, of_training, share, alone)
+        each = _fitted(ProfileNet(), source, corpus, split.users_train, shown, of_training, share, no_content)
         few = [rng.permutation(train[corpus.index[u, train] >= 0])[: config.m] for u in split.users_validation]
-        trial = _Trial(
+        trial = _trial(
             _pairs(corpus, split.users_validation, few, of_known, share, content),
             _pairs(corpus, split.users_validation, [held] * len(split.users_validation), of_known, share, content),
         )
@@ -242,14 +243,20 @@ class _Trial(NamedTuple):
     """Pairs of people that profiles are fitted to, and those that they are tested on."""
 
     few: _Pairs
-    held: _Pairs
+    held: _Pairs  # of mean 1
+    looks: Looks
 
     def loss(self, mean: Tensor, precision: Tensor) -> float:
         """Mean loss over the tested pairs with this prior."""
         fitted = fit_profiles(self.few.usm, self.few.psm, mean, precision, self.few.there, self.few.content)
-        usm, psm = (maps / maps.mean((2, 3), keepdim=True) for maps in (self.held.usm, self.held.psm))
-        loss = profile_loss(reshape_maps(usm, fitted, self.held.content), psm) * self.held.there
+        shaped = reshape_maps(self.held.usm, fitted, self.held.content)
+        loss = profile_loss(shaped, self.held.psm, self.looks) * self.held.there
         return float(loss.sum() / self.held.there.sum())
+
+
+def _trial(few: _Pairs, held: _Pairs) -> _Trial:
+    usm, psm = (maps / maps.mean((2, 3), keepdim=True) for maps in (held.usm, held.psm))
+    return _Trial(few, held._replace(usm=usm, psm=psm), looks_of(psm))
 
 
 def _chosen(

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 
 from gazepipe import store
-from gazepipe.backbone import installed_weights
+from gazepipe.backbone import backbone_meant
 from gazepipe.checkpoint import Checkpoint
 from gazepipe.config import StudyConfig
 from gazepipe.corpus import Corpus, Split
@@ -46,9 +46,7 @@ def predictor_of(study: Study) -> tuple[str, str]:
     config = study.config.universal
     if config.weights:
         return "efficientnet-lite0", str(_elsewhere(study).info["recipe"])
-    if config.backbone == "auto":
-        return ("none" if installed_weights() is None else "efficientnet-lite0"), ""
-    return config.backbone, ""
+    return backbone_meant(config.backbone), ""
 
 
 def _elsewhere(study: Study, where: torch.device | None = None) -> Model:

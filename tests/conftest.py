@@ -115,6 +115,14 @@ class SmallStudy:
         return Study.open(self.root, **options)
 
 
+@pytest.fixture(scope="module")
+def one_thread() -> None:
+    """One thread for torch: results of a module's tests are the same, and tests beside it are not slowed down."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="session")
 def whole_sections() -> dict[str, Mapping[str, Any]]:
     """Sections for `simulated`, so that a study goes through all stages in seconds."""

@@ -16,9 +16,7 @@ CPU = torch.device("cpu")
 HEIGHT, WIDTH = 120, 160
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

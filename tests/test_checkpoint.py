@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from quiet import quiet
 from safetensors.torch import load_file
 from survival import told
 
@@ -59,10 +60,6 @@ def run(name: str, corpus: Corpus, checkpoint: Checkpoint | None, progress: Any,
         config = RefinerConfig(widths=(4, 4, 8), personal=4, batch=8, epochs=7, halve_every=2, minutes=minutes)
         return train_refiner(corpus, SPLIT, config, pools, **common)
     return train_universal(corpus, SPLIT, UniversalConfig(epochs=7, minutes=minutes), **common)
-
-
-def quiet(*_: object) -> None:
-    pass
 
 
 class Stopped(Exception):

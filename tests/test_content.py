@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from quiet import quiet
 from torch import Tensor
 
 from gazepipe import Predictor, load_gallery, metrics
@@ -32,13 +33,7 @@ from gazepipe.study import Study
 P = len(PARAMETERS)
 
 
-def quiet(*_: object) -> None:
-    pass
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -216,7 +211,6 @@ def test_where_there_is_nothing_to_know(corpus: Corpus, monkeypatch: pytest.Monk
     assert Scenes(net.content, blind).of(np.arange(3)) is None
     theta: Tensor = profiles_of(net, "leave_one_out", blind, [7], [np.arange(8)], range(5))
     assert not theta[0, P:].any()
-    monkeypatch.setattr("gazepipe.profiling.installed_weights", lambda: None)
     monkeypatch.setattr("gazepipe.backbone.installed_weights", lambda: None)
     assert content_backbone(corpus, config("auto")) is None
     with pytest.raises(ConfigError, match=r"gazepipe\[backbone\]"):

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from quiet import quiet
 from torch import Tensor
 
 from gazepipe import metrics, profiling
@@ -31,13 +32,7 @@ P = len(PARAMETERS)
 FLOOR = math.exp(-5)
 
 
-def quiet(*_: object) -> None:
-    pass
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def profile(**values: float) -> Tensor:

@@ -22,9 +22,7 @@ SIZE, N = (64, 96), 40
 SPLIT = Split((0, 1), (2,), (3,), tuple(range(28)), tuple(range(28, 34)), tuple(range(34, N)))
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from quiet import quiet
 
 from gazepipe.config import EmbeddingConfig, RefinerConfig
 from gazepipe.corpus import Corpus, Split, make_split
@@ -20,13 +21,7 @@ CPU = torch.device("cpu")
 USERS, IMAGES, HEIGHT, WIDTH = 10, 24, 120, 160
 
 
-def quiet(*_: object) -> None:
-    pass
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
