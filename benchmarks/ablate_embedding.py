@@ -376,9 +376,11 @@ def _descriptors(
                 nets[f"{name}, offsets expected"] = robust, columns
 
         def embed(who: Tensor, sets: Tensor, by: Tensor | None, nets: Any = nets, registered: bool = registered) -> Any:
-            mean = describe.of_sets(who, sets, by, registered).mean(1)
-            one = torch.ones(len(mean), 1)
-            return {name: torch.cat([mean[:, c], one], 1) @ net.affine.T for name, (net, c) in nets.items()}
+            pairs = describe.of_sets(who, sets, by, registered)  # (n, m, d)
+            return {
+                name: net.weighed(pairs[..., c].flatten(0, 1)).unflatten(0, sets.shape).mean(1)
+                for name, (net, c) in nets.items()
+            }
 
         _measure(results, looks, fold, embed, rng, options)
 

@@ -30,9 +30,6 @@ __all__ = ["REPETITIONS", "observe"]
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
-#: What `DescriptorNet.fit` found, ``(d, d)``: it turns features of an unfitted network into those of a fitted one.
-Fit = F64
-
 #: Random halves of the images; with registration, where each set of maps is moved anew, a fifth of that.
 REPETITIONS = 30
 #: More people who are left out of a fit, or images, add time and little else.
@@ -41,11 +38,11 @@ _MOST_LEFT_OUT, _MOST_IMAGES = 12, 256
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    """Whom to look for (rows in the list of people), through which encoder, under which fit; None: features as are."""
+    """Whom to look for (rows in the list of people), through which encoder, and whether that has yet to be fitted."""
 
     rows: list[int]
     encoder: Encoder
-    fit: Fit | None
+    unfitted: bool
 
 
 def observe(
@@ -75,22 +72,23 @@ def observe(
     choices = [_choices(usable, m, disjoint, rng) for _ in range(repetitions)]
     views = _views(encoder, split, config, people, rng)
     offsets: dict[int, torch.Tensor] = {}
-    if config.recalibration_deg and isinstance(encoder.net, DescriptorNet) and any(v.fit is None for v in views):
+    if config.recalibration_deg and isinstance(encoder.net, DescriptorNet) and any(v.unfitted for v in views):
         bare = Encoder(encoder.net.unfitted(), encoder.corpus, split.users_train)
         offsets = expected_offsets(bare, split, config, np.random.default_rng([seed, 0xCA2]))
     same: list[F64] = []
     different: list[F64] = []
     for done, view in enumerate(views, 1):
-        rows, seen, fit = view.rows, view.encoder, view.fit
+        rows, seen = view.rows, view.encoder
         whole = None if registered else [seen.table(u, i) for u, i in zip(people, usable, strict=True)]
-        if fit is None and isinstance(seen.net, DescriptorNet):
+        if view.unfitted:
             assert whole is not None
+            assert isinstance(seen.net, DescriptorNet)
             recalibration = mean_scatter(offsets, [people[row] for row in rows])
-            fit = _fit_without(seen.net.unfitted(), whole, usable, people, rows, split, config, recalibration)
+            whole = _fitted_without(seen.net.unfitted(), whole, usable, people, rows, split, config, recalibration)
         cosines = np.zeros((len(rows), repetitions, len(m), len(m), len(people)))
         for repetition, chosen in enumerate(choices):
             means = np.stack([_mean(seen, people, usable, whole, sides) for sides in chosen])  # (2, n_m, people, d)
-            gallery, probe = (_embeddings(side, fit) for side in means)
+            gallery, probe = means / np.maximum(np.linalg.norm(means, axis=-1, keepdims=True), 1e-12)
             for at, row in enumerate(rows):
                 cosines[at, repetition] = np.einsum("gpd,qd->gqp", gallery, probe[:, row])
         for at, row in enumerate(rows):
@@ -163,16 +161,16 @@ def _views(
     if not fitted_without:  # in the closed protocol, validation users are training users
         strangers = [row for row, u in enumerate(people) if u in split.users_validation]
     if strangers:
-        views.append(_View(strangers, encoder, np.eye(encoder.net.dimension)))
+        views.append(_View(strangers, encoder, unfitted=False))
     if fitted_without:
         assert isinstance(net, DescriptorNet)
         for row in rng.permutation(known)[:_MOST_LEFT_OUT].tolist():
             others = tuple(u for u in split.users_train if u != people[row])
-            views.append(_View([row], Encoder(net.unfitted(), encoder.corpus, others), None))
+            views.append(_View([row], Encoder(net.unfitted(), encoder.corpus, others), unfitted=True))
     return views
 
 
-def _fit_without(
+def _fitted_without(
     net: DescriptorNet,
     tables: list[F32],
     usable: list[I64],
@@ -181,19 +179,17 @@ def _fit_without(
     split: Split,
     config: EmbeddingConfig,
     recalibration: torch.Tensor | None,
-) -> Fit:
-    """The fit of a new network to the training images of all training users but those in some rows."""
+) -> list[F32]:
+    """Everybody's tables through a new network, fitted to training images of all training users but some rows'."""
     parts = [
         torch.from_numpy(tables[k][np.isin(usable[k], split.images_train), :-1])
         for k, user in enumerate(people)
         if k not in rows and user in split.users_train
     ]
     net.fit([p[torch.isfinite(p[:, 0])] for p in parts], config.shrinkage, recalibration)
-    return net.affine.cpu().numpy().astype(np.float64)
-
-
-def _embeddings(means: F64, fit: Fit | None) -> F64:
-    """Unit vectors of means over sets of pairs ``(…, d)``; a fit is linear, so means go through."""
-    features = means if fit is None else means @ fit.T
-    unit: F64 = features / np.maximum(np.linalg.norm(features, axis=-1, keepdims=True), 1e-12)
-    return unit
+    out = []
+    for table in tables:
+        features = net.weighed(torch.from_numpy(table[:, :-1]).to(net.affine.device)).cpu().numpy()
+        features[~np.isfinite(table[:, 0])] = np.nan  # there is no such pair
+        out.append(features)
+    return out

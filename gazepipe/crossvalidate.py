@@ -49,7 +49,7 @@ from gazepipe.words import counted
 __all__ = ["crossvalidate", "folder_of", "load_fold", "plan_folds", "save_fold"]
 
 #: Raised whenever the result changes for the same data and parameters.
-VERSION = 4
+VERSION = 5
 
 #: Called with (what is being done, done, total, what to show).
 Show = Callable[[str, int, int, str], None]

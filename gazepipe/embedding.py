@@ -39,8 +39,10 @@ __all__ = [
 _ISOTROPIC = 0.3
 #: No real person's pairs scatter by less than twice this in any descriptor; drawn ones do, and would count too much.
 _LEAST_SCATTER = 0.01
-#: Directions are weighed for embeddings of so many pairs; with fewer, the loss is small.
-_PAIRS = 32
+#: Directions are weighed for embeddings of so many pairs; with others, the loss is small.
+_PAIRS = 16
+#: Another calibration is whitened by as it scatters in embeddings of so many.
+_CALIBRATION_PAIRS = 32
 #: What the network sees → number of channels.
 CHANNELS = {"rgb+psm": 4, "psm": 1, "rgb+discrepancy": 4, "discrepancy": 1}
 #: What descriptors are of → how many there are.
@@ -89,12 +91,21 @@ class DescriptorNet(nn.Module):
     people differ in them than means over pairs of one person do; see `fit`. The m features of a person are then
     averaged as ever. Their last number is the same for every pair. Without it, the directions of short vectors, which
     are of people much like everybody, are chance; with it, short vectors are near each other and far from long ones.
+
+    With `limited`, the other numbers are a vector no longer than that of half of the training pairs, so that an odd
+    pair, of which some are many times as long, moves a mean over few no more than usual ones do.
     """
 
-    def __init__(self, registration: bool = False, inputs: str = "descriptors") -> None:
+    affine: Tensor
+    longest: Tensor
+
+    def __init__(self, registration: bool = False, inputs: str = "descriptors", limited: bool = True) -> None:
         super().__init__()
         self.inputs, self.dimension, self.registration = inputs, DESCRIBED[inputs] + 1, registration
+        self.limited = limited
         self.register_buffer("affine", torch.eye(self.dimension))
+        if limited:
+            self.register_buffer("longest", torch.tensor(torch.inf))
 
     @property
     def needs_scanpath(self) -> bool:
@@ -103,7 +114,7 @@ class DescriptorNet(nn.Module):
 
     def unfitted(self) -> DescriptorNet:
         """Another one of the same kind, on the same device, that has not been fitted."""
-        return DescriptorNet(self.registration, self.inputs).to(self.affine.device)
+        return DescriptorNet(self.registration, self.inputs, self.limited).to(self.affine.device)
 
     def describe(self, psm: Tensor, usm: Tensor, scanpath: Tensor | None = None) -> Tensor:
         """Descriptors as they are: maps ``(n, H, W)``, eye movements ``(n, 9)`` where they are needed → ``(n, d)``.
@@ -124,8 +135,14 @@ class DescriptorNet(nn.Module):
         `expected` is what the descriptors are on average for the image, ``(n, d)``. An unfitted network
         gives the difference as it is, and one. What is not known of a pair is taken to be as expected.
         """
-        beyond = torch.nan_to_num(self.describe(psm, usm, scanpath) - expected)
-        features: Tensor = F.pad(beyond, (0, 1), value=1.0) @ self.affine.T
+        return self.weighed(self.describe(psm, usm, scanpath) - expected)
+
+    def weighed(self, beyond: Tensor) -> Tensor:
+        """Features of descriptors beyond what is expected, ``(n, d)`` → ``(n, dimension)``; NaN counts as zero."""
+        features: Tensor = F.pad(torch.nan_to_num(beyond), (0, 1), value=1.0) @ self.affine.T
+        if self.limited:
+            own = features[:, :-1]
+            own *= (self.longest / own.norm(dim=1, keepdim=True)).clamp(max=1)
         return features
 
     def fit(self, tables: Sequence[Tensor], shrinkage: float, recalibration: Tensor | None = None) -> None:
@@ -133,11 +150,11 @@ class DescriptorNet(nn.Module):
 
         Every user counts alike. Correlations within a user are shrunk: ``(1 − shrinkage) · R + shrinkage · I``. In the
         whitened directions, the covariance B of users' means, less that of chance, is shrunk by `_ISOTROPIC` towards a
-        multiple of I; along its axes, with λ its values, features are weighed by ``√(λ / (λ + 1 / 2m))`` for m = 32:
+        multiple of I; along its axes, with λ its values, features are weighed by ``√(λ / (λ + 1 / 2m))`` for m = 16:
         it is what the likelihood ratio of same against different gives the product of two means over m pairs.
 
         `recalibration` is what another calibration adds to the covariance of means, however many pairs they are over,
-        ``(d, d)``; m times that then scatters within a person, too (`gazepipe.recalibration`).
+        ``(d, d)``; 32 times that then scatters within a person, too (`gazepipe.recalibration`).
         """
         users = [table.double() for table in tables]
         centre = torch.stack([t.mean(0) for t in users]).mean(0)
@@ -149,7 +166,7 @@ class DescriptorNet(nn.Module):
         shrunk = (1 - shrinkage) * correlation + shrinkage * identity
         alone = shrunk * scale[:, None] * scale[None]
         if recalibration is not None:
-            shrunk = shrunk + _PAIRS * recalibration.to(scale) / scale[:, None] / scale[None]
+            shrunk = shrunk + _CALIBRATION_PAIRS * recalibration.to(scale) / scale[:, None] / scale[None]
         root = torch.linalg.cholesky(torch.linalg.inv(shrunk)).T / scale[None]
         apart = torch.stack([t.mean(0) - centre for t in users])
         means = apart @ root.T  # (users, d)
@@ -164,13 +181,21 @@ class DescriptorNet(nn.Module):
         affine = torch.zeros(d + 1, d + 1, dtype=torch.float64, device=scale.device)
         affine[:d, :d], affine[:d, d] = root, -root @ centre
         affine[d, d] = (apart @ root.T).square().sum(1).mean().sqrt()  # as long as people's vectors are
-        self.affine = affine.float()
+        where = self.affine.device
+        self.affine = affine.float().to(where)
+        if self.limited:
+            self.longest.fill_(torch.inf)
+            pairs = torch.cat([self.weighed(t.to(where, torch.float32)) for t in tables])
+            self.longest.copy_(pairs[:, :-1].norm(dim=1).median())
 
 
 def embedding_net(**arguments: Any) -> EmbeddingNet | DescriptorNet:
-    """Return the network that some arguments describe, as they are kept with trained weights."""
+    """Return the network that some arguments describe, as they are kept with trained weights.
+
+    Descriptors of which nothing is said of a limit are from before there was one.
+    """
     if arguments.get("inputs") in DESCRIBED:
-        return DescriptorNet(arguments["registration"], arguments["inputs"])
+        return DescriptorNet(arguments["registration"], arguments["inputs"], arguments.get("limited", False))
     return EmbeddingNet(**arguments)
 
 

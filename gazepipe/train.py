@@ -20,6 +20,7 @@ from gazepipe.checkpoint import Checkpoint
 from gazepipe.combined import load_others, others_digests, settings_of, unseen
 from gazepipe.config import EmbeddingConfig, RefinerConfig, Section, StudyConfig
 from gazepipe.corpus import Corpus, Split, draw_split
+from gazepipe.embedding import DESCRIBED
 from gazepipe.errors import ConfigError, NothingToDoError, StoreError
 from gazepipe.models import load_model, model_recipe, save_model
 from gazepipe.profile import VERSION as profile_version
@@ -46,6 +47,8 @@ __all__ = ["PRESETS", "TrainReport", "plan_training", "settings", "split_from", 
 
 #: Raised whenever the result changes for the same data and parameters.
 VERSION = 1
+#: Likewise, of the fit of descriptors.
+_DESCRIPTOR_VERSION = 2
 
 #: Named settings for [embedding] and [refiner]. The defaults are the paper's but for how the maps are combined.
 PRESETS: dict[str, dict[str, Any]] = {
@@ -197,7 +200,8 @@ def _train(study: Study, where: torch.device, *, preset: str | None, force: bool
             progress=lambda *p: tell("embedding", *p),
             checkpoint=checkpoint,
         )
-        return result, section.model_dump(include={"inputs", "widths", "dimension", "dropout", "registration"})
+        arguments = section.model_dump(include={"inputs", "widths", "dimension", "dropout", "registration"})
+        return result, arguments | ({"limited": True} if section.inputs in DESCRIBED else {})
 
     def refiner(checkpoint: Checkpoint) -> tuple[Trained, dict[str, Any]]:
         encoder = Encoder(load_model(study, "embedding", where).net, corpus, split.users_train)
@@ -271,7 +275,8 @@ def _recipes(study: Study, config: StudyConfig, corpus: Corpus) -> dict[str, Rec
     common = {"split": config.split.model_dump(mode="json"), "seed": config.seed}
     section = settings_of(config.embedding)
     others = others_digests(study, config.embedding)
-    found = {"embedding": Recipe("train-embedding", VERSION, {**common, "embedding": section}, data | others)}
+    version = _DESCRIPTOR_VERSION if config.embedding.inputs in DESCRIBED else VERSION
+    found = {"embedding": Recipe("train-embedding", version, {**common, "embedding": section}, data | others)}
     # How maps are made of it afterwards does not change the network.
     section = config.refiner.model_dump(mode="json", exclude={"combine", "method", "multicnn", "content"})
     inputs = {**data, "embedding": found["embedding"].digest}

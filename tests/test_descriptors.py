@@ -163,6 +163,49 @@ def test_somebody_like_everybody_is_found_by_being_so() -> None:
     assert float(bare[0, 0]) < 0.6
 
 
+def test_no_pair_is_longer_than_half_of_the_training_pairs() -> None:
+    d = len(DESCRIPTORS)
+    tables = people(torch.randn(6, d, generator=torch.Generator().manual_seed(1)), n=500)
+    net = DescriptorNet()
+    net.fit(tables, shrinkage=0.01)
+    straight = torch.cat([features(net, t) for t in tables])
+    made = torch.cat([net.weighed(t) for t in tables])
+    before, after = straight[:, :-1].norm(dim=1), made[:, :-1].norm(dim=1)
+    assert float(net.longest) == pytest.approx(float(before.median()))
+    torch.testing.assert_close(after, before.clamp(max=float(before.median())))
+    directions = (torch.nn.functional.normalize(x[:, :-1], dim=1) for x in (straight, made))
+    torch.testing.assert_close(*directions)
+    torch.testing.assert_close(made[:, -1], straight[:, -1])  # the common number stays
+    nothing = net.weighed(torch.full((1, d), torch.nan))
+    torch.testing.assert_close(nothing, net.weighed(torch.zeros(1, d)))
+
+
+def test_an_odd_pair_hardly_moves_a_mean_of_few() -> None:
+    d = len(DESCRIPTORS)
+    shift = torch.randn(6, d, generator=torch.Generator().manual_seed(1))
+    net = DescriptorNet()
+    net.fit(people(shift, n=500), shrinkage=0.01)
+    usual = people(shift, n=64, seed=5)[0]
+    odd = usual.clone()
+    odd[0] *= -30
+    whole, with_odd = (net.weighed(t[:8]).mean(0) for t in (usual, odd))
+    plain, plain_odd = (features(net, t[:8]).mean(0) for t in (usual, odd))
+    cosine = torch.nn.functional.cosine_similarity
+    assert float(cosine(whole, with_odd, dim=0)) > 0.9
+    assert float(cosine(plain, plain_odd, dim=0)) < 0.5
+
+
+def test_weights_from_before_there_was_a_limit_have_none() -> None:
+    arguments = {"inputs": "descriptors", "registration": False}
+    old, new = embedding_net(**arguments), embedding_net(**arguments, limited=True)
+    assert set(new.state_dict()) - set(old.state_dict()) == {"longest"}
+    assert isinstance(old, DescriptorNet)
+    odd = 1e6 * torch.ones(1, len(DESCRIPTORS))
+    torch.testing.assert_close(old.weighed(odd)[:, :-1], odd)
+    old.fit(people(torch.randn(6, len(DESCRIPTORS), generator=torch.Generator().manual_seed(1)), n=50), 0.01)
+    torch.testing.assert_close(old.weighed(odd), features(old, odd))
+
+
 def test_net_comes_back_from_its_arguments() -> None:
     arguments = {"inputs": "descriptors", "widths": (32,), "dimension": 32, "dropout": 0.5, "registration": True}
     net = embedding_net(**arguments)

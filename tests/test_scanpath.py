@@ -147,6 +147,7 @@ def test_a_network_comes_back_from_its_arguments() -> None:
         "dimension": 32,
         "dropout": 0.5,
         "registration": True,
+        "limited": True,
     }
     again = embedding_net(**arguments)
     again.load_state_dict(net.state_dict())

@@ -85,7 +85,7 @@ def test_a_move_changes_embeddings_unless_maps_are_registered(corpus: Corpus) ->
         encoder = encoder_of(corpus, registration=registration)
         still, moved = (moved_embeddings(encoder, 4, sets, b)[0] for b in (0 * by, by))
         change[registration] = float(np.linalg.norm(still - moved))
-    assert change[False] > 0.5
+    assert change[False] > 0.3
     assert change[True] < 0.1
 
 
