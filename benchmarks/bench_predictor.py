@@ -8,11 +8,15 @@ new process whose imports are done; the other rows are medians of `CALLS` calls 
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
 
 from gazepipe import Predictor
 from gazepipe.images import read_rgb
@@ -44,14 +48,27 @@ def main(study: Path, image: Path | None) -> None:
     pixels = read_rgb(image)
     small = read_rgb(image, (predictor.size[1], predictor.size[0]))
     usm = predictor.universal(image, small)[0]
-    n = len(predictor.users)
+    n, count = len(predictor.users), itertools.count()
+
+    def never_shown() -> npt.NDArray[np.uint8]:
+        """The image with a corner of another grey each time: what is kept of images shown before is of no use."""
+        changed = pixels.copy()
+        changed[:16, :16] = next(count) % 256
+        return changed
+
     rows = {
         f"file of {pixels.shape[1]} × {pixels.shape[0]}, universal map of the store": lambda: predictor(
             image, user=user
         ),
         "pixels, universal map of the store": lambda: predictor(pixels, user=user),
         "pixels, universal map predicted": lambda: predictor(pixels, user=user, usm="predicted"),
-        "pixels at map size, universal map given (refiner alone)": lambda: predictor.maps(small, usm, [user]),
+        "pixels at map size, universal map given (refiner or profile alone)": lambda: predictor.maps(
+            small, usm, [user]
+        ),
+        "pixels never shown before, universal map given": lambda: predictor(never_shown(), user=user, usm=usm),
+        "pixels never shown before, universal map predicted": lambda: predictor(
+            never_shown(), user=user, usm="predicted"
+        ),
         f"pixels, all {n} people": lambda: predictor(pixels, user=predictor.users),
     }
     for name, call in rows.items():

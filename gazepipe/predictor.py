@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -41,6 +42,8 @@ Image = Path | str | npt.NDArray[Any]
 
 #: People whose kernels are kept (0.15 MB each), unless a single call asks for more.
 _KEPT = 256
+#: Images whose content maps are kept (0.04 MB each).
+_SHOWN = 256
 
 
 class Predictor:
@@ -104,6 +107,7 @@ class Predictor:
         self._lock = threading.Lock()
         self._sources = {usm: UniversalSource(study, usm, self.where)}
         self._kernels: OrderedDict[tuple[str, ...], People] = OrderedDict()
+        self._shown: OrderedDict[bytes, torch.Tensor] = OrderedDict()
 
     @classmethod
     def open(
@@ -222,13 +226,32 @@ class Predictor:
         """Maps ``(n, H, W)`` of n people of one image at map size, from its universal map; the trunk runs once."""
         if self.refiner is None:
             profiles = [torch.from_numpy(self.vector(user)) for user in users]
-            content = None if self.content is None else self.content(torch.from_numpy(small[None]))
+            content = self._content_of(small)
             return np.stack([profiled(usm[None], profile, content)[0] for profile in profiles])
         universal = torch.from_numpy(np.ascontiguousarray(usm, np.float32))[None].to(self.where)
         rgb = torch.from_numpy(small[None]).to(self.where) if self.refiner.net.channels == 4 else None
         delta = self._fast(scene_input(rgb, universal), self._kernels_of(tuple(users)))[0]  # (n, 15, 20)
         found: F32 = refine(universal.expand(len(delta), -1, -1), delta, self.combine).cpu().numpy()
         return found
+
+    def _content_of(self, small: U8) -> torch.Tensor | None:
+        """Content maps ``(1, directions, h, w)`` of an image at map size, kept while it is among the last ones shown.
+
+        The backbone takes many times as long as all the rest, and the same image is often asked for again, for others.
+        """
+        if self.content is None:
+            return None
+        key = hashlib.blake2b(small.tobytes(), digest_size=16).digest()
+        with self._lock:
+            if key in self._shown:
+                self._shown.move_to_end(key)
+                return self._shown[key]
+        made: torch.Tensor = self.content(torch.from_numpy(small[None]))
+        with self._lock:
+            self._shown[key] = made
+            while len(self._shown) > _SHOWN:
+                self._shown.popitem(last=False)
+        return made
 
     def _kernels_of(self, users: tuple[str, ...]) -> People:
         """Kernels of some people, kept until others have been asked for since."""

@@ -269,6 +269,16 @@ def test_predictions_weigh_content_and_know_their_training(tmp_path: Path) -> No
     np.testing.assert_allclose(predictor(image, "sim03"), expected, atol=1e-5)
     assert np.abs(profiled(usm[None], theta)[0] - expected).max() > 1e-3
 
+    # An image shown before is not looked at anew, and another one is not taken for it.
+    assert predictor.content is not None
+    seen: list[int] = []
+    predictor.content.register_forward_hook(lambda *_: seen.append(1))
+    np.testing.assert_array_equal(predictor(image, ["sim03", "sim03"])[1], predictor(image, "sim03"))
+    assert not seen
+    other = predictor(study.stimuli / "scene01.png", "sim03", usm=usm)
+    assert len(seen) == 1
+    assert np.abs(other - predictor(image, "sim03", usm=usm)).max() > 1e-5
+
     # Trained again, directions are others: weights of the old ones would be silently wrong.
     keep_profile(study, Recipe("train-profile", 2), names)
     with pytest.raises(NothingToDoError, match="of a training before; run `gazepipe enrol` again"):
