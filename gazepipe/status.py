@@ -7,10 +7,12 @@ import os
 import re
 import shlex
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from gazepipe import compute, store
+from gazepipe.discovery import plan
 from gazepipe.errors import GazepipeError, NothingToDoError
 from gazepipe.record import versions
 from gazepipe.study import Study
@@ -30,7 +32,8 @@ _SPACE = 2e9
 def study_status(study: Study) -> list[dict[str, Any]]:
     """Stage by stage: what is there, and what comes next; nothing is read but lists and the gallery.
 
-    Whether a stage is up to date only the stage itself finds out; `gazepipe ingest --dry-run` does for recordings.
+    A file that nobody has tried yet is seen by its name. Whether all else is up to date only the stage itself
+    finds out; `gazepipe ingest --dry-run` does for recordings.
     """
     known = study.known_recordings()
     users = {str(row["user"]) for row in known.values()}
@@ -40,9 +43,10 @@ def study_status(study: Study) -> list[dict[str, Any]]:
     def row(stage: str, done: bool, what: str, command: str) -> None:
         rows.append({"stage": stage, "done": done, "what": what, "next": "" if done else command})
 
-    row(
-        "ingest", bool(known), f"{counted(len(known), 'recording')} of {counted(len(users), 'user')}", "gazepipe ingest"
-    )
+    waiting = _untried(study, known)
+    text = f"{counted(len(known), 'recording')} of {counted(len(users), 'user')}"
+    text += f"; {counted(waiting, 'new one')} not read yet" if waiting else ""
+    row("ingest", bool(known) and not waiting, text, "gazepipe ingest")
     missing = len(users - built.keys())
     maps = sum(int(r["n_maps"]) for r in built.values())
     none = f"; {counted(missing, 'user')} without" if missing and built else ""
@@ -73,6 +77,16 @@ def study_status(study: Study) -> list[dict[str, Any]]:
     command = f"gazepipe info {shlex.quote(str(study.failures_file))}"
     row("failures", not n, f"{counted(n, 'input')} not used, or only partly" if n else "every input used", command)
     return rows
+
+
+def _untried(study: Study, known: Collection[str]) -> int:
+    """How many recordings below the study's folder are neither stored nor known to be unusable."""
+    try:
+        jobs, _ = plan(study)
+    except GazepipeError:
+        return 0  # no folder or no file, as in a study of imported fixations; `ingest` says what is wrong
+    tried = {failure.source for failure in study.failures()}
+    return sum(job.recording not in known and str(job.source) not in tried for job in jobs)
 
 
 def doctor(folder: Path) -> list[Finding]:

@@ -46,6 +46,16 @@ def test_status_follows_a_study(looked: Any) -> None:
     assert rows_of(looked)["ingest"] == {
         "stage": "ingest", "done": True, "what": "2 recordings of 2 users", "next": ""
     }  # fmt: skip
+    # Somebody new is seen before anything is read, and a file that could not be used is not new.
+    looked.recording("c.csv", [("i.png", [(200, 150, 200.0), (600, 450, 300.0)])])
+    (looked.root / "rec" / "d.csv").write_text("no gaze here\n", encoding="utf-8")
+    waits = rows_of(looked)["ingest"]
+    assert (waits["done"], waits["next"]) == (False, "gazepipe ingest")
+    assert waits["what"] == "2 recordings of 2 users; 2 new ones not read yet"
+    ingest(looked.open(), jobs=1)
+    assert rows_of(looked)["ingest"]["what"] == "3 recordings of 3 users"
+    (looked.root / "rec" / "c.csv").unlink()
+    ingest(looked.open(), jobs=1)
     build_psm(looked.open())
     found = rows_of(looked)
     assert (found["build-psm"]["done"], found["build-psm"]["what"]) == (True, "2 maps of 2 users")
