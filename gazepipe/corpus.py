@@ -41,7 +41,7 @@ class Corpus:
     degree
         Cells in a degree of visual angle, along the width and along the height; the median over maps.
     scanpath
-        How each map's fixations follow one another, ``(n_maps, 9)``, see `gazepipe.scanpath`; None: not known.
+        How each map's fixations follow one another, ``(n_maps, 28)``, see `gazepipe.scanpath`; None: not known.
     """
 
     users: tuple[str, ...]

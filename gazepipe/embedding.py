@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from gazepipe.descriptors import DESCRIPTORS, descriptors
 from gazepipe.registration import coarse
-from gazepipe.scanpath import SCANPATH
+from gazepipe.scanpath import FIRST_SCANPATH, SCANPATH
 
 __all__ = [
     "CHANNELS",
@@ -45,8 +45,8 @@ _PAIRS = 16
 _CALIBRATION_PAIRS = 32
 #: What the network sees → number of channels.
 CHANNELS = {"rgb+psm": 4, "psm": 1, "rgb+discrepancy": 4, "discrepancy": 1}
-#: What descriptors are of → how many there are.
-DESCRIBED = {"descriptors": len(DESCRIPTORS), "descriptors+scanpath": len(DESCRIPTORS) + len(SCANPATH)}
+#: What the network sees where it is descriptors.
+DESCRIBED = ("descriptors", "descriptors+scanpath")
 
 
 class EmbeddingNet(nn.Module):
@@ -99,10 +99,17 @@ class DescriptorNet(nn.Module):
     affine: Tensor
     longest: Tensor
 
-    def __init__(self, registration: bool = False, inputs: str = "descriptors", limited: bool = True) -> None:
+    def __init__(
+        self,
+        registration: bool = False,
+        inputs: str = "descriptors",
+        limited: bool = True,
+        eye_movements: int = len(SCANPATH),
+    ) -> None:
         super().__init__()
-        self.inputs, self.dimension, self.registration = inputs, DESCRIBED[inputs] + 1, registration
-        self.limited = limited
+        self.inputs, self.registration, self.limited = inputs, registration, limited
+        self.eye_movements = eye_movements if self.needs_scanpath else 0
+        self.dimension = len(DESCRIPTORS) + self.eye_movements + 1
         self.register_buffer("affine", torch.eye(self.dimension))
         if limited:
             self.register_buffer("longest", torch.tensor(torch.inf))
@@ -112,12 +119,18 @@ class DescriptorNet(nn.Module):
         """Whether descriptors are of the fixations' order and durations, too."""
         return self.inputs.endswith("scanpath")
 
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What it is made with, as it is kept with trained weights."""
+        names = "registration", "inputs", "limited", "eye_movements"
+        return {name: getattr(self, name) for name in names}
+
     def unfitted(self) -> DescriptorNet:
         """Another one of the same kind, on the same device, that has not been fitted."""
-        return DescriptorNet(self.registration, self.inputs, self.limited).to(self.affine.device)
+        return DescriptorNet(**self.arguments).to(self.affine.device)
 
     def describe(self, psm: Tensor, usm: Tensor, scanpath: Tensor | None = None) -> Tensor:
-        """Descriptors as they are: maps ``(n, H, W)``, eye movements ``(n, 9)`` where they are needed → ``(n, d)``.
+        """Descriptors as they are: maps ``(n, H, W)``, eye movements ``(n, 28)`` where they are needed → ``(n, d)``.
 
         What is not known of eye movements is NaN.
         """
@@ -125,7 +138,7 @@ class DescriptorNet(nn.Module):
         if not self.needs_scanpath:
             return of_maps
         assert scanpath is not None
-        return torch.cat([of_maps, scanpath], 1)
+        return torch.cat([of_maps, scanpath[:, : self.eye_movements]], 1)
 
     def forward(
         self, psm: Tensor, usm: Tensor, expected: Tensor | float = 0.0, scanpath: Tensor | None = None
@@ -192,10 +205,12 @@ class DescriptorNet(nn.Module):
 def embedding_net(**arguments: Any) -> EmbeddingNet | DescriptorNet:
     """Return the network that some arguments describe, as they are kept with trained weights.
 
-    Descriptors of which nothing is said of a limit are from before there was one.
+    Descriptors of which nothing is said of a limit, or of how many numbers of eye movements, are from before.
     """
     if arguments.get("inputs") in DESCRIBED:
-        return DescriptorNet(arguments["registration"], arguments["inputs"], arguments.get("limited", False))
+        first = {"limited": False, "eye_movements": len(FIRST_SCANPATH)}
+        known = {name: arguments[name] for name in ("registration", "inputs", *first) if name in arguments}
+        return DescriptorNet(**first | known)
     return EmbeddingNet(**arguments)
 
 

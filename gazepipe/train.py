@@ -20,7 +20,7 @@ from gazepipe.checkpoint import Checkpoint
 from gazepipe.combined import load_others, others_digests, settings_of, unseen
 from gazepipe.config import EmbeddingConfig, RefinerConfig, Section, StudyConfig
 from gazepipe.corpus import Corpus, Split, draw_split
-from gazepipe.embedding import DESCRIBED
+from gazepipe.embedding import DESCRIBED, DescriptorNet
 from gazepipe.errors import ConfigError, NothingToDoError, StoreError
 from gazepipe.models import load_model, model_recipe, save_model
 from gazepipe.profile import VERSION as profile_version
@@ -201,7 +201,7 @@ def _train(study: Study, where: torch.device, *, preset: str | None, force: bool
             checkpoint=checkpoint,
         )
         arguments = section.model_dump(include={"inputs", "widths", "dimension", "dropout", "registration"})
-        return result, arguments | ({"limited": True} if section.inputs in DESCRIBED else {})
+        return result, arguments | (result.net.arguments if isinstance(result.net, DescriptorNet) else {})
 
     def refiner(checkpoint: Checkpoint) -> tuple[Trained, dict[str, Any]]:
         encoder = Encoder(load_model(study, "embedding", where).net, corpus, split.users_train)

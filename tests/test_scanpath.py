@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from gazepipe.config import EmbeddingConfig
@@ -38,16 +38,45 @@ def test_by_hand() -> None:
     assert got["fixations"] == 2
     assert got["first"] == pytest.approx((math.log(100) + math.log(400)) / 2, rel=1e-6)
     assert got["rhythm"] == pytest.approx(math.log(2), rel=1e-6)
+    # Directions (0.6, 0.8) and (1, 0); one turn, from the first to the second.
+    assert [got["right"], got["down"]] == pytest.approx([0.8, 0.4], rel=1e-6)
+    assert [got["flat"], got["falling"]] == pytest.approx([(0.36 - 0.64 + 1) / 2, 0.96 / 2], rel=1e-6)
+    assert got["cardinal"] == pytest.approx((0.28**2 - 0.96**2 + 1) / 2, rel=1e-6)
+    assert [got["onward"], got["clockwise"], got["back"]] == pytest.approx([0.6, -0.8, 0.0], rel=1e-6)
+    assert [got["short"], got["long"]] == [0.5, 0.25]
+    assert [got["longest"], got["farthest"]] == pytest.approx([math.log(400), math.log(5)], rel=1e-6)
+    assert [got["far"], got["near"]] == [0, 0]
+    # Two jumps make no slope; of four durations at numbers 1, 2, 3 and 1 there is one.
+    assert all(math.isnan(got[name]) for name in ("widening", "before", "after", "steadiness"))
+    number = np.log([1, 2, 3, 1])
+    own = number - number.mean()
+    assert got["slowing"] == pytest.approx(own @ (logs - logs.mean()) / (own @ own + 4e-3), rel=1e-5)
+
+
+def test_turns_and_slopes_by_hand() -> None:
+    """Jumps of 2°, 8°, 1° and 4° right, back, right and right; durations that grow as the root of what follows them."""
+    jumps = np.array([2.0, 8, 1, 4])
+    across = jumps * [1, -1, 1, 1]
+    duration = 100 * np.append(np.sqrt(jumps), 1)
+    got = described((2 * np.append(0, np.cumsum(across))).tolist(), [0.0] * 5, duration.tolist(), [0] * 5)
+    assert [got["back"], got["onward"]] == pytest.approx([2 / 3, -1 / 3], rel=1e-6)
+    assert [got["far"], got["near"]] == [0.25, 0.25]
+    x = np.log(jumps) - np.log(jumps).mean()
+    assert got["before"] == pytest.approx(0.5 * (x @ x) / (x @ x + 4e-3), rel=1e-5)
+    y = np.log(duration)
+    steps = [v - v.mean() for v in (y[1:], y[:-1])]
+    assert got["steadiness"] == pytest.approx(steps[0] @ steps[1] / (steps[1] @ steps[1] + 4e-3), rel=1e-5)
 
 
 def test_what_cannot_be_told_is_nan() -> None:
     alone = described([3], [3], [250], [0])
-    assert {name for name, value in alone.items() if math.isnan(value)} == {
-        *("amplitude", "amplitude_spread", "level", "level_spread", "rhythm")
+    assert {name for name, value in alone.items() if not math.isnan(value)} == {
+        *("duration", "duration_spread", "fixations", "first", "short", "long", "longest")
     }
-    untimed = described([3, 9], [3, 3], [math.nan, 0], [0, 0])
+    untimed = described([3, 9, 15, 5], [3, 3, 9, 9], [math.nan, 0, 0, math.nan], [0, 0, 0, 0])
     assert {name for name, value in untimed.items() if math.isnan(value)} == {
-        *("duration", "duration_spread", "first", "rhythm")
+        *("duration", "duration_spread", "first", "rhythm", "slowing", "before", "after", "steadiness"),
+        *("short", "long", "longest"),
     }
 
 
@@ -73,12 +102,18 @@ def test_maps_do_not_mix() -> None:
 def test_an_offset_changes_nothing(looks: list[tuple[float, float, float]], by: tuple[float, float]) -> None:
     u, v, duration = (list(c) for c in zip(*looks, strict=True))
     repeat = [0] * len(u)
+    # What is counted may fall on either side of where counting begins; everything else is smooth.
+    jumps = np.stack([np.diff(u) / 2, np.diff(v) / 4], 1)
+    sizes = np.linalg.norm(jumps, axis=1)
+    turns = (jumps[1:] * jumps[:-1]).sum(1) / np.maximum(sizes[1:], 0.1) / np.maximum(sizes[:-1], 0.1)
+    assume(np.abs(sizes[:, None] - [1.5, 6]).min() > 1e-9)
+    assume(not len(turns) or np.abs(turns + np.sqrt(3) / 2).min() > 1e-9)
     still, moved = (
         described(u, v, duration, repeat),
         described([a + by[0] for a in u], [b + by[1] for b in v], duration, repeat),
     )
     for name in SCANPATH:
-        assert moved[name] == pytest.approx(still[name], abs=2e-4), name
+        assert moved[name] == pytest.approx(still[name], abs=2e-4, nan_ok=True), name
 
 
 def hurried(hurry: list[float], seed: int = 0) -> Corpus:
@@ -134,25 +169,28 @@ def test_unknown_eye_movements_say_nothing() -> None:
     assert corpus.scanpath is not None
     corpus.scanpath[corpus.index[10, 55]] = np.nan
     unknown = encoder.table(10, np.array([55]))[0]
-    assert np.all(unknown[-10:-1] == 0)
+    own = slice(-len(SCANPATH) - 1, -1)
+    assert np.all(unknown[own] == 0)
     assert np.isfinite(unknown).all()
-    assert np.any(encoder.table(10, np.array([56]))[0, -10:-1] != 0)
+    assert np.any(encoder.table(10, np.array([56]))[0, own] != 0)
 
 
 def test_a_network_comes_back_from_its_arguments() -> None:
     net = DescriptorNet(True, "descriptors+scanpath")
-    arguments = {
-        "inputs": "descriptors+scanpath",
-        "widths": (32,),
-        "dimension": 32,
-        "dropout": 0.5,
-        "registration": True,
-        "limited": True,
-    }
+    arguments = {"widths": (32,), "dimension": 32, "dropout": 0.5} | net.arguments
     again = embedding_net(**arguments)
     again.load_state_dict(net.state_dict())
     assert isinstance(again, DescriptorNet)
-    assert (again.dimension, again.registration, again.unfitted().inputs) == (43, True, "descriptors+scanpath")
+    assert again.arguments == net.arguments
+    assert (again.dimension, again.registration, again.unfitted().inputs) == (62, True, "descriptors+scanpath")
+
+
+def test_a_network_from_before_sees_the_first_nine_numbers() -> None:
+    old = embedding_net(inputs="descriptors+scanpath", registration=False)
+    assert isinstance(old, DescriptorNet)
+    assert (old.dimension, old.limited) == (43, False)
+    features = Encoder(old, hurried(HURRY), SPLIT.users_train).table(10, np.array([56]))
+    assert features.shape == (1, 43)
 
 
 def test_a_corpus_without_eye_movements_is_refused() -> None:

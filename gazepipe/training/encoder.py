@@ -126,7 +126,7 @@ class Encoder:
         return mean if known.all() else torch.where(known, mean, self.typical.nanmean((0, 1)))
 
     def _scanpath(self, users: Tensor, stimuli: Tensor) -> Tensor | None:
-        """Eye movements of pairs, ``(n, 9)``, where the network needs them."""
+        """Eye movements of pairs, ``(n, 28)``, where the network needs them."""
         return None if self.scanpath is None else self.scanpath[self.index[users, stimuli]]
 
     @torch.inference_mode()
