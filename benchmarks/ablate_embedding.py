@@ -42,7 +42,7 @@ from gazepipe.descriptors import DESCRIPTORS, descriptors
 from gazepipe.embedding import DescriptorNet
 from gazepipe.identification import d_prime, equal_error_rate
 from gazepipe.registration import GRID, REACH, match, offset
-from gazepipe.scanpath import SCANPATH, scanpath_descriptors
+from gazepipe.scanpath import FIRST_SCANPATH, SCANPATH, scanpath_descriptors
 
 HEIGHT, WIDTH = GRID
 MOVES = ("move_u", "move_v", "stretch_u", "stretch_v", "shear_u", "shear_v")
@@ -62,7 +62,7 @@ VARIANTS = {
 
 
 #: Variants that are fitted a second time so that they expect offsets (`gazepipe.recalibration`).
-ROBUST = ("all descriptors", "with eye movements")
+ROBUST = ("all descriptors", "with the first nine of eye movements", "with eye movements")
 
 
 @dataclass
@@ -338,6 +338,7 @@ def _columns(things: bool) -> dict[str, list[int]]:
     n = len(DESCRIPTORS)
     variants = {name: [DESCRIPTORS.index(d) for d in chosen] for name, chosen in VARIANTS.items()}
     last = n + len(SCANPATH)
+    variants["with the first nine of eye movements"] = list(range(n + len(FIRST_SCANPATH)))
     variants["with eye movements"] = list(range(last))
     variants["eye movements alone"] = list(range(n, last))
     if things:
