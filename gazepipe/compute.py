@@ -82,9 +82,14 @@ def device(name: str = "auto") -> torch.device:
 
 
 def autocast_dtype(where: torch.device) -> torch.dtype | None:
-    """Return bfloat16 where the hardware multiplies it natively, else None (plain float32)."""
+    """Return bfloat16 where the hardware multiplies it natively, else None (plain float32).
+
+    ``GAZEPIPE_FLOAT32=1`` asks for float32 everywhere, so that machines with and without differ by rounding alone.
+    """
     import torch
 
+    if os.environ.get("GAZEPIPE_FLOAT32", "0") not in ("", "0"):
+        return None
     if where.type == "cuda":
         return torch.bfloat16
     native = "avx512_bf16" in _cpu_flags() or "amx_bf16" in _cpu_flags()

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from click.testing import CliRunner
 
+from gazepipe import compute
 from gazepipe.cli import main
 from gazepipe.config import load_config, template
 from gazepipe.corpus import Corpus
@@ -116,7 +117,8 @@ def test_predict_maps_is_the_network_and_what_is_done_with_its_map(refiner: Refi
     assert not np.allclose(want, usm, atol=0.05)
 
 
-def test_an_encoder_follows_its_network(encoder: EmbeddingNet) -> None:
+def test_an_encoder_follows_its_network(encoder: EmbeddingNet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GAZEPIPE_FLOAT32", "1")
     rng = np.random.default_rng(0)
     maps = rng.random((6, 40, 60), np.float32).astype(np.float16)
     images = rng.integers(0, 256, (3, 40, 60, 3), np.uint8)
@@ -160,6 +162,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
 
 def test_evaluation_is_what_the_networks_themselves_give(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     """All measures of all rows, and precision at one, agree to three digits with the plain networks' own."""
+    monkeypatch.setenv("GAZEPIPE_FLOAT32", "1")
     fast = evaluate(study, threads=1, force=True)
     used: list[int] = []
 
@@ -181,3 +184,15 @@ def test_evaluation_is_what_the_networks_themselves_give(study: Study, monkeypat
     ]
     assert means[0] == pytest.approx(means[1], abs=5e-4)
     assert len(means[0]) >= 4
+
+
+@pytest.mark.parametrize(("asked", "flags", "kind"), [
+    ("", "fma avx512_bf16", torch.bfloat16),
+    ("0", "fma amx_bf16", torch.bfloat16),
+    ("1", "fma avx512_bf16", None),
+    ("", "fma avx2", None),
+])  # fmt: skip
+def test_number_format(asked: str, flags: str, kind: torch.dtype | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GAZEPIPE_FLOAT32", asked)
+    monkeypatch.setattr(compute, "_cpu_flags", lambda: flags)
+    assert compute.autocast_dtype(torch.device("cpu")) is kind
