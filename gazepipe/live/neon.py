@@ -20,6 +20,7 @@ import socket
 import struct
 import threading
 import time
+from collections import deque
 from collections.abc import Coroutine
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
@@ -111,6 +112,7 @@ class NeonSource(Defaults):
         self._worn: bool | None = None
         self._arrived = threading.Condition()
         self._samples: list[_Sample] = []
+        self._latest: deque[tuple[int, tuple[float, float, float]]] = deque(maxlen=64)
         self._frames: list[SceneFrame] = []
         self._lost = ""
         self._datagrams: list[socket.socket] = []
@@ -397,8 +399,15 @@ class NeonSource(Defaults):
         self._worn = bool(datum.worn)
         flags = 0 if self._worn else int(SampleFlag.NOT_WORN)
         pupil = sum(there) / len(there) if there else float("nan")
+        device = round(datum.timestamp_unix_seconds * 1e9)
+        # The last sample of a stream that broke off can come by the next one, too. The same gaze within a millisecond
+        # is the same sample; where the phone's clock was set back, others may have times of before, but not their gaze.
+        gaze = x, y, pupil
+        if any(abs(device - d) < _MS and np.array_equal(gaze, g, equal_nan=True) for d, g in self._latest):
+            return
+        self._latest.append((device, gaze))
         with self._arrived:
-            self._samples.append((round(datum.timestamp_unix_seconds * 1e9), received, x, y, pupil, flags))
+            self._samples.append((device, received, x, y, pupil, flags))
             self._arrived.notify_all()
 
     async def _scene(self, url: str) -> None:

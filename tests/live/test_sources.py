@@ -983,3 +983,18 @@ def test_lsl_session_stays_with_its_stream(lsl: Any) -> None:
     with pytest.raises(SourceError, match="0 LSL streams of name 'mine'"):
         source.open()
     del other
+
+
+def test_a_sample_that_two_streams_bring_is_there_once() -> None:
+    """The last one before a stream broke off may come again; after the clock was set back, times alone may."""
+    from gazepipe.live.neon import NeonSource
+
+    source = NeonSource("127.0.0.1")
+
+    def arrives(seconds: float, x: float) -> None:
+        sizes = {"pupil_diameter_left": math.nan, "pupil_diameter_right": math.nan}
+        source._take(types.SimpleNamespace(timestamp_unix_seconds=seconds, x=x, y=5.0, worn=True, **sizes))
+
+    for seconds, x in [(1.0, 1.0), (1.005, 2.0), (1.00501, 2.0), (1.01, 3.0), (1.0, 4.0), (1.015, 3.0)]:
+        arrives(seconds, x)
+    assert [sample[2] for sample in source._samples] == [1.0, 2.0, 3.0, 4.0, 3.0]
