@@ -30,6 +30,7 @@ __all__ = ["REPETITIONS", "observe"]
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
+
 #: Random halves of the images; with registration, where each set of maps is moved anew, a fifth of that.
 REPETITIONS = 30
 #: More people who are left out of a fit, or images, add time and little else.

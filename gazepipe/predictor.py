@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -31,7 +30,7 @@ from gazepipe.profiling import profiled
 from gazepipe.refiner import refine, scene_input
 from gazepipe.study import Study
 from gazepipe.train import settings
-from gazepipe.universal_source import UniversalSource
+from gazepipe.universal_source import UniversalSource, digest_pixels
 from gazepipe.words import counted
 
 __all__ = ["Predictor"]
@@ -107,7 +106,7 @@ class Predictor:
         self._lock = threading.Lock()
         self._sources = {usm: UniversalSource(study, usm, self.where)}
         self._kernels: OrderedDict[tuple[str, ...], People] = OrderedDict()
-        self._shown: OrderedDict[bytes, torch.Tensor] = OrderedDict()
+        self._shown: OrderedDict[str, torch.Tensor] = OrderedDict()
 
     @classmethod
     def open(
@@ -241,7 +240,7 @@ class Predictor:
         """
         if self.content is None:
             return None
-        key = hashlib.blake2b(small.tobytes(), digest_size=16).digest()
+        key = digest_pixels(small)
         with self._lock:
             if key in self._shown:
                 self._shown.move_to_end(key)

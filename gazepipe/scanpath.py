@@ -161,15 +161,15 @@ def _greatest(values: F64, of: I64, maps: int) -> F64:
 
 
 def _mean(values: F64, of: I64, maps: int) -> F64:
-    return _mean_and_spread(values, of, maps)[0]
-
-
-def _mean_and_spread(values: F64, of: I64, maps: int) -> tuple[F64, F64]:
-    """Mean and standard deviation of each map's finite values, ``(n_maps,)`` each; NaN where there are none."""
+    """Mean of each map's finite values, ``(n_maps,)``; NaN where there are none."""
     known = np.isfinite(values)
     values, of = values[known], of[known]
     with np.errstate(invalid="ignore", divide="ignore"):
-        count = np.bincount(of, minlength=maps)
-        mean = np.bincount(of, values, maps) / count
-        square = np.bincount(of, (values - mean[of]) ** 2, maps) / count
-    return mean, np.sqrt(square)
+        mean: F64 = np.bincount(of, values, maps) / np.bincount(of, minlength=maps)
+    return mean
+
+
+def _mean_and_spread(values: F64, of: I64, maps: int) -> tuple[F64, F64]:
+    """Likewise, and their standard deviation."""
+    mean = _mean(values, of, maps)
+    return mean, np.sqrt(_mean((values - mean[of]) ** 2, of, maps))

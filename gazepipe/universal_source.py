@@ -24,14 +24,15 @@ from gazepipe.train import split_from
 from gazepipe.universal import UniversalNet
 from gazepipe.universal_maps import deepgaze_of
 
-__all__ = ["UniversalSource"]
+__all__ = ["UniversalSource", "digest_pixels"]
 
 F32 = npt.NDArray[np.float32]
 U8 = npt.NDArray[np.uint8]
 _CHOICES = ("auto", "store", "predicted", "deepgaze")
 
 
-def _digest_pixels(pixels: U8) -> str:
+def digest_pixels(pixels: U8) -> str:
+    """Digest of an image's pixels, that no digest of a file is."""
     return "pixels " + hashlib.blake2b(np.ascontiguousarray(pixels).tobytes(), digest_size=16).hexdigest()
 
 
@@ -68,7 +69,7 @@ class UniversalSource:
             if str(stimulus) in row:
                 found[str(digest)] = usm.arrays["maps"][row[str(stimulus)]]
                 if "images" in pack.arrays:
-                    found[_digest_pixels(pack.arrays["images"][i])] = found[str(digest)]
+                    found[digest_pixels(pack.arrays["images"][i])] = found[str(digest)]
         return found
 
     def find(self, image: Path | U8, small: U8) -> tuple[F32, str]:
@@ -76,7 +77,7 @@ class UniversalSource:
         if self.folder is not None:
             return self.folder.find(self._file(image, "a folder has maps")), "folder"
         if self.choice in ("auto", "store"):
-            found = self.stored.get(digest_file(image) if isinstance(image, Path) else _digest_pixels(small))
+            found = self.stored.get(digest_file(image) if isinstance(image, Path) else digest_pixels(small))
             if found is not None:
                 return found, "store"
             if self.choice == "store":
